@@ -1,0 +1,39 @@
+# Each target makes its own environment first (.venv, pinned by constraints.txt).
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test check bench soak clean
+
+demo: .venv/demo.stamp
+	$(BIN)/python -m xdream.demo
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest -m "not soak"
+
+soak: .venv/dev.stamp
+	$(BIN)/python -m pytest -m soak
+
+check: .venv/dev.stamp
+	$(BIN)/ruff format --check src tests benches
+	$(BIN)/ruff check src tests benches
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 0 -q docs README.md
+
+bench: .venv/dev.stamp
+	$(BIN)/python benches/foundation.py
+
+clean:
+	rm -rf .venv
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo.stamp: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[demo]'
+	touch $@
+
+.venv/dev.stamp: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[dev]'
+	touch $@ .venv/demo.stamp

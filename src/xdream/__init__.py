@@ -1,0 +1,1 @@
+"""XDream: evolve the image that a neuron likes best, without gradients."""

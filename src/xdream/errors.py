@@ -1,0 +1,41 @@
+"""Every error that XDream raises on purpose: one tree, each message with the value and the remedy."""
+
+
+class XDreamError(Exception):
+    """Base of all of XDream's errors. `exit_status` is what the command line ends with."""
+
+    exit_status = 2
+
+
+class BadInput(XDreamError, ValueError):
+    """A value that the user gave cannot be used; nothing was started."""
+
+
+class UnknownName(BadInput):
+    """A name that no registry holds; the message lists the near ones."""
+
+
+class WeightsMissing(BadInput):
+    """A weights file was not found; the message says which, from where and into which folder."""
+
+
+class WeightsInvalid(BadInput):
+    """A weights file is truncated, of the wrong shape, of the wrong hash, or unsafe to load."""
+
+
+class StoreError(XDreamError):
+    """The store cannot be opened, read or written."""
+
+
+class StoreBusy(StoreError):
+    """Another living process writes to this experiment."""
+
+
+class SubjectError(XDreamError):
+    """The subject failed while it was being shown images."""
+
+    exit_status = 3
+
+
+class SubjectSilent(SubjectError):
+    """The subject did not answer before its deadline."""

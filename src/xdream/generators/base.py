@@ -1,0 +1,71 @@
+"""What a generator is: codes in, images out, nothing remembered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, Self, runtime_checkable
+
+import torch
+
+from xdream import random
+from xdream.registry import Registry
+from xdream.types import Codes, Images, Seeds
+
+
+@dataclass(frozen=True)
+class InitialCodes:
+    """The distribution of a generator's initial codes: N(mean, std²) per dimension, cut at `floor`.
+
+    mean, std: (d,) float32. floor: least value of a component (None: no limit); the DeePSiM generators
+    were trained on features after a ReLU, so their codes are cut at zero.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    floor: float | None = None
+
+    def draw(self, seeds: Seeds, n: int) -> Codes:
+        """(runs, n, d) float32; the same for equal seeds, whatever else is drawn."""
+        start = torch.zeros_like(seeds)
+        z = random.normal(seeds, start, "initial codes", (n, len(self.mean)))
+        codes = self.mean.to(z.device) + self.std.to(z.device) * z
+        return codes if self.floor is None else codes.clamp_min(self.floor)
+
+
+class Generator(Protocol):
+    """Turns codes into images.
+
+    name: as the user wrote it. code_shape: the shape of one code before it was flattened to d numbers.
+    image_size_px: height and width of an image. differentiable: whether gradients flow from the images
+    to the codes. initial: the distribution of initial codes. centre: (d,) float32, where optimizers that
+    move a centre start. warnings: sentences that every output made with it must carry.
+    """
+
+    name: str
+    code_shape: tuple[int, ...]
+    image_size_px: int
+    differentiable: bool
+    initial: InitialCodes
+    centre: torch.Tensor
+    warnings: tuple[str, ...]
+
+    def __call__(self, codes: Codes) -> Images:
+        """(n, d) float32 -> (n, 3, h, w) float32, RGB; in [0, 1] once clipped."""
+        ...
+
+    def to(self, device: torch.device) -> Self:
+        """The same generator on a device."""
+        ...
+
+
+@runtime_checkable
+class Invertible(Protocol):
+    """A generator that finds the code of an image in closed form."""
+
+    def invert(self, images: Images) -> Codes:
+        """(n, 3, h, w) in [0, 1], of the generator's own size -> (n, d)."""
+        ...
+
+
+#: Every generator by name.
+GENERATORS: Registry[Generator] = Registry("generator")

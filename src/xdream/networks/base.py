@@ -1,0 +1,60 @@
+"""What a network is to XDream: a module, and how an image becomes its input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from xdream.types import ShownImages
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How shown images become a network's input: resize whole, scale, order, normalise.
+
+    size_px: (height, width) of the input, or None to leave images at their own size. channels: "RGB" or
+    "BGR". scale: what an 8-bit value is divided by first (1 keeps 0–255). mean, std: per channel, in the
+    network's channel order, after that division.
+    """
+
+    size_px: tuple[int, int] | None
+    channels: str = "RGB"
+    scale: float = 255.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __call__(self, images: ShownImages) -> torch.Tensor:
+        """(n, 3, h, w) uint8 -> (n, 3, *size_px) float32: antialiased bilinear, never cropped."""
+        x = resize(images.to(torch.float32), self.size_px) / self.scale
+        if self.channels == "BGR":
+            x = x.flip(1)
+        mean = torch.tensor(self.mean, device=x.device)[:, None, None]
+        std = torch.tensor(self.std, device=x.device)[:, None, None]
+        return (x - mean) / std
+
+
+def resize(images: torch.Tensor, size_px: tuple[int, int] | None) -> torch.Tensor:
+    """Float images, whole, to (height, width): bilinear, antialiased when they shrink."""
+    if size_px is None or tuple(images.shape[-2:]) == size_px:
+        return images
+    return nn.functional.interpolate(
+        images, size_px, mode="bilinear", antialias=True, align_corners=False
+    )
+
+
+@dataclass(frozen=True)
+class Network:
+    """A frozen network in evaluation mode.
+
+    name: as the user wrote it. layers: whether inner layers can be read by their module path (a compiled
+    or callable network gives its outputs only, as layer ""). licence: of the weights, for the report.
+    """
+
+    name: str
+    module: nn.Module
+    preprocessing: Preprocessing
+    layers: bool = True
+    licence: str = ""
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,167 @@
+"""Counter-based draws: (a run's seed, step, purpose) -> numbers.
+
+Each number is a function of its coordinates alone: asking twice gives the same, a run draws the same
+alone or beside others, and a checkpoint needs no generator state. The bits are those of Philox 4x32-10
+(Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"), computed in integer
+arithmetic. What is made of them uses only operations that IEEE 754 rounds correctly (add, multiply,
+square root), each a kernel of its own, so that a CPU and a GPU, and every release of the libraries,
+give the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+
+import torch
+
+from xdream.types import Seeds
+
+#: Recorded with every experiment: a change of any draw changes this name.
+VERSION = "philox4x32-10/1"
+
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+
+_Words = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def philox(counter: _Words, key: tuple[torch.Tensor, torch.Tensor]) -> _Words:
+    """Philox 4x32-10. All words are int64 tensors with values in [0, 2**32) that broadcast."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(_ROUNDS):
+        # A 64-bit product wraps modulo 2**64, which leaves all of its bits in place; the shift of a
+        # negative number brings in ones from the left, which the mask takes away.
+        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c1, c2, c3 = (
+            ((p1 >> 32) & _MASK) ^ c1 ^ k0,
+            p1 & _MASK,
+            ((p0 >> 32) & _MASK) ^ c3 ^ k1,
+            p0 & _MASK,
+        )
+        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+    return c0, c1, c2, c3
+
+
+def bits(seeds: Seeds, steps: torch.Tensor, purpose: str, count: int) -> torch.Tensor:
+    """(runs, count) int64 words, uniform in [0, 2**32).
+
+    seeds: (runs,) int64. steps: (runs,) int64 in [0, 2**32), the place in time. purpose: the name of
+    the stream; draws of different purposes are independent.
+    """
+    blocks = -(-count // 4)
+    device = seeds.device
+    block = torch.arange(blocks, dtype=torch.int64, device=device)
+    step = steps.to(torch.int64)[:, None] & _MASK
+    name = torch.tensor(zlib.crc32(purpose.encode()), dtype=torch.int64, device=device)
+    key = ((seeds & _MASK)[:, None], ((seeds >> 32) & _MASK)[:, None])
+    words = philox((block[None, :], step, name, torch.zeros_like(name)), key)
+    return torch.stack(words, dim=-1).reshape(len(seeds), 4 * blocks)[:, :count]
+
+
+def uniform(
+    seeds: Seeds, steps: torch.Tensor, purpose: str, shape: tuple[int, ...]
+) -> torch.Tensor:
+    """(runs, *shape) float32, uniform on the multiples of 2**-24 in [0, 1)."""
+    words = bits(seeds, steps, purpose, math.prod(shape))
+    return ((words >> 8).to(torch.float32) * 2.0**-24).reshape(len(seeds), *shape)
+
+
+def uniform64(
+    seeds: Seeds, steps: torch.Tensor, purpose: str, shape: tuple[int, ...]
+) -> torch.Tensor:
+    """(runs, *shape) float64, uniform on the multiples of 2**-53 in [0, 1)."""
+    count = math.prod(shape)
+    words = bits(seeds, steps, purpose, 2 * count)
+    high, low = words[:, :count] >> 5, words[:, count:] >> 6
+    return ((high * 2**26 + low).to(torch.float64) * 2.0**-53).reshape(len(seeds), *shape)
+
+
+def normal(seeds: Seeds, steps: torch.Tensor, purpose: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """(runs, *shape) float32, standard normal (Box & Muller 1958), |x| <= 6.7."""
+    count = math.prod(shape)
+    half = -(-count // 2)
+    words = bits(seeds, steps, purpose, 2 * half)
+    radius = torch.sqrt(-2.0 * _log_of_fraction(words[:, :half]))
+    cosine, sine = _turn(words[:, half:])
+    both = torch.cat((radius * cosine, radius * sine), dim=1)
+    return both[:, :count].reshape(len(seeds), *shape)
+
+
+def poisson(uniforms: torch.Tensor, rates: torch.Tensor) -> torch.Tensor:
+    """Poisson counts by inversion: the least k with P(X <= k) > u. float64, the shape of `rates`.
+
+    uniforms: (..., parts) float64 in [0, 1). rates: (...) float64, finite, >= 0; a rate is shared out
+    over the parts (a sum of Poisson counts is a Poisson count), each at most `POISSON_MOST`.
+    """
+    parts = uniforms.shape[-1]
+    rate = (rates / parts)[..., None].expand_as(uniforms)
+    probability = torch.exp(-rate)
+    total = probability.clone()
+    count = torch.zeros_like(rate)
+    # 12 standard deviations and 30 more: beyond that the tail is below the resolution of a float64.
+    most = float(rate.max()) if rate.numel() else 0.0
+    for k in range(1, math.ceil(most + 12.0 * math.sqrt(most) + 30.0)):
+        above = uniforms >= total
+        if not bool(above.any()):
+            break
+        count = torch.where(above, float(k), count)
+        probability = probability * rate / k
+        total = total + probability
+    return count.sum(-1)
+
+
+#: The largest rate that one part of `poisson` takes (exp(-rate) must not underflow).
+POISSON_MOST = 64.0
+
+
+def permutation(seeds: Seeds, steps: torch.Tensor, purpose: str, n: int) -> torch.Tensor:
+    """(runs, n) int64, each row a random order of 0 … n−1 (ties in 64 random bits aside)."""
+    words = bits(seeds, steps, purpose, 2 * n)
+    return torch.argsort((words[:, :n] >> 1 << 32) | words[:, n:], dim=1, stable=True)
+
+
+def _polynomial(x: torch.Tensor, coefficients: tuple[float, ...]) -> torch.Tensor:
+    """Horner's rule, the highest power first; one multiplication and one addition a kernel each."""
+    value = torch.full_like(x, coefficients[0])
+    for coefficient in coefficients[1:]:
+        value = value * x + coefficient
+    return value
+
+
+def _log_of_fraction(words: torch.Tensor) -> torch.Tensor:
+    """log((words + 0.5) / 2**32) in float32, for 32-bit words.
+
+    With x = m · 2^e, 0.7 < m < 1.42: log x = e log 2 + 2 artanh((m − 1)/(m + 1)), artanh as its series
+    (s + s³/3 + s⁵/5 + …, |s| < 0.18: the first term left out is below 2e-8 of the value).
+    """
+    mantissa, exponent = torch.frexp(words.to(torch.float64) + 0.5)
+    low = mantissa < math.sqrt(0.5)
+    mantissa = torch.where(low, mantissa * 2.0, mantissa).to(torch.float32)
+    exponent = torch.where(low, exponent - 1, exponent).to(torch.float32) - 32.0
+    s = (mantissa - 1.0) / (mantissa + 1.0)
+    series = _polynomial(s * s, tuple(2.0 / k for k in (9, 7, 5, 3, 1)))
+    return exponent * math.log(2.0) + s * series
+
+
+def _turn(words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine and sine of a uniform angle: the first two bits choose the quarter, 24 bits the angle.
+
+    Within a quarter the angle runs over [−π/4, π/4), where the Taylor series to the 9th power are good
+    to float32.
+    """
+    quarter = words >> 30
+    fraction = ((words >> 6) & 0xFFFFFF).to(torch.float32) * 2.0**-24 - 0.5
+    angle = fraction * (math.pi / 2.0)
+    square = angle * angle
+    cosine = _polynomial(square, (1 / 40320, -1 / 720, 1 / 24, -1 / 2, 1.0))
+    sine = angle * _polynomial(square, (1 / 362880, -1 / 5040, 1 / 120, -1 / 6, 1.0))
+    odd = (quarter & 1) == 1
+    sign = 1.0 - (quarter & 2).to(torch.float32)
+    return (
+        torch.where(odd, -sine, cosine) * sign,
+        torch.where(odd, cosine, sine) * sign,
+    )
