@@ -1,1 +1,8 @@
 """XDream: evolve the image that a neuron likes best, without gradients."""
+
+from xdream import optimizers
+from xdream.loop import resume, run
+from xdream.plan import Plan
+from xdream.store import Record
+
+__all__ = ["Plan", "Record", "optimizers", "resume", "run"]

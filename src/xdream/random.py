@@ -62,60 +62,49 @@ def bits(seeds: Seeds, steps: torch.Tensor, purpose: str, count: int) -> torch.T
     return torch.stack(words, dim=-1).reshape(len(seeds), 4 * blocks)[:, :count]
 
 
-def uniform(
-    seeds: Seeds, steps: torch.Tensor, purpose: str, shape: tuple[int, ...]
-) -> torch.Tensor:
+def uniform(seeds: Seeds, steps: torch.Tensor, purpose: str, shape: tuple[int, ...]) -> torch.Tensor:
     """(runs, *shape) float32, uniform on the multiples of 2**-24 in [0, 1)."""
     words = bits(seeds, steps, purpose, math.prod(shape))
     return ((words >> 8).to(torch.float32) * 2.0**-24).reshape(len(seeds), *shape)
 
 
-def uniform64(
-    seeds: Seeds, steps: torch.Tensor, purpose: str, shape: tuple[int, ...]
-) -> torch.Tensor:
+def uniform64(seeds: Seeds, steps: torch.Tensor, purpose: str, shape: tuple[int, ...]) -> torch.Tensor:
     """(runs, *shape) float64, uniform on the multiples of 2**-53 in [0, 1)."""
     count = math.prod(shape)
-    words = bits(seeds, steps, purpose, 2 * count)
-    high, low = words[:, :count] >> 5, words[:, count:] >> 6
-    return ((high * 2**26 + low).to(torch.float64) * 2.0**-53).reshape(len(seeds), *shape)
+    high, low = bits(seeds, steps, purpose, 2 * count).reshape(len(seeds), count, 2).unbind(-1)
+    return (((high >> 5) * 2**26 + (low >> 6)).to(torch.float64) * 2.0**-53).reshape(len(seeds), *shape)
 
 
 def normal(seeds: Seeds, steps: torch.Tensor, purpose: str, shape: tuple[int, ...]) -> torch.Tensor:
     """(runs, *shape) float32, standard normal (Box & Muller 1958), |x| <= 6.7."""
     count = math.prod(shape)
     half = -(-count // 2)
-    words = bits(seeds, steps, purpose, 2 * half)
-    radius = torch.sqrt(-2.0 * _log_of_fraction(words[:, :half]))
-    cosine, sine = _turn(words[:, half:])
-    both = torch.cat((radius * cosine, radius * sine), dim=1)
+    words = bits(seeds, steps, purpose, 2 * half).reshape(len(seeds), half, 2)
+    radius = torch.sqrt(-2.0 * _log_of_fraction(words[..., 0]))
+    cosine, sine = _turn(words[..., 1])
+    both = torch.stack((radius * cosine, radius * sine), dim=-1).reshape(len(seeds), 2 * half)
     return both[:, :count].reshape(len(seeds), *shape)
 
 
 def poisson(uniforms: torch.Tensor, rates: torch.Tensor) -> torch.Tensor:
     """Poisson counts by inversion: the least k with P(X <= k) > u. float64, the shape of `rates`.
 
-    uniforms: (..., parts) float64 in [0, 1). rates: (...) float64, finite, >= 0; a rate is shared out
-    over the parts (a sum of Poisson counts is a Poisson count), each at most `POISSON_MOST`.
+    uniforms: float64 in [0, 1). rates: float64, the same shape, >= 0 and finite. The sum runs over a window
+    of 9 standard deviations and 40 on either side of the rate; what lies outside is below 1e-18.
     """
-    parts = uniforms.shape[-1]
-    rate = (rates / parts)[..., None].expand_as(uniforms)
-    probability = torch.exp(-rate)
-    total = probability.clone()
-    count = torch.zeros_like(rate)
-    # 12 standard deviations and 30 more: beyond that the tail is below the resolution of a float64.
-    most = float(rate.max()) if rate.numel() else 0.0
-    for k in range(1, math.ceil(most + 12.0 * math.sqrt(most) + 30.0)):
+    width = 9.0 * rates.sqrt() + 40.0
+    k = (rates - width).clamp_min(0.0).floor()
+    logarithm = torch.where(rates > 0.0, rates, 1.0).log()
+    probability = torch.where(rates > 0.0, (k * logarithm - rates - torch.lgamma(k + 1.0)).exp(), 1.0)
+    total = probability
+    for _ in range(math.ceil(2.0 * float(width.max())) if rates.numel() else 0):
         above = uniforms >= total
         if not bool(above.any()):
             break
-        count = torch.where(above, float(k), count)
-        probability = probability * rate / k
-        total = total + probability
-    return count.sum(-1)
-
-
-#: The largest rate that one part of `poisson` takes (exp(-rate) must not underflow).
-POISSON_MOST = 64.0
+        k = k + above
+        probability = probability * rates / k.clamp_min(1.0)
+        total = total + torch.where(above, probability, 0.0)
+    return k
 
 
 def permutation(seeds: Seeds, steps: torch.Tensor, purpose: str, n: int) -> torch.Tensor:

@@ -16,7 +16,7 @@ Part = TypeVar("Part")
 def nearest(name: str, known: list[str], most: int = 5) -> str:
     """The known names nearest to `name`, or all of them when they are few, as one phrase."""
     near = known if len(known) <= most else difflib.get_close_matches(name, known, most, cutoff=0.4)
-    return ", ".join(near or known[:most] + ["…"])
+    return ", ".join(near or [*known[:most], "…"])
 
 
 class Registry(Generic[Part]):

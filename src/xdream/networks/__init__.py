@@ -1,1 +1,7 @@
-"""networks"""
+"""Architectures and their files: from a network's name to a frozen module and its preprocessing."""
+
+from xdream.networks.base import Network, Preprocessing, resize
+from xdream.networks.load import LayerInfo, layers, load, names
+from xdream.networks.weights import one_line
+
+__all__ = ["LayerInfo", "Network", "Preprocessing", "layers", "load", "names", "one_line", "resize"]

@@ -39,9 +39,7 @@ def resize(images: torch.Tensor, size_px: tuple[int, int] | None) -> torch.Tenso
     """Float images, whole, to (height, width): bilinear, antialiased when they shrink."""
     if size_px is None or tuple(images.shape[-2:]) == size_px:
         return images
-    return nn.functional.interpolate(
-        images, size_px, mode="bilinear", antialias=True, align_corners=False
-    )
+    return nn.functional.interpolate(images, size_px, mode="bilinear", antialias=True, align_corners=False)
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,19 @@
-"""store"""
+"""The record of an experiment: one SQLite file, one writer, any number of readers."""
+
+from xdream.store.base import AskedRow, PresentationRow, RunRow, ShownRow, ToldRow
+from xdream.store.record import ImageRecord, Record, RunRecord
+from xdream.store.sqlite import FILE_NAME, Store, code_of
+
+__all__ = [
+    "FILE_NAME",
+    "AskedRow",
+    "ImageRecord",
+    "PresentationRow",
+    "Record",
+    "RunRecord",
+    "RunRow",
+    "ShownRow",
+    "Store",
+    "ToldRow",
+    "code_of",
+]

@@ -1,1 +1,24 @@
-"""subjects"""
+"""What responds to images: network units, neurons with a known optimum, image matching; noise."""
+
+from xdream.subjects.base import Subject
+from xdream.subjects.known import KNOWN, KnownPixels, known_pixels
+from xdream.subjects.matching import ImageMatch
+from xdream.subjects.network import LayerReader, NetworkUnits, layer_reader, network_units
+from xdream.subjects.noise import poisson_responses
+from xdream.subjects.target import Unit, parse_units, split
+
+__all__ = [
+    "KNOWN",
+    "ImageMatch",
+    "KnownPixels",
+    "LayerReader",
+    "NetworkUnits",
+    "Subject",
+    "Unit",
+    "known_pixels",
+    "layer_reader",
+    "network_units",
+    "parse_units",
+    "poisson_responses",
+    "split",
+]

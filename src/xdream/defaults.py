@@ -1,0 +1,60 @@
+"""Default hyperparameters, one table keyed by (generator, optimizer, noise).
+
+The figures of the DeePSiM generators are the published ones (Xiao & Kreiman 2020, "Methods"); those tuned
+for the noisy case were not published, so the same serve there. `pixels` and `fourier` were tuned for this
+package with `benches/defaults.py` on units that no other bench reports. A generator that is not in the table
+takes the optimizer's own defaults, which are those of fc6.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Hyperparameters = dict[str, Any]
+
+
+def _genetic(n: int, m: float, v: float, q: float, h: float = 0.5, e: int = 0) -> Hyperparameters:
+    return {
+        "population": n,
+        "mutation_rate": m,
+        "mutation_size": v,
+        "selectivity": q,
+        "heritability": h,
+        "elites": e,
+    }
+
+
+def _fdgd(n: int, r: float, rate: float) -> Hyperparameters:
+    return {"population": n, "search_radius": r, "learning_rate": rate}
+
+
+def _nes(n: int, r: float, rate: float, k: float = 0.05, least: float = 0.01) -> Hyperparameters:
+    return _fdgd(n, r, rate) | {"radius_learning_rate": k, "least_radius": least}
+
+
+_OPTIMIZERS: dict[str, Hyperparameters] = {
+    "genetic": _genetic(20, 0.5, 0.5, 2.0),
+    "fdgd": _fdgd(20, 1.25, 1.25),
+    "nes": _nes(20, 1.25, 1.75),
+}
+
+#: (generator, optimizer, noise) -> hyperparameters; noise None: with noise and without.
+_TABLE: dict[tuple[str, str, bool | None], Hyperparameters] = {
+    ("deepsim-norm1", "genetic", None): _genetic(15, 1.0, 1.5, 2.0),
+    ("deepsim-norm2", "genetic", None): _genetic(10, 0.5, 0.7, 4.0),
+    ("deepsim-conv3", "genetic", None): _genetic(12, 0.65, 0.75, 2.25),
+    ("deepsim-conv4", "genetic", None): _genetic(10, 0.9, 0.75, 2.5),
+    ("deepsim-pool5", "genetic", None): _genetic(10, 0.6, 1.0, 2.5, 0.75),
+    ("deepsim-fc6", "genetic", None): _genetic(20, 0.5, 0.5, 2.0),
+    ("deepsim-fc7", "genetic", None): _genetic(45, 0.6, 0.3, 1.25),
+    ("deepsim-fc8", "genetic", None): _genetic(20, 0.2, 0.6, 2.0),
+}
+
+
+def hyperparameters(generator: str, optimizer: str, *, noisy: bool) -> Hyperparameters:
+    """The defaults for this combination: its own, else the optimizer's, else none (an optimizer from
+    elsewhere brings its own)."""
+    for key in ((generator, optimizer, noisy), (generator, optimizer, None)):
+        if key in _TABLE:
+            return dict(_TABLE[key])
+    return dict(_OPTIMIZERS.get(optimizer, {}))

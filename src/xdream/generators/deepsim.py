@@ -1,0 +1,147 @@
+"""The DeePSiM generators: images from codes in a layer of CaffeNet (Dosovitskiy & Brox 2016)."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import h5py
+import numpy as np
+import torch
+from torch import nn
+
+from xdream.errors import BadInput
+from xdream.generators.base import GENERATORS, InitialCodes
+from xdream.networks import deepsim
+from xdream.networks.weights import RANDOM, find, load_tensors
+from xdream.types import Codes, Images
+
+#: The mean that CaffeNet's images had removed: blue, green, red, on the 0–255 scale.
+MEAN_BGR = (104.0, 117.0, 123.0)
+
+#: Generator name -> the layer whose architecture it has.
+LAYERS = {
+    **{f"deepsim-{layer}": layer for layer in deepsim.ARCHITECTURES},
+    "deepsim-fc6-places365": "fc6",
+}
+
+
+@dataclass(eq=False)
+class DeepSim:
+    """A generator as in base.py, around an up-convolution network."""
+
+    name: str
+    code_shape: tuple[int, ...]
+    image_size_px: int
+    module: nn.Module
+    initial: InitialCodes
+    centre: torch.Tensor
+    warnings: tuple[str, ...] = ()
+    differentiable: bool = True
+
+    def __call__(self, codes: Codes) -> Images:
+        """(n, d) float32 -> (n, 3, h, w) float32, RGB.
+
+        Not clipped to [0, 1]: that happens when images are shown, and a clipped pixel would have no
+        gradient to encode an image by.
+        """
+        return to_rgb(self.module(codes.reshape(len(codes), *self.code_shape)))
+
+    def to(self, device: torch.device) -> Self:
+        """The same generator on a device; this one stays where it is."""
+        return type(self)(
+            self.name,
+            self.code_shape,
+            self.image_size_px,
+            copy.deepcopy(self.module).to(device),
+            InitialCodes(self.initial.mean.to(device), self.initial.std.to(device), self.initial.floor),
+            self.centre.to(device),
+            self.warnings,
+            self.differentiable,
+        )
+
+
+def to_rgb(raw: torch.Tensor) -> Images:
+    """What a network gives out (BGR, mean removed, 0–255) as RGB, in [0, 1] once clipped."""
+    mean = torch.tensor(MEAN_BGR, device=raw.device)[:, None, None]
+    return (raw + mean).flip(1) / 255.0
+
+
+def make(
+    name: str,
+    *,
+    weights: str | None = None,
+    random_weights: bool = False,
+    statistics: str | None = None,
+) -> DeepSim:
+    """Load a DeePSiM generator.
+
+    name: one of LAYERS. weights: a file of either naming convention (None: looked for, see
+    `xdream.networks.weights`). random_weights: none at all, for timing only. statistics: an HDF5 file
+    with a group of the layer's name that holds `mu` and `sig`; the initial codes are then N(mu, sig²),
+    cut at zero for every layer but fc8, otherwise N(0, 1). Raises BadInput, WeightsMissing,
+    WeightsInvalid.
+    """
+    layer = LAYERS[name]
+    architecture = deepsim.ARCHITECTURES[layer]
+    dim = math.prod(architecture.code_shape)
+    if random_weights and weights is not None:
+        raise BadInput(f"generator '{name}': give weights ({weights}) or random weights, not both")
+    if statistics is None:
+        initial = InitialCodes(torch.zeros(dim), torch.ones(dim))
+    else:
+        initial = read_statistics(Path(statistics), layer)
+    if random_weights:
+        module = deepsim.random(layer, seed=0)
+    else:
+        path = find(name) if weights is None else Path(weights).expanduser()
+        module = deepsim.load(layer, load_tensors(path), path)
+    return DeepSim(
+        name,
+        architecture.code_shape,
+        architecture.image_size_px,
+        module,
+        initial,
+        torch.zeros(dim),
+        (RANDOM,) if random_weights else (),
+    )
+
+
+def read_statistics(path: Path, layer: str) -> InitialCodes:
+    """The distribution of initial codes in a statistics file. Raises BadInput."""
+    shape = deepsim.ARCHITECTURES[layer].code_shape
+    found = {}
+    try:
+        with h5py.File(path, "r") as file:
+            if layer not in file:
+                raise BadInput(
+                    f"statistics file {path} has no group '{layer}'; it has: {', '.join(file) or 'none'}"
+                )
+            for key in ("mu", "sig"):
+                if not isinstance(file[layer], h5py.Group) or key not in file[layer]:
+                    raise BadInput(f"statistics file {path}: '{layer}' has no '{key}'")
+                found[key] = np.asarray(file[layer][key], dtype=np.float32)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"cannot read statistics file {path}; give an HDF5 file") from error
+    for key, array in found.items():
+        if array.shape != shape:
+            raise BadInput(
+                f"statistics file {path}: '{layer}/{key}' has the shape {array.shape}, expected {shape}"
+            )
+        if not np.isfinite(array).all() or (key == "sig" and (array < 0).any()):
+            raise BadInput(
+                f"statistics file {path}: '{layer}/{key}' holds values that are not finite, or a "
+                "negative standard deviation"
+            )
+    mean, std = (torch.from_numpy(found[key].reshape(-1)) for key in ("mu", "sig"))
+    return InitialCodes(mean, std, floor=None if layer == "fc8" else 0.0)
+
+
+for _name in LAYERS:
+    GENERATORS.register(_name, functools.partial(make, _name))

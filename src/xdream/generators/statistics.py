@@ -1,0 +1,48 @@
+"""Initial codes from a statistics file: per-dimension means and standard deviations of natural codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+from xdream.errors import BadInput
+from xdream.generators.base import InitialCodes
+
+
+def read_statistics(
+    path: Path, group: str, code_shape: tuple[int, ...], floor: float | None = None
+) -> InitialCodes:
+    """The distribution in an HDF5 file: `group` holds `mu` and `sig`, each of the code's shape.
+
+    floor: see InitialCodes. Raises BadInput.
+    """
+    found = {}
+    try:
+        with h5py.File(path, "r") as file:
+            if group not in file:
+                raise BadInput(
+                    f"statistics file {path} has no group '{group}'; it has: {', '.join(file) or 'none'}"
+                )
+            for key in ("mu", "sig"):
+                if not isinstance(file[group], h5py.Group) or key not in file[group]:
+                    raise BadInput(f"statistics file {path}: '{group}' has no '{key}'")
+                found[key] = np.asarray(file[group][key], dtype=np.float32)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"cannot read statistics file {path}; give an HDF5 file") from error
+    for key, array in found.items():
+        if array.shape != code_shape:
+            raise BadInput(
+                f"statistics file {path}: '{group}/{key}' has the shape {array.shape}, expected {code_shape}"
+            )
+        if not np.isfinite(array).all() or (key == "sig" and (array < 0).any()):
+            raise BadInput(
+                f"statistics file {path}: '{group}/{key}' holds values that are not finite, or a "
+                "negative standard deviation"
+            )
+    mean, std = (torch.from_numpy(found[key].reshape(-1)) for key in ("mu", "sig"))
+    return InitialCodes(mean, std, floor)

@@ -1,0 +1,458 @@
+"""The experiment, in the order of a lab notebook.
+
+    show the references, once                      -> scale of the noise, initial codes
+    for each generation:
+        ask          codes                         -> committed
+        show         images, chunk by chunk        -> responses, committed with each chunk
+        tell         scores                        -> committed with the optimizer's next state
+
+A generation is shown in chunks of recorded composition: a network's last digit depends on what goes through
+it together, so after a kill an unfinished chunk is computed again as a whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+import safetensors.torch
+import torch
+
+from xdream import random
+from xdream.assemble import INITIAL_ENCODING_STEPS, Parts, Run, assemble
+from xdream.errors import BadInput
+from xdream.generators import encode
+from xdream.optimizers import Optimizer, State, grouped, joined, rows
+from xdream.plan import Plan
+from xdream.references import expected_best
+from xdream.store import (
+    AskedRow,
+    PresentationRow,
+    Record,
+    RunRow,
+    ShownRow,
+    Store,
+    ToldRow,
+    code_of,
+)
+from xdream.subjects import poisson_responses
+from xdream.types import Codes, ShownImages
+
+#: Natural images whose expected best response sets the scale of the noise (Xiao & Kreiman 2020).
+NOISE_REFERENCES = 10_000
+
+
+class Watcher(Protocol):
+    """Who is told how far an experiment is; a progress bar, or nobody."""
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """`done` of `total` steps of "references" or "generations" are committed."""
+        ...
+
+    def best(self, score: float) -> None:
+        """The best noise-free score of the generation that was told last, over all runs."""
+        ...
+
+
+class Nobody:
+    """A watcher that does nothing."""
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Ignore."""
+
+    def best(self, score: float) -> None:
+        """Ignore."""
+
+
+def run(plan: Plan, out: str | Path | None = None, watcher: Watcher | None = None) -> Record:
+    """Run an experiment from the start, in the folder `out` (default runs/DATE-TIME-NAME).
+
+    Raises BadInput before anything is written; StoreError; SubjectError, after which `resume` goes on.
+    """
+    parts = assemble(plan)
+    folder = Path(out) if out is not None else _new_folder(plan.name)
+    store = Store.create(
+        folder,
+        facts={"plan": parts.plan.to_toml(), "draws": random.VERSION, "notes": json.dumps(parts.notes)},
+        versions=versions(),
+        runs=[RunRow(r.id, r.target, r.seed, r.optimizer_json(), r.generations) for r in parts.runs],
+        references=_identities(parts),
+    )
+    with store:
+        _go_on(parts, store, watcher or Nobody())
+    return Record(folder)
+
+
+def resume(folder: str | Path, watcher: Watcher | None = None) -> Record:
+    """Continue an experiment as if it had never stopped; a finished one is only read.
+
+    Raises BadInput when the plan's parts have changed since (other references, other draws).
+    """
+    record = Record(folder)
+    if record.finished:
+        return record
+    if record.facts["draws"] != random.VERSION:
+        raise BadInput(
+            f"{folder} was begun with the draws {record.facts['draws']}; this release has {random.VERSION}: "
+            "resume it with the release that began it"
+        )
+    parts = assemble(Plan.from_toml(record.facts["plan"]))
+    if _identities(parts) != record.references:
+        raise BadInput(
+            f"references '{parts.plan.references}' have changed since {folder} was begun; put them back"
+        )
+    with Store.open_existing(Path(folder), versions()) as store:
+        _go_on(parts, store, watcher or Nobody())
+    return Record(folder)
+
+
+def versions() -> dict[str, str]:
+    """What the numbers depend on: this package, its libraries, the machine."""
+    packages = ("xdream", "torch", "numpy", "pillow", "apsw", "safetensors")
+    return {name: metadata.version(name) for name in packages} | {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _new_folder(name: str) -> Path:
+    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+
+
+def _identities(parts: Parts) -> list[tuple[str, str]]:
+    found = parts.references
+    return [] if found is None else list(zip(found.names, found.hashes, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Runs of one algorithm and population, whose optimizer is computed at once."""
+
+    optimizer: Optimizer[Any]
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One image of the stream: of a run (index: the slot), or an interleaved reference (run None).
+
+    turn: of a reference, its place among those of the generation.
+    """
+
+    run: int | None
+    index: int
+    turn: int = 0
+
+
+def _go_on(parts: Parts, store: Store, watcher: Watcher) -> None:
+    """From wherever the store is to the end."""
+    if parts.plan.threads is not None:
+        torch.set_num_threads(parts.plan.threads)
+    groups = _groups(parts.runs)
+    if not store.query("SELECT 1 FROM state LIMIT 1"):
+        responses = _show_references(parts, store, watcher)
+        states = {g: _start(parts, g, responses) for g in groups}
+        spikes = _noise_scales(parts, responses)
+        store.write_start(spikes, {r.id: one for g, s in states.items() for r, one in _saved(g, s)})
+    else:
+        states = {g: _loaded(parts, g, store) for g in groups}
+        spikes = dict(store.query("SELECT id, spikes_per_activation FROM run"))
+    # Runs go in step; one that ended early stays behind with its last state.
+    [(begun,)] = store.query("SELECT max(generation) FROM state")
+    longest = max(r.generations for r in parts.runs)
+    for generation in range(begun, longest):
+        watcher.stage("generations", generation, longest)
+        groups = [g for g in groups if g.runs[0].generations > generation]
+        codes = _ask(parts, groups, states, store, generation)
+        _show(parts, groups, codes, spikes, store, generation)
+        best = _tell(parts, groups, states, store, generation)
+        watcher.best(best)
+    watcher.stage("generations", longest, longest)
+
+
+def _groups(runs: Sequence[Run]) -> list[_Group]:
+    alike: dict[tuple[str, int, int], list[Run]] = defaultdict(list)
+    for one in runs:
+        alike[one.optimizer, one.population, one.generations].append(one)
+    return [
+        _Group(grouped(members[0].optimizer, [r.hyperparameters for r in members]), tuple(members))
+        for members in alike.values()
+    ]
+
+
+# ------------------------------------------------------------------ before the first generation
+
+
+def _show_references(parts: Parts, store: Store, watcher: Watcher) -> dict[int, torch.Tensor]:
+    """Each run's noise-free responses to all references, (N,); what is in the store is not shown again."""
+    if parts.references is None:
+        return {}
+    count = len(parts.references)
+    known: dict[int, dict[int, float]] = defaultdict(dict)
+    for reference, run_id, response in store.query("SELECT reference, run, response FROM reference_response"):
+        known[run_id][reference] = torch.nan if response is None else response
+    for start in range(0, count, parts.plan.batch):
+        watcher.stage("references", start, count)
+        some = range(start, min(start + parts.plan.batch, count))
+        if all(i in known[r.id] for r in parts.runs for i in some):
+            continue
+        images = parts.references.images(some, parts.image_size_px)
+        answers = [subject.respond(images) for subject in parts.subjects]
+        new = [
+            (index, r.id, float(answers[r.subject][row, r.unit]))
+            for r in parts.runs
+            for row, index in enumerate(some)
+        ]
+        store.write_reference_responses(new)
+        for index, run_id, response in new:
+            known[run_id][index] = response
+    watcher.stage("references", count, count)
+    return {
+        r.id: torch.tensor([known[r.id][i] for i in range(count)], dtype=torch.float64) for r in parts.runs
+    }
+
+
+def _noise_scales(parts: Parts, responses: Mapping[int, torch.Tensor]) -> dict[int, float]:
+    """Spikes per unit of activation, k = N / (expected best of 10,000 natural images), of each run."""
+    plan = parts.plan
+    if plan.noise_scale is not None:
+        return {r.id: plan.noise_scale for r in parts.runs}
+    if plan.noise_spikes is None:
+        return {}
+    scales = {}
+    for one in parts.runs:
+        best = expected_best(responses[one.id], min(NOISE_REFERENCES, len(responses[one.id])))
+        if not best > 0.0:
+            raise BadInput(
+                f"noise_spikes needs a positive best response to the references, but {one.target} gives "
+                f"{best:g}; use other references, or noise_scale"
+            )
+        scales[one.id] = plan.noise_spikes / best
+    return scales
+
+
+def _start(parts: Parts, group: _Group, responses: Mapping[int, torch.Tensor]) -> State:
+    """The first states: initial codes drawn, given, or encoded from references."""
+    seeds = torch.tensor([r.seed for r in group.runs], device=parts.generator.centre.device)
+    n = group.optimizer.population
+    kind, _, choice = parts.plan.init.partition(":")
+    if parts.initial is not None:
+        codes = _repeated(parts.initial, n, group).expand(len(group.runs), -1, -1)
+    elif kind == "references":
+        each = [_encoded_references(parts, responses[r.id], choice, n) for r in group.runs]
+        codes = torch.stack([_repeated(one, n, group) for one in each])
+    elif group.optimizer.starts_from == "centre":
+        codes = parts.generator.centre.expand(len(group.runs), 1, -1)
+    else:
+        codes = parts.initial_distribution.draw(seeds, n)
+    started: State = group.optimizer.start(seeds, codes.to(seeds.device))
+    return started
+
+
+def _repeated(codes: Codes, n: int, group: _Group) -> Codes:
+    """(n, d): the first n of the given codes, taken round again when they are fewer; all for a centre."""
+    if group.optimizer.starts_from == "centre":
+        return codes
+    return codes[torch.arange(n) % len(codes)]
+
+
+def _encoded_references(parts: Parts, responses: torch.Tensor, choice: str, n: int) -> Codes:
+    """Codes of the n best, middle or worst references for one run (Xiao & Kreiman 2020, `opt`)."""
+    assert parts.references is not None
+    objective = parts.objective(responses[:, None, None])
+    order = torch.argsort(objective.nan_to_num(nan=-torch.inf), descending=True, stable=True)
+    n = min(n, len(order))
+    first = {"best": 0, "middle": (len(order) - n) // 2, "worst": len(order) - n}[choice]
+    indices = order[first : first + n].tolist()
+    images = parts.references.images(indices, parts.generator.image_size_px)
+    codes, _ = encode(parts.generator, images.to(torch.float32) / 255.0, INITIAL_ENCODING_STEPS)
+    return codes
+
+
+# ------------------------------------------------------------------ one generation
+
+
+def _ask(
+    parts: Parts, groups: Sequence[_Group], states: Mapping[_Group, State], store: Store, generation: int
+) -> dict[tuple[int, int], torch.Tensor]:
+    """The codes of a generation by (run, slot), committed. After a kill: those that were committed."""
+    device = parts.generator.centre.device
+    asked = store.query("SELECT run, slot, code FROM image WHERE generation = ?", generation)
+    if asked:
+        return {(r, slot): torch.from_numpy(code_of(code)).to(device) for r, slot, code in asked}
+    codes = {
+        (r.id, slot): code
+        for g in groups
+        for r, population in zip(g.runs, g.optimizer.ask(states[g]), strict=True)
+        for slot, code in enumerate(population)
+    }
+    chunk_of = {
+        (shown.run, shown.index): number
+        for number, (_, chunk) in enumerate(_chunks(parts, groups, generation))
+        for shown in chunk
+        if shown.run is not None
+    }
+    store.write_asked(
+        generation, [AskedRow(*key, chunk_of[key], code.cpu().numpy()) for key, code in codes.items()]
+    )
+    return codes
+
+
+def _chunks(parts: Parts, groups: Sequence[_Group], generation: int) -> Iterator[tuple[int, list[_Shown]]]:
+    """(subject, images) of each chunk: per subject the images of its runs in order, then references."""
+    runs = sorted((r for g in groups for r in g.runs), key=lambda r: r.id)
+    for number in range(len(parts.subjects)):
+        stream = [_Shown(r.id, slot) for r in runs if r.subject == number for slot in range(r.population)]
+        if stream:
+            between = _interleaved(parts, generation)
+            stream += [_Shown(None, index, turn) for turn, index in enumerate(between)]
+        for start in range(0, len(stream), parts.plan.batch):
+            yield number, stream[start : start + parts.plan.batch]
+
+
+def _interleaved(parts: Parts, generation: int) -> list[int]:
+    """The references of one generation: a shuffled round through all of them, drawn from the plan's seed."""
+    count = parts.plan.references_per_generation
+    if not count or parts.references is None:
+        return []
+    total = len(parts.references)
+    seed = torch.tensor([parts.plan.seed])
+    places = range(generation * count, (generation + 1) * count)
+    return [
+        int(random.permutation(seed, torch.tensor([place // total]), "references", total)[0, place % total])
+        for place in places
+    ]
+
+
+def _show(
+    parts: Parts,
+    groups: Sequence[_Group],
+    codes: Mapping[tuple[int, int], torch.Tensor],
+    spikes: Mapping[int, float | None],
+    store: Store,
+    generation: int,
+) -> None:
+    """Every chunk that has no answer yet: drawn, shown, answered, committed."""
+    answered = store.query("SELECT DISTINCT chunk FROM presentation WHERE generation = ?", generation)
+    runs = [r for g in groups for r in g.runs]
+    for number, (subject, chunk) in enumerate(_chunks(parts, groups, generation)):
+        if (number,) in answered:
+            continue
+        own = [(s.run, s.index) for s in chunk if s.run is not None]
+        images = parts.draw([codes[place] for place in own])
+        shown = [ShownRow(*place, identity(image)) for place, image in zip(own, images, strict=True)]
+        references = [s.index for s in chunk if s.run is None]
+        if references and parts.references is not None:
+            between = parts.references.images(references, parts.image_size_px)
+            images = torch.cat((images, between.to(images.device)))
+        clean = parts.subjects[subject].respond(images)
+        presentations: list[PresentationRow] = []
+        for r in runs:
+            if r.subject == subject:
+                at = [row for row, s in enumerate(chunk) if s.run in (r.id, None)]
+                places = [chunk[row] for row in at]
+                responses = _responses(parts, r, places, clean[at, r.unit], spikes.get(r.id), generation)
+                presentations += _rows(r, number, places, clean[at, r.unit], responses)
+        store.write_answers(generation, shown, presentations)
+
+
+def _responses(
+    parts: Parts,
+    r: Run,
+    places: Sequence[_Shown],
+    clean: torch.Tensor,
+    spikes_per_activation: float | None,
+    generation: int,
+) -> torch.Tensor:
+    """(images, repeats): what one run's unit answers, with noise if the plan has any."""
+    if spikes_per_activation is None:
+        return clean[:, None].expand(-1, parts.plan.repeats)
+    # Where in the run's own stream each image comes: the population, then the references.
+    numbers = [r.population + s.turn if s.run is None else s.index for s in places]
+    return poisson_responses(clean, numbers, spikes_per_activation, parts.plan.repeats, r.seed, generation)
+
+
+def _rows(
+    r: Run, chunk: int, places: Sequence[_Shown], clean: torch.Tensor, responses: torch.Tensor
+) -> Iterator[PresentationRow]:
+    for place, noise_free, repeats in zip(places, clean.tolist(), responses.tolist(), strict=True):
+        slot, reference = (place.index, None) if place.run is not None else (None, place.index)
+        for repeat, response in enumerate(repeats):
+            yield PresentationRow(r.id, chunk, slot, reference, repeat, response, noise_free)
+
+
+def identity(image: ShownImages) -> str:
+    """SHA-256 of the pixels of one shown image, (3, h, w) uint8, row by row."""
+    return hashlib.sha256(image.cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+def _tell(
+    parts: Parts, groups: Sequence[_Group], states: dict[_Group, State], store: Store, generation: int
+) -> float:
+    """Scores from the committed responses, to the optimizers; committed with their next states."""
+    observed, clean = _responses_of(parts, groups, store, generation)
+    told = []
+    best = -torch.inf
+    for g in groups:
+        scores = torch.stack([parts.objective(observed[r.id]) for r in g.runs])
+        states[g] = g.optimizer.tell(states[g], scores.to(states[g].seeds.device))
+        for (r, state), row in zip(_saved(g, states[g]), scores.tolist(), strict=True):
+            noise_free = parts.objective(clean[r.id])
+            best = max(best, float(noise_free.nan_to_num(nan=-torch.inf).max()))
+            told.append(ToldRow(r.id, row, noise_free.tolist(), state, generation + 1 == r.generations))
+    store.write_told(generation, told)
+    return best
+
+
+def _responses_of(
+    parts: Parts, groups: Sequence[_Group], store: Store, generation: int
+) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]]:
+    """Each run's (population, repeats, 1) responses of a generation as committed, with noise and without."""
+    shape = (parts.plan.repeats, 1)
+    observed = {r.id: torch.full((r.population, *shape), torch.nan).double() for g in groups for r in g.runs}
+    clean = {run: responses.clone() for run, responses in observed.items()}
+    answers = store.query(
+        "SELECT p.run, i.slot, p.repeat, p.response, p.noise_free FROM presentation AS p"
+        " JOIN image AS i ON i.id = p.image WHERE p.generation = ?",
+        generation,
+    )
+    for run, slot, repeat, response, noise_free in answers:
+        if response is not None:
+            observed[run][slot, repeat, 0] = response
+        if noise_free is not None:
+            clean[run][slot, repeat, 0] = noise_free
+    return observed, clean
+
+
+# ------------------------------------------------------------------ states in and out of the store
+
+
+def _saved(group: _Group, state: State) -> Iterator[tuple[Run, bytes]]:
+    """Each run's own state as safetensors."""
+    for number, r in enumerate(group.runs):
+        one = rows(state, [number])
+        tensors = {f.name: getattr(one, f.name).cpu().contiguous() for f in dataclasses.fields(one)}
+        yield r, safetensors.torch.save(tensors)
+
+
+def _loaded(parts: Parts, group: _Group, store: Store) -> State:
+    """The group's state, from those of its runs."""
+    device = parts.generator.centre.device
+    saved = dict(store.query("SELECT run, tensors FROM state"))
+    states = [
+        group.optimizer.state_type(
+            **{name: tensor.to(device) for name, tensor in safetensors.torch.load(saved[r.id]).items()}
+        )
+        for r in group.runs
+    ]
+    together: State = joined(states)
+    return together

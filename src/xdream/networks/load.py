@@ -1,0 +1,128 @@
+"""Networks by name: those that come with XDream, those of `timm`, and the user's own."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from xdream.errors import BadInput, UnknownName
+from xdream.networks import efficientnet, own, squeezenet, weights
+from xdream.networks.base import Network, Preprocessing
+from xdream.registry import nearest
+
+
+def load(name: str, preprocessing: Preprocessing | None = None, random_weights: int | None = None) -> Network:
+    """A frozen network in evaluation mode.
+
+    name: one of `names()`, or `module:callable`. preprocessing: instead of the network's own; `file:`
+    networks have none of their own and need it. random_weights: a seed, to leave out the trained weights
+    where a network only has to be timed or tested. Prints nothing. Raises UnknownName, BadInput,
+    WeightsMissing, WeightsInvalid.
+    """
+    if name in _NAMED:
+        network = _NAMED[name](name, random_weights)
+    elif name.partition(":")[0] in _SCHEMES:
+        network = _SCHEMES[name.partition(":")[0]](name, preprocessing, random_weights)
+    elif _names_a_module(name):
+        network = own.from_python(name, preprocessing, random_weights)
+    else:
+        raise UnknownName(f"unknown network '{name}'; known: {nearest(name, names(), most=8)}")
+    if preprocessing is not None:
+        network = replace(network, preprocessing=preprocessing)
+    if random_weights is not None:
+        network = replace(network, warnings=(*network.warnings, weights.RANDOM))
+    for parameter in network.module.parameters():
+        parameter.requires_grad_(False)
+    return network
+
+
+def names() -> list[str]:
+    """What `load` takes; words in capitals stand for the user's own."""
+    return [*_NAMED, "timm:NAME", "python:MODULE:FUNCTION", "file:PATH"]
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """A layer that can be a target.
+
+    name: its module path ("": the network's output). shape: of its output for one image, the batch left
+    out, at its first call. calls: how often it is called for one image.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    calls: int
+
+
+def layers(network: Network) -> list[LayerInfo]:
+    """The layers whose output is a tensor, in the order in which they finish. Runs one grey image.
+
+    Raises BadInput when the network does not take its images.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    calls: dict[str, int] = {}
+
+    def note(name: str, _module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, torch.Tensor) and output.ndim > 1 and output.shape[0] == 1:
+            shapes.setdefault(name, tuple(output.shape[1:]))
+            calls[name] = calls.get(name, 0) + 1
+
+    if not network.layers:
+        note("", network.module, None, forward_grey(network))
+        return [LayerInfo(name, shape, calls[name]) for name, shape in shapes.items()]
+    modules = network.module.named_modules()
+    handles = [m.register_forward_hook(functools.partial(note, name)) for name, m in modules]
+    try:
+        forward_grey(network)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [LayerInfo(name, shape, calls[name]) for name, shape in shapes.items()]
+
+
+def forward_grey(network: Network) -> object:
+    """The network's response to one grey image. Raises BadInput when it does not take it."""
+    size = network.preprocessing.size_px or (224, 224)
+    tensor = next(network.module.parameters(), torch.empty(0))
+    grey = torch.full((1, 3, *size), 128, dtype=torch.uint8, device=tensor.device)
+    try:
+        with torch.inference_mode():
+            return network.module(network.preprocessing(grey))
+    except Exception as error:  # whatever the user's own network raises
+        raise BadInput(
+            f"network '{network.name}' does not take images of {size[0]} x {size[1]} px "
+            f"({weights.one_line(error)}); declare its preprocessing"
+        ) from error
+
+
+def _names_a_module(name: str) -> bool:
+    package = name.rpartition(":")[0].partition(".")[0]
+    return package.isidentifier() and importlib.util.find_spec(package) is not None
+
+
+def _squeezenet(name: str, random_weights: int | None) -> Network:
+    if random_weights is None:
+        module = squeezenet.load(weights.find(name))
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(random_weights)
+            module = squeezenet.build()
+    licence = weights.known(name).licence
+    return Network(name, module.eval(), squeezenet.PREPROCESSING, licence=licence)
+
+
+_NAMED: dict[str, Callable[[str, int | None], Network]] = {
+    **dict.fromkeys(efficientnet.NAMES, efficientnet.load),
+    "squeezenet1.1": _squeezenet,
+}
+#: What follows the colon is up to these.
+_SCHEMES: dict[str, Callable[[str, Preprocessing | None, int | None], Network]] = {
+    "timm": own.from_timm,
+    "python": own.from_python,
+    "file": own.from_file,
+}

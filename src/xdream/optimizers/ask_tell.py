@@ -1,0 +1,97 @@
+"""Optimizers by name, and a thin stateful face on their pure functions, for codes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from xdream import random
+from xdream.errors import BadInput
+from xdream.optimizers.base import Optimizer, State
+from xdream.optimizers.fdgd import FDGD
+from xdream.optimizers.genetic import Genetic
+from xdream.optimizers.nes import NES
+from xdream.registry import Registry
+from xdream.types import Float32Array
+
+#: Every optimizer by name; a factory takes the hyperparameters.
+OPTIMIZERS: Registry[Optimizer[Any]] = Registry("optimizer")
+OPTIMIZERS.register("genetic", Genetic)
+OPTIMIZERS.register("fdgd", FDGD)
+OPTIMIZERS.register("nes", NES)
+
+
+def grouped(name: str, options: Sequence[Mapping[str, Any]]) -> Optimizer[Any]:
+    """One optimizer for several runs of the same population: each other hyperparameter an array over them.
+
+    options: the hyperparameters of each run, all with the same names. Each set is checked by itself, so
+    that an error names one run's value.
+    """
+    each = [OPTIMIZERS.make(name, **one) for one in options]
+    if len(each) == 1:
+        return each[0]
+    shared = {
+        key: options[0][key]
+        if key == "population"
+        else torch.tensor([one[key] for one in options], dtype=torch.float64)
+        for key in options[0]
+    }
+    return OPTIMIZERS.make(name, **shared)
+
+
+class AskTell:
+    """One optimizer on vectors of `dim` numbers: ask for codes, tell their scores, in turn."""
+
+    def __init__(self, optimizer: Optimizer[Any], state: State) -> None:
+        self.optimizer = optimizer
+        self.state = state
+
+    def ask(self) -> Float32Array:
+        """(population, dim) float32; the same until scores are told."""
+        codes: Float32Array = self.optimizer.ask(self.state)[0].numpy().copy()
+        return codes
+
+    def tell(self, scores: npt.ArrayLike) -> None:
+        """(population,) scores of the codes last asked for; NaN = not seen. Raises BadInput."""
+        values = np.asarray(scores, dtype=np.float64)
+        if values.shape != (self.optimizer.population,):
+            raise BadInput(
+                f"scores have shape {values.shape}; one for each of the "
+                f"{self.optimizer.population} codes asked for is needed"
+            )
+        self.state = self.optimizer.tell(self.state, torch.from_numpy(values)[None])
+
+
+def make(
+    name: str, dim: int, seed: int = 0, initial: npt.ArrayLike | None = None, **hyperparameters: Any
+) -> AskTell:
+    """An optimizer by name for codes of `dim` numbers.
+
+    initial: (k, dim) codes to start from: `population` of them for `genetic`; `fdgd` and `nes` start from
+    their mean. Without: `genetic` starts from N(0, 1), the others from zero.
+    """
+    optimizer = OPTIMIZERS.make(name, **hyperparameters)
+    if dim < 1:
+        raise BadInput(f"dim is {dim}; codes need at least 1 number")
+    seeds = torch.tensor([checked_seed(seed)])
+    if initial is not None:
+        codes = torch.from_numpy(np.array(initial, dtype=np.float32))
+        if codes.ndim != 2 or codes.shape[1] != dim or not bool(torch.isfinite(codes).all()):
+            raise BadInput(f"initial codes have shape {tuple(codes.shape)}; finite (k, {dim}) needed")
+    elif optimizer.starts_from == "population":
+        shape = (optimizer.population, dim)
+        codes = random.normal(seeds, torch.zeros_like(seeds), "initial codes", shape)[0]
+    else:
+        codes = torch.zeros(1, dim)
+    return AskTell(optimizer, optimizer.start(seeds, codes[None]))
+
+
+def checked_seed(seed: int) -> int:
+    """The seed, when it is an integer in [0, 2**63). Raises BadInput."""
+    if not 0 <= seed < 2**63:
+        raise BadInput(f"seed is {seed}; it must be an integer from 0 to 2**63 - 1")
+    return seed

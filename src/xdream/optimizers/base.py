@@ -1,0 +1,124 @@
+"""What an optimizer is: pure functions of an explicit state, over vectors, for many runs at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import torch
+
+from xdream.errors import BadInput
+from xdream.types import Codes, Scores, Seeds
+
+#: Codes are kept within ±this, centres too: a score of 1e300 moves them far, never to inf or NaN.
+CODE_LIMIT = 1e12
+#: Scores are kept within ±this before arithmetic, so that their squares are finite.
+SCORE_LIMIT = 1e100
+
+#: A hyperparameter: one number for all runs of a group, or (runs,) of them.
+PerRun = float | torch.Tensor
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything an optimizer remembers. All fields are tensors with the runs as their first axis.
+
+    seeds: (runs,) int64. steps: (runs,) int64, generations told so far.
+    """
+
+    seeds: Seeds
+    steps: torch.Tensor
+
+
+S = TypeVar("S", bound=State)
+
+
+class Optimizer(Protocol[S]):
+    """A search algorithm. `population` codes are asked for and scored per generation.
+
+    state_type: what its states are. starts_from: "population" when `start` needs `population` initial
+    codes, "centre" when it starts from their mean.
+    """
+
+    state_type: ClassVar[type[Any]]
+    starts_from: ClassVar[str]
+
+    @property
+    def population(self) -> int:
+        """Codes per generation (an odd number is rounded down where codes come in pairs)."""
+        ...
+
+    def start(self, seeds: Seeds, initial: Codes) -> S:
+        """The first state. initial: (runs, k, d) float32."""
+        ...
+
+    def ask(self, state: S) -> Codes:
+        """(runs, population, d) float32: the codes to score. Asking twice gives the same."""
+        ...
+
+    def tell(self, state: S, scores: Scores) -> S:
+        """The next state, from (runs, population) scores; NaN = not seen."""
+        ...
+
+
+def column(value: PerRun, axes: int, like: torch.Tensor) -> torch.Tensor:
+    """A hyperparameter as float64 on the device of `like`: (runs or 1, 1, …) with `axes` axes."""
+    tensor = torch.as_tensor(value, dtype=torch.float64, device=like.device)
+    return tensor.reshape(-1, *(1,) * (axes - 1))
+
+
+def check(name: str, value: PerRun, least: float, most: float, *, above: bool = False) -> None:
+    """Raise BadInput unless all values are finite and in [least, most] (above: in (least, most])."""
+    values = torch.as_tensor(value, dtype=torch.float64)
+    low = values > least if above else values >= least
+    if not bool((torch.isfinite(values) & low & (values <= most)).all()):
+        bound = f"{'above' if above else 'at least'} {least:g}"
+        if most < CODE_LIMIT:
+            bound += f" and at most {most:g}"
+        raise BadInput(f"{name} is {values.tolist()}; it must be {bound}")
+
+
+def check_population(optimizer: str, population: int, least: int) -> None:
+    """Raise BadInput for a population below the least with which the algorithm is defined."""
+    if population < least:
+        raise BadInput(f"population is {population}; the least for {optimizer} is {least}")
+
+
+def usable(scores: Scores) -> Scores:
+    """Scores in float64 that arithmetic cannot break; NaN stays NaN.
+
+    An infinite score counts as the greatest (−inf: the least) finite score of its run's generation; where
+    no score is finite there is nothing to compare it with and it counts as not seen.
+    """
+    scores = scores.to(torch.float64)
+    finite = torch.isfinite(scores)
+    greatest = torch.where(finite, scores, -torch.inf).amax(-1, keepdim=True)
+    least = torch.where(finite, scores, torch.inf).amin(-1, keepdim=True)
+    scores = torch.where(scores == torch.inf, greatest, scores)
+    scores = torch.where(scores == -torch.inf, least, scores)
+    scores = torch.where(finite.any(-1, keepdim=True), scores, torch.nan)
+    return scores.clamp(-SCORE_LIMIT, SCORE_LIMIT)
+
+
+def limited(codes: torch.Tensor) -> Codes:
+    """float32 codes within ±CODE_LIMIT."""
+    return codes.clamp(-CODE_LIMIT, CODE_LIMIT).to(torch.float32)
+
+
+def rows(state: S, index: Sequence[int] | torch.Tensor) -> S:
+    """The state of some of the runs."""
+    device = state.seeds.device
+    at = torch.as_tensor(index, dtype=torch.int64, device=device)
+    return type(state)(**{f.name: getattr(state, f.name)[at] for f in dataclasses.fields(state)})
+
+
+def joined(states: Sequence[S]) -> S:
+    """States of several runs as one, in order."""
+    return type(states[0])(
+        **{
+            f.name: torch.cat([getattr(state, f.name) for state in states])
+            for f in dataclasses.fields(states[0])
+        }
+    )

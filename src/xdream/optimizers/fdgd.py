@@ -1,0 +1,88 @@
+"""Finite-difference gradient descent (Xiao & Kreiman 2020, "Methods: FDGD"), here ascending.
+
+    d_i ~ N(0, r²),  Δ_i = (s(c + d_i) − s(c − d_i)) / 2                      (1)
+    gradient = mean_i Δ_i d_i / (mean |d_i|)²,  mean |·| over components      (2)
+    c ← c + l · gradient                                                      (3)
+
+Missing scores: a pair with one side missing says nothing about the slope and contributes nothing; the mean
+is over the complete pairs, which keeps the estimate unbiased. Without any the centre stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from xdream import random
+from xdream.optimizers.base import (
+    PerRun,
+    State,
+    check,
+    check_population,
+    column,
+    limited,
+    usable,
+)
+from xdream.types import Codes, Scores, Seeds
+
+
+@dataclass(frozen=True)
+class CentreState(State):
+    """centre: (runs, d) float32."""
+
+    centre: torch.Tensor
+
+
+@dataclass(frozen=True)
+class FDGD:
+    """Antithetic steps around a centre estimate the slope.
+
+    population n (an odd one is rounded down), search_radius r, learning_rate l. Defaults: the paper's for
+    fc6. Scores are not normalised, so the best l depends on the scale of the target's response.
+    """
+
+    population: int = 20
+    search_radius: PerRun = 1.25
+    learning_rate: PerRun = 1.25
+
+    state_type: ClassVar[type[CentreState]] = CentreState
+    starts_from: ClassVar[str] = "centre"
+
+    def __post_init__(self) -> None:
+        check_population("fdgd", self.population, 2)
+        check("search_radius", self.search_radius, 0.0, 1e6, above=True)
+        check("learning_rate", self.learning_rate, 0.0, 1e12)
+        object.__setattr__(self, "population", self.population // 2 * 2)
+
+    def start(self, seeds: Seeds, initial: Codes) -> CentreState:
+        """initial: (runs, k, d); the centre starts at their mean."""
+        return CentreState(seeds, torch.zeros_like(seeds), limited(initial.mean(1)))
+
+    def ask(self, state: CentreState) -> Codes:
+        """(runs, population, d): c + d_i in the first half, c − d_i in the second."""
+        step = self._steps(state)
+        centre = state.centre[:, None, :]
+        return limited(torch.cat((centre + step, centre - step), dim=1))
+
+    def tell(self, state: CentreState, scores: Scores) -> CentreState:
+        """Move the centre along the estimated gradient."""
+        step = self._steps(state).to(torch.float64)
+        slope, complete = half_differences(scores)  # (1)
+        weight = slope / step.abs().mean(-1) ** 2
+        gradient = (weight[:, None, :] @ step)[:, 0] / complete.clamp_min(1)[:, None]  # (2)
+        centre = state.centre + column(self.learning_rate, 2, gradient) * gradient  # (3)
+        return CentreState(state.seeds, state.steps + 1, limited(centre))
+
+    def _steps(self, state: CentreState) -> torch.Tensor:
+        shape = (self.population // 2, state.centre.shape[-1])
+        radius = column(self.search_radius, 3, state.centre).to(torch.float32)
+        return radius * random.normal(state.seeds, state.steps, "fdgd/steps", shape)
+
+
+def half_differences(scores: Scores) -> tuple[torch.Tensor, torch.Tensor]:
+    """((s⁺ − s⁻) / 2 per antithetic pair, 0 where a side is missing; number of complete pairs)."""
+    plus, minus = usable(scores).chunk(2, dim=-1)
+    half = (plus - minus) / 2.0
+    return half.nan_to_num(nan=0.0), (~torch.isnan(half)).sum(-1)

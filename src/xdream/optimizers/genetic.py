@@ -1,0 +1,124 @@
+"""The genetic algorithm of XDream (Xiao & Kreiman 2020, "Methods: genetic algorithm").
+
+Numbers in brackets are the steps of one generation as that paper describes them: (1) temperature and
+clipping, (2) parent probabilities, (3) elites and recombination, (4) mutation, (5) unscored codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from xdream import random
+from xdream.errors import BadInput
+from xdream.optimizers.base import (
+    PerRun,
+    State,
+    check,
+    check_population,
+    column,
+    limited,
+    usable,
+)
+from xdream.types import Codes, Scores, Seeds
+
+LEAST_TEMPERATURE = 1e-8
+CLIP_QUANTILE = 0.95
+
+
+@dataclass(frozen=True)
+class GeneticState(State):
+    """codes: (runs, n, d) float32, the population that is being scored."""
+
+    codes: Codes
+
+
+@dataclass(frozen=True)
+class Genetic:
+    """Selection by a softmax of the scores, uniform crossover of two parents, Gaussian mutation.
+
+    population n, mutation_rate m (probability per component), mutation_size v (standard deviation),
+    selectivity q (0: all parents alike), heritability h (probability that a component comes from the
+    first parent; below 0.5 it means 1 − h), elites e (best codes kept unchanged). Defaults: the paper's
+    for fc6.
+    """
+
+    population: int = 20
+    mutation_rate: PerRun = 0.5
+    mutation_size: PerRun = 0.5
+    selectivity: PerRun = 2.0
+    heritability: PerRun = 0.5
+    elites: PerRun = 0
+
+    state_type: ClassVar[type[GeneticState]] = GeneticState
+    starts_from: ClassVar[str] = "population"
+
+    def __post_init__(self) -> None:
+        check_population("genetic", self.population, 1)
+        check("mutation_rate", self.mutation_rate, 0.0, 1.0)
+        check("mutation_size", self.mutation_size, 0.0, 1e6)
+        check("selectivity", self.selectivity, 0.0, 1e12)
+        check("heritability", self.heritability, 0.0, 1.0)
+        check("elites", self.elites, 0, self.population - 1)
+
+    def start(self, seeds: Seeds, initial: Codes) -> GeneticState:
+        """initial: (runs, population, d), the first generation itself."""
+        if initial.shape[1] != self.population:
+            raise BadInput(
+                f"{initial.shape[1]} initial codes for a population of {self.population}; "
+                "genetic needs one for each"
+            )
+        return GeneticState(seeds, torch.zeros_like(seeds), limited(initial))
+
+    def ask(self, state: GeneticState) -> Codes:
+        """(runs, population, d): the population."""
+        return state.codes
+
+    def tell(self, state: GeneticState, scores: Scores) -> GeneticState:
+        """The next population. A NaN code stays in its place, is shown again, and is no parent (5)."""
+        scores = usable(scores)
+        seen = ~torch.isnan(scores)
+        probability = self._parent_probability(scores, seen)
+        ranked = torch.where(seen, scores, -torch.inf).argsort(stable=True, dim=-1, descending=True)
+        place = ranked.argsort(-1)
+        elite = seen & (place < column(self.elites, 2, scores))
+        keep = (elite | ~seen)[:, :, None]
+        codes = torch.where(keep, state.codes, self._children(state, probability))
+        return GeneticState(state.seeds, state.steps + 1, codes)
+
+    def _parent_probability(self, scores: Scores, seen: torch.Tensor) -> torch.Tensor:
+        """(runs, n) float64, not normalised; zero where unseen."""
+        count = seen.sum(-1, keepdim=True).clamp_min(1)
+        mean = torch.where(seen, scores, 0.0).sum(-1, keepdim=True) / count
+        variance = torch.where(seen, (scores - mean) ** 2, 0.0).sum(-1, keepdim=True) / count
+        selectivity = column(self.selectivity, 2, scores)
+        temperature = (variance.sqrt() / selectivity).clamp_min(LEAST_TEMPERATURE)  # (1)
+        temperature = torch.where(selectivity == 0.0, torch.inf, temperature)
+        clipped = torch.minimum(scores, scores.nanquantile(CLIP_QUANTILE, -1, keepdim=True))
+        best = torch.where(seen, clipped, -torch.inf).amax(-1, keepdim=True)
+        p = torch.where(seen, ((clipped - best) / temperature).exp(), 0.0)  # (2)
+        least = torch.where(p > 0.0, p, torch.inf).amin(-1, keepdim=True)
+        return torch.where(seen & (p == 0.0), least, p)
+
+    def _children(self, state: GeneticState, probability: torch.Tensor) -> Codes:
+        """(runs, n, d): one child for every place, though elites and unseen codes may take it."""
+        runs, n, d = state.codes.shape
+        at = (state.seeds, state.steps)
+        cumulative = probability.cumsum(-1)
+        drawn = random.uniform64(*at, "genetic/parents", (2 * n,)) * cumulative[:, -1:]
+        parents = torch.searchsorted(cumulative, drawn, right=True)
+        # Rounding can put a draw at the total; the last code with any probability takes it.
+        last = (probability > 0.0).to(torch.int64).cumsum(-1).argmax(-1, keepdim=True)
+        parents = torch.minimum(parents, last)[:, :, None].expand(runs, 2 * n, d)
+        first, second = state.codes.gather(1, parents).chunk(2, dim=1)
+
+        share = column(self.heritability, 3, probability).to(torch.float32)
+        share = torch.maximum(share, 1.0 - share)
+        from_first = random.uniform(*at, "genetic/crossover", (n, d)) < share  # (3)
+        rate = column(self.mutation_rate, 3, probability).to(torch.float32)
+        mutated = random.uniform(*at, "genetic/mutated", (n, d)) < rate  # (4)
+        size = column(self.mutation_size, 3, probability).to(torch.float32)
+        step = size * random.normal(*at, "genetic/mutation", (n, d))
+        return limited(torch.where(from_first, first, second) + torch.where(mutated, step, 0.0))

@@ -1,0 +1,99 @@
+"""Natural evolution strategy (Wierstra et al. 2014), as in Xiao & Kreiman 2020, "Methods: NES".
+
+    antithetic samples c ± r ε_i, ε_i ~ N(0, I)
+    gradient = mean over samples of s ε / r;  c ← c + l · gradient                           (1)
+    r ← max(least, r + k · mean(s (ε² − 1)) / r), mean over samples and components           (2)
+
+One radius serves all components. Missing scores: as in FDGD a pair with one side missing contributes
+nothing, and the means are over the complete pairs; without any, centre and radius stay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from xdream import random
+from xdream.optimizers.base import (
+    PerRun,
+    State,
+    check,
+    check_population,
+    column,
+    limited,
+    usable,
+)
+from xdream.types import Codes, Scores, Seeds
+
+#: The radius is kept below this, whatever the scores.
+MOST_RADIUS = 1e6
+
+
+@dataclass(frozen=True)
+class NESState(State):
+    """centre: (runs, d) float32. radius: (runs,) float64."""
+
+    centre: torch.Tensor
+    radius: torch.Tensor
+
+
+@dataclass(frozen=True)
+class NES:
+    """Follows the score-weighted mean of Gaussian samples and adapts their radius.
+
+    population n (an odd one is rounded down), search_radius r at the start, learning_rate l,
+    radius_learning_rate k, least_radius. Defaults: the paper's for fc6. Scores are not normalised.
+    """
+
+    population: int = 20
+    search_radius: PerRun = 1.25
+    learning_rate: PerRun = 1.75
+    radius_learning_rate: PerRun = 0.05
+    least_radius: PerRun = 0.01
+
+    state_type: ClassVar[type[NESState]] = NESState
+    starts_from: ClassVar[str] = "centre"
+
+    def __post_init__(self) -> None:
+        check_population("nes", self.population, 2)
+        check("search_radius", self.search_radius, 0.0, MOST_RADIUS, above=True)
+        check("learning_rate", self.learning_rate, 0.0, 1e12)
+        check("radius_learning_rate", self.radius_learning_rate, 0.0, 1e12)
+        check("least_radius", self.least_radius, 0.0, MOST_RADIUS, above=True)
+        object.__setattr__(self, "population", self.population // 2 * 2)
+
+    def start(self, seeds: Seeds, initial: Codes) -> NESState:
+        """initial: (runs, k, d); the centre starts at their mean. The first radius is at least the least."""
+        radius = torch.maximum(
+            column(self.search_radius, 1, initial), column(self.least_radius, 1, initial)
+        ).expand(len(seeds))
+        return NESState(seeds, torch.zeros_like(seeds), limited(initial.mean(1)), radius.clone())
+
+    def ask(self, state: NESState) -> Codes:
+        """(runs, population, d): c + r ε_i in the first half, c − r ε_i in the second."""
+        step = state.radius.to(torch.float32)[:, None, None] * self._noise(state)
+        centre = state.centre[:, None, :]
+        return limited(torch.cat((centre + step, centre - step), dim=1))
+
+    def tell(self, state: NESState, scores: Scores) -> NESState:
+        """Move the centre and change the radius."""
+        noise = self._noise(state).to(torch.float64)
+        plus, minus = usable(scores).chunk(2, dim=-1)
+        complete = ~torch.isnan(plus + minus)
+        pairs = complete.sum(-1).clamp_min(1)
+        half_difference = torch.where(complete, (plus - minus) / 2.0, 0.0)
+        half_sum = torch.where(complete, (plus + minus) / 2.0, 0.0)
+
+        gradient = (half_difference[:, None, :] @ noise)[:, 0] / (pairs * state.radius)[:, None]
+        centre = state.centre + column(self.learning_rate, 2, gradient) * gradient  # (1)
+        spread = (half_sum * (noise**2 - 1.0).mean(-1)).sum(-1) / pairs
+        change = column(self.radius_learning_rate, 1, spread) * spread / state.radius
+        least = column(self.least_radius, 1, spread)
+        radius = torch.maximum(state.radius + change, least).clamp_max(MOST_RADIUS)  # (2)
+        return NESState(state.seeds, state.steps + 1, limited(centre), radius)
+
+    def _noise(self, state: NESState) -> torch.Tensor:
+        shape = (self.population // 2, state.centre.shape[-1])
+        return random.normal(state.seeds, state.steps, "nes/steps", shape)

@@ -1,0 +1,161 @@
+"""What is in a store, for whoever reads: the loop on resume, the report, the user. Never writes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xdream.store.sqlite import FILE_NAME, code_of, connect
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run as it was planned."""
+
+    id: int
+    target: str
+    seed: int
+    optimizer: dict[str, Any]
+    generations: int
+    spikes_per_activation: float | None
+    finished: bool
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image that was told: where it comes from, its scores, the identity of its pixels."""
+
+    id: int
+    run: int
+    generation: int
+    slot: int
+    chunk: int
+    score: float
+    noise_free_score: float
+    pixels: str
+
+
+class Record:
+    """Read-only view of an experiment's folder; it may still be growing. Raises StoreError."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._connection = connect(self.folder / FILE_NAME, write=False)
+        self.facts: dict[str, str] = dict(self._rows("SELECT key, value FROM experiment"))
+
+    def runs(self) -> list[RunRecord]:
+        """All runs, in the order of the plan."""
+        return [
+            RunRecord(i, target, seed, json.loads(optimizer), generations, k, finished is not None)
+            for i, target, seed, optimizer, generations, k, finished in self._rows(
+                "SELECT id, target, seed, optimizer, generations, spikes_per_activation, finished_utc"
+                " FROM run ORDER BY id"
+            )
+        ]
+
+    @property
+    def finished(self) -> bool:
+        """Whether every run came to its end."""
+        return all(run.finished for run in self.runs())
+
+    @property
+    def references(self) -> list[tuple[str, str]]:
+        """(name, SHA-256 of the file) of each reference."""
+        return list(self._rows("SELECT name, sha256 FROM reference ORDER BY id"))
+
+    @property
+    def seconds(self) -> float:
+        """Time spent, over all sessions, from each one's start to its last commit."""
+        [(seconds,)] = self._rows("SELECT coalesce(sum(seconds), 0) FROM session")
+        return float(seconds)
+
+    def presentations(self, run: int) -> int:
+        """Showings of generated images that were told, repeats included."""
+        [(count,)] = self._rows(
+            "SELECT count(*) FROM presentation AS p JOIN told USING (run, generation)"
+            " WHERE run = ? AND image IS NOT NULL",
+            run,
+        )
+        return int(count)
+
+    def scores(self, run: int, *, noise_free: bool = True) -> list[Array]:
+        """(population,) scores of each generation that was told; NaN = not seen."""
+        column = "noise_free_score" if noise_free else "score"
+        generations: list[list[float]] = []
+        for generation, score in self._rows(
+            f"SELECT generation, {column} FROM image JOIN told USING (run, generation)"
+            " WHERE run = ? ORDER BY generation, slot",
+            run,
+        ):
+            if generation == len(generations):
+                generations.append([])
+            generations[generation].append(np.nan if score is None else score)
+        return [np.array(scores) for scores in generations]
+
+    def reference_responses(self, run: int) -> Array:
+        """(N,) noise-free responses to the references."""
+        rows = self._rows("SELECT response FROM reference_response WHERE run = ? ORDER BY reference", run)
+        return np.array([np.nan if r is None else r for (r,) in rows], dtype=np.float64)
+
+    def best_image(self, run: int, generation: int | None = None) -> ImageRecord | None:
+        """The image with the best noise-free score: of one generation that was told, or of all."""
+        where = "" if generation is None else f" AND generation = {int(generation)}"
+        rows = list(
+            self._rows(
+                "SELECT id, run, generation, slot, chunk, score, noise_free_score, pixels FROM image"
+                f" JOIN told USING (run, generation) WHERE run = ?{where} AND noise_free_score IS NOT NULL"
+                " ORDER BY noise_free_score DESC, id LIMIT 1",
+                run,
+            )
+        )
+        if not rows:
+            return None
+        image, of_run, at, slot, chunk, score, clean, pixels = rows[0]
+        observed = np.nan if score is None else score
+        return ImageRecord(image, of_run, at, slot, chunk, observed, clean, pixels)
+
+    def chunk_codes(self, image: ImageRecord) -> tuple[npt.NDArray[np.float32], int]:
+        """The codes that were drawn together with an image, (n, d), in order; and its row among them.
+
+        Images are not stored: they are drawn again from their codes, in the same company, and compared
+        with the identity that was noted when they were shown.
+        """
+        rows = list(
+            self._rows(
+                "SELECT id, code FROM image WHERE generation = ? AND chunk = ? ORDER BY run, slot",
+                image.generation,
+                image.chunk,
+            )
+        )
+        return np.stack([code_of(code) for _, code in rows]), [i for i, _ in rows].index(image.id)
+
+    def dump(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Everything that follows from the plan, times and sessions left out: equal for equal experiments."""
+        return {
+            "run": list(self._rows("SELECT id, target, seed, optimizer, spikes_per_activation FROM run")),
+            "reference": list(self._rows("SELECT * FROM reference_response ORDER BY run, reference")),
+            "image": list(
+                self._rows(
+                    "SELECT run, generation, slot, chunk, code, pixels, score, noise_free_score FROM image"
+                    " ORDER BY run, generation, slot"
+                )
+            ),
+            "presentation": list(
+                self._rows(
+                    "SELECT p.run, p.generation, p.chunk, i.slot, reference, repeat, response, noise_free"
+                    " FROM presentation AS p LEFT JOIN image AS i ON i.id = p.image"
+                    " ORDER BY p.run, p.generation, p.chunk, i.slot, reference, repeat"
+                )
+            ),
+            "state": list(self._rows("SELECT * FROM state ORDER BY run")),
+        }
+
+    def _rows(self, sql: str, *bindings: Any) -> Any:
+        return self._connection.execute(sql, bindings)

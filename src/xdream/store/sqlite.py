@@ -1,0 +1,333 @@
+"""The store in one SQLite file, `experiment.sqlite` in the experiment's folder."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import apsw
+import filelock
+import numpy as np
+import psutil
+
+from xdream.errors import StoreBusy, StoreError
+from xdream.store.base import AskedRow, PresentationRow, RunRow, ShownRow, ToldRow
+
+FILE_NAME = "experiment.sqlite"
+LOCK_NAME = "writer.lock"
+APPLICATION_ID = 0x58447265  # "XDre"
+SCHEMA_VERSION = 1
+
+#: File systems on which SQLite's WAL is not safe, because its shared memory does not cross machines.
+NETWORK_FILE_SYSTEMS = frozenset(
+    "nfs nfs4 cifs smb smb2 smb3 smbfs afs 9p lustre gpfs beegfs ceph glusterfs fuse.sshfs webdav".split()
+)
+
+
+def utc_now() -> str:
+    """The time as ISO 8601 in UTC, with microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def file_system(path: Path) -> str:
+    """The type of the file system that holds `path`, as the system names it; "" when it cannot be told."""
+    at = str(path.resolve())
+    best, kind = "", ""
+    for mount in psutil.disk_partitions(all=True):
+        inside = at == mount.mountpoint or at.startswith(mount.mountpoint.rstrip(os.sep) + os.sep)
+        if inside and len(mount.mountpoint) >= len(best):
+            best, kind = mount.mountpoint, mount.fstype
+    return kind
+
+
+@contextlib.contextmanager
+def _said_plainly(path: Path) -> Iterator[None]:
+    """SQLite's errors as one line with the file and the remedy."""
+    try:
+        yield
+    except apsw.FullError:
+        raise StoreError(
+            f"the disk is full: nothing more can be written to {path}; make room, then resume"
+        ) from None
+    except apsw.ReadOnlyError:
+        raise StoreError(f"{path} is read-only; make it writable, or copy the folder") from None
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise StoreError(f"{path} is damaged or not a database ({error}); restore it from a copy") from None
+    except apsw.CantOpenError:
+        raise StoreError(f"{path} cannot be opened; check that it exists and its permissions") from None
+    except (apsw.BusyError, apsw.LockedError):
+        raise StoreBusy(f"{path} is being written by another program; wait for it to end") from None
+    except apsw.IOError as error:
+        raise StoreError(f"{path}: the disk failed or is full ({error}); check it, then resume") from None
+    except apsw.SQLError as error:
+        raise StoreError(f"{path} is not a whole store of this program ({error})") from None
+
+
+def connect(path: Path, *, write: bool) -> apsw.Connection:
+    """A connection to an existing store, checked: this program's, of a schema that it knows.
+
+    Raises StoreError for a file that is missing, damaged, of another program or of a newer schema.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path} does not exist; give the folder of an experiment")
+    if path.stat().st_size == 0:
+        raise StoreError(f"{path} is empty: damaged, or never begun; start the experiment anew")
+    with _said_plainly(path):
+        connection = _opened(path, write)
+        connection.set_busy_timeout(10_000)
+        application = connection.pragma("application_id")
+        version = connection.pragma("user_version")
+        if application != APPLICATION_ID:
+            raise StoreError(f"{path} is a database of another program; give the folder of an experiment")
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{path} has schema {version}; this release knows up to {SCHEMA_VERSION}: upgrade xdream"
+            )
+        connection.execute("SELECT count(*) FROM run, image, presentation LIMIT 1").fetchall()
+    return connection
+
+
+def _opened(path: Path, write: bool) -> apsw.Connection:
+    if write:
+        return apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    uri = path.resolve().as_uri()
+    # A reader of a WAL file needs a writable folder, except when nobody can be writing.
+    if not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists():
+        uri += "?immutable=1"
+    return apsw.Connection(uri, flags=flags)
+
+
+class Store:
+    """The one writer of an experiment. Made by `create` or `open_existing`; a context manager.
+
+    notes: sentences for the user (a network share, for instance).
+    """
+
+    def __init__(self, folder: Path, lock: filelock.BaseFileLock, connection: apsw.Connection) -> None:
+        self.folder = folder
+        self.path = folder / FILE_NAME
+        self.notes: tuple[str, ...] = ()
+        self._lock = lock
+        self._connection = connection
+        self._session = 0
+        self._began = time.monotonic()
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        facts: Mapping[str, str],
+        versions: Mapping[str, str],
+        runs: Sequence[RunRow],
+        references: Sequence[tuple[str, str]],
+    ) -> Store:
+        """A new store in `folder`, which is made if need be; whole or not at all.
+
+        facts: what goes into the table `experiment`. references: (name, sha256). Raises StoreError when the
+        folder already holds an experiment or cannot be written, StoreBusy when one lives in it.
+        """
+        made = not folder.exists()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"folder {folder} cannot be made: {error.strerror}") from None
+        try:
+            lock = _locked(folder)
+        except (OSError, StoreError):
+            _remove_if_empty(folder, made)
+            raise
+        path = folder / FILE_NAME
+        if path.exists():
+            lock.release()
+            raise StoreError(
+                f"{folder} already holds an experiment; resume it (xdream resume {folder}) or choose another"
+            )
+        try:
+            with _said_plainly(path):
+                connection = apsw.Connection(str(path))
+                store = cls(folder, lock, connection)
+                store._set_journal()
+                with connection:
+                    connection.execute(resources.files("xdream.store").joinpath("schema.sql").read_text())
+                    connection.pragma("application_id", APPLICATION_ID)
+                    connection.pragma("user_version", SCHEMA_VERSION)
+                    connection.executemany("INSERT INTO experiment VALUES (?, ?)", facts.items())
+                    connection.executemany(
+                        "INSERT INTO run (id, target, seed, optimizer, generations) VALUES (?, ?, ?, ?, ?)",
+                        [(r.id, r.target, r.seed, r.optimizer, r.generations) for r in runs],
+                    )
+                    connection.executemany(
+                        "INSERT INTO reference (id, name, sha256) VALUES (?, ?, ?)",
+                        [(i, name, digest) for i, (name, digest) in enumerate(references)],
+                    )
+                    store._begin_session(versions)
+        except StoreError:
+            for leftover in (path, Path(f"{path}-wal"), Path(f"{path}-shm"), Path(f"{path}-journal")):
+                leftover.unlink(missing_ok=True)
+            lock.release()
+            _remove_if_empty(folder, made)
+            raise
+        return store
+
+    @classmethod
+    def open_existing(cls, folder: Path, versions: Mapping[str, str]) -> Store:
+        """The store of an experiment that goes on. Raises StoreError, StoreBusy."""
+        path = folder / FILE_NAME
+        connect(path, write=False).close()
+        lock = _locked(folder)
+        try:
+            connection = connect(path, write=True)
+            store = cls(folder, lock, connection)
+            with _said_plainly(path):
+                store._set_journal()
+                with connection:
+                    store._begin_session(versions)
+        except StoreError:
+            lock.release()
+            raise
+        return store
+
+    def close(self) -> None:
+        """End the writing; the file stays."""
+        self._connection.close()
+        self._lock.release()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write_reference_responses(self, rows: Iterable[tuple[int, int, float]]) -> None:
+        """(reference, run, response) without noise."""
+        with self._transaction() as connection:
+            connection.executemany("INSERT INTO reference_response VALUES (?, ?, ?)", rows)
+
+    def write_start(self, spikes: Mapping[int, float], states: Mapping[int, bytes]) -> None:
+        """The runs' noise scales and first states: from here on the generations run."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE run SET spikes_per_activation = ? WHERE id = ?",
+                [(k, run) for run, k in spikes.items()],
+            )
+            connection.executemany(
+                "INSERT INTO state VALUES (?, 0, ?)", [(run, state) for run, state in states.items()]
+            )
+
+    def write_asked(self, generation: int, rows: Iterable[AskedRow]) -> None:
+        """The codes of a generation, before anything of it is shown."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT INTO image (run, generation, slot, chunk, code) VALUES (?, ?, ?, ?, ?)",
+                [(r.run, generation, r.slot, r.chunk, r.code.astype("<f4").tobytes()) for r in rows],
+            )
+
+    def write_answers(
+        self, generation: int, shown: Iterable[ShownRow], rows: Iterable[PresentationRow]
+    ) -> None:
+        """One chunk: what was shown and what was answered, in one transaction."""
+        utc, monotonic = utc_now(), time.monotonic()
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE image SET pixels = ? WHERE run = ? AND generation = ? AND slot = ?",
+                [(s.pixels, s.run, generation, s.slot) for s in shown],
+            )
+            connection.executemany(
+                "INSERT INTO presentation (run, generation, chunk, image, reference, repeat, response,"
+                " noise_free, answered_utc, answered_monotonic_s) VALUES (?1, ?2, ?3, (SELECT id FROM image"
+                " WHERE run = ?1 AND generation = ?2 AND slot = ?4), ?5, ?6, ?7, ?8, ?9, ?10)",
+                [(r.run, generation, *dataclasses.astuple(r)[1:], utc, monotonic) for r in rows],
+            )
+
+    def write_told(self, generation: int, rows: Iterable[ToldRow]) -> None:
+        """The scores of a generation and the optimizers' next states, in one transaction."""
+        utc = utc_now()
+        with self._transaction() as connection:
+            for row in rows:
+                connection.executemany(
+                    "UPDATE image SET score = ?, noise_free_score = ?"
+                    " WHERE run = ? AND generation = ? AND slot = ?",
+                    [
+                        (score, clean, row.run, generation, slot)
+                        for slot, (score, clean) in enumerate(
+                            zip(row.scores, row.noise_free_scores, strict=True)
+                        )
+                    ],
+                )
+                connection.execute("INSERT INTO told VALUES (?, ?, ?)", (row.run, generation, utc))
+                connection.execute(
+                    "UPDATE state SET generation = ?, tensors = ? WHERE run = ?",
+                    (generation + 1, row.state, row.run),
+                )
+                if row.finished:
+                    connection.execute("UPDATE run SET finished_utc = ? WHERE id = ?", (utc, row.run))
+
+    def query(self, sql: str, *bindings: Any) -> list[tuple[Any, ...]]:
+        """Rows of a query, for what the loop must know to go on."""
+        with _said_plainly(self.path):
+            return list(self._connection.execute(sql, bindings))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[apsw.Connection]:
+        with _said_plainly(self.path), self._connection:
+            yield self._connection
+            self._connection.execute(
+                "UPDATE session SET seconds = ? WHERE id = ?",
+                (time.monotonic() - self._began, self._session),
+            )
+
+    def _begin_session(self, versions: Mapping[str, str]) -> None:
+        self._connection.execute(
+            "INSERT INTO session (started_utc, versions) VALUES (?, ?)",
+            (utc_now(), json.dumps(dict(versions))),
+        )
+        self._session = self._connection.last_insert_rowid()
+
+    def _set_journal(self) -> None:
+        """WAL, every commit on the disk; on a network share, where WAL is not safe, a rollback journal."""
+        kind = file_system(self.folder)
+        shared = kind.lower() in NETWORK_FILE_SYSTEMS
+        self._connection.set_busy_timeout(10_000)
+        self._connection.pragma("journal_mode", "delete" if shared else "wal")
+        self._connection.pragma("synchronous", "full")
+        self._connection.pragma("foreign_keys", True)
+        if shared:
+            self.notes = (
+                f"{self.folder} is on a network share ({kind}): a rollback journal is used instead of WAL",
+            )
+
+
+def _locked(folder: Path) -> filelock.BaseFileLock:
+    lock = filelock.FileLock(folder / LOCK_NAME)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise StoreBusy(
+            f"{folder} is in use by a living run; wait for it, or choose another folder"
+        ) from None
+    except PermissionError:
+        raise StoreError(f"folder {folder} is read-only; make it writable, or copy it") from None
+    except OSError as error:
+        raise StoreError(f"folder {folder} cannot be written: {error.strerror}") from None
+    return lock
+
+
+def _remove_if_empty(folder: Path, made: bool) -> None:
+    if made:
+        (folder / LOCK_NAME).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def code_of(blob: bytes) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """A stored code as float32."""
+    return np.frombuffer(blob, dtype="<f4").astype(np.float32)
