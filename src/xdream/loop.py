@@ -79,7 +79,7 @@ def run(plan: Plan, out: str | Path | None = None, watcher: Watcher | None = Non
     Raises BadInput before anything is written; StoreError; SubjectError, after which `resume` goes on.
     """
     parts = assemble(plan)
-    folder = Path(out) if out is not None else _new_folder(plan.name)
+    folder = Path(out) if out is not None else new_folder(plan.name)
     store = Store.create(
         folder,
         facts={"plan": parts.plan.to_toml(), "draws": random.VERSION, "notes": json.dumps(parts.notes)},
@@ -124,7 +124,8 @@ def versions() -> dict[str, str]:
     }
 
 
-def _new_folder(name: str) -> Path:
+def new_folder(name: str) -> Path:
+    """Where an experiment goes when nothing else is said: runs/DATE-TIME-NAME."""
     return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
 
 

@@ -7,6 +7,7 @@ import torch
 from xdream.errors import BadInput, WeightsInvalid, WeightsMissing
 from xdream.generators import deepsim
 from xdream.generators.base import GENERATORS
+from xdream.generators.statistics import read_statistics
 from xdream.networks import deepsim as networks
 from xdream.types import quantise
 
@@ -103,10 +104,9 @@ def test_statistics_give_the_mean_and_the_spread_of_each_component_cut_at_zero(t
 
 
 def test_codes_of_fc8_may_be_negative(tmp_path):
-    path = tmp_path / "s.h5"
-    statistics(path, "fc8", np.full(1000, -3.0), np.full(1000, 0.5))
-    initial = deepsim.read_statistics(path, "fc8")
-    codes = initial.draw(torch.tensor([0]), 50)
+    path = statistics(tmp_path / "s.h5", "fc8", np.full(1000, -3.0), np.full(1000, 0.5))
+    generator = GENERATORS.make("deepsim-fc8", random_weights=True, statistics=path)
+    codes = generator.initial.draw(torch.tensor([0]), 50)
     assert float(codes.mean()) == pytest.approx(-3.0, abs=0.02)
     assert float(codes.std()) == pytest.approx(0.5, abs=0.02)
 
@@ -134,7 +134,7 @@ def test_a_statistics_file_that_is_none_is_named(tmp_path):
         out["norm1/mu"] = np.zeros(NORM1)
     for name in ("text.h5", "nowhere.h5", "half.h5"):
         with pytest.raises(BadInput, match=name):
-            deepsim.read_statistics(tmp_path / name, "norm1")
+            read_statistics(tmp_path / name, "norm1", NORM1)
 
 
 def test_weights_are_found_by_name_and_by_path(file, monkeypatch):

@@ -106,8 +106,8 @@ def test_layers_are_listed_in_the_order_they_finish_with_their_calls():
     network = Network("tiny", tiny().eval(), SMALL)
     assert layers(network) == [
         LayerInfo("0", (4, 6, 6), 1),
-        LayerInfo("1", (4, 6, 6), 2),  # called again later; this is the shape of the first call
         LayerInfo("2", (5, 4, 4), 1),
+        LayerInfo("1", (5, 4, 4), 2),  # called before too; this is its last call
         LayerInfo("4", (80,), 1),
         LayerInfo("", (80,), 1),
     ]

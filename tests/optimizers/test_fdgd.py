@@ -46,19 +46,20 @@ def test_in_one_dimension_every_pair_gives_the_slope_exactly():
 
 
 @pytest.mark.parametrize("radius", [0.1, 3.0])
-@pytest.mark.parametrize(("dim", "kappa"), [(2, 4.0 / math.pi), (400, math.pi / 2.0)])
+@pytest.mark.parametrize(("dim", "kappa"), [(2, 4.0 / math.pi), (100, math.pi / 2.0)])
 def test_the_estimate_on_a_linear_function_has_its_known_expectation(dim, kappa, radius):
-    runs = 8000 if dim == 2 else 2000
+    # At 100 dimensions κ is 0.3 % below its limit.
+    runs = 2000
     optimizer = FDGD(population=8, search_radius=radius, learning_rate=0.5)
     state = start(optimizer, runs, dim)
-    gradient = torch.zeros(dim)
-    gradient[:2] = torch.tensor([3.0, -4.0])
-    moved = optimizer.tell(state, linear(optimizer.ask(state), gradient)).centre
-    found = moved.mean(0)
-    # The standard error of a component is below l · κ · |g| / sqrt(pairs · runs) · sqrt(2).
-    error = 0.5 * kappa * 5.0 / math.sqrt(4 * runs) * math.sqrt(2.0)
-    torch.testing.assert_close(found, 0.5 * kappa * gradient, rtol=0.005, atol=5.0 * error)
-    assert error < 0.03
+    gradient = torch.linspace(-4.0, 4.0, dim)
+    moved = optimizer.tell(state, linear(optimizer.ask(state), gradient)).centre.mean(0)
+    # Along g a pair gives about κ χ² with one degree of freedom: a relative deviation of √2.
+    along = float(moved @ gradient / (gradient @ gradient))
+    assert along == pytest.approx(0.5 * kappa, rel=4.0 * math.sqrt(2.0 / (4 * runs)))
+    # A component's standard error is at most √2 l κ |g| / √pairs.
+    error = math.sqrt(2.0) * 0.5 * kappa * float(gradient.norm()) / math.sqrt(4 * runs)
+    torch.testing.assert_close(moved, 0.5 * kappa * gradient, rtol=0, atol=4.5 * error)
 
 
 def test_missing_scores_leave_the_expectation_unchanged():

@@ -52,11 +52,11 @@ def test_the_estimate_on_a_linear_function_has_the_gradient_as_its_expectation(r
 @pytest.mark.parametrize("radius", [0.4, 2.0])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_the_radius_changes_by_its_known_expectation_at_the_centre_of_a_sphere(sign, radius):
-    runs, k = 20_000, 0.01
+    runs, k = 8000, 0.01
     optimizer = NES(population=4, search_radius=radius, learning_rate=0.0, radius_learning_rate=k)
     state = start(optimizer, runs, dim=6)
     moved = optimizer.tell(state, sign * sphere(optimizer.ask(state))).radius - radius
-    assert float(moved.mean()) == pytest.approx(-sign * 2.0 * k * radius, rel=0.06)
+    assert float(moved.mean()) == pytest.approx(-sign * 2.0 * k * radius, rel=0.12)
 
 
 def test_the_radius_shrinks_on_a_sphere_down_to_the_least():

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import h5py
-import numpy as np
 import torch
 from torch import nn
 
 from xdream.errors import BadInput
 from xdream.generators.base import GENERATORS, InitialCodes
+from xdream.generators.statistics import read_statistics
 from xdream.networks import deepsim
 from xdream.networks.weights import RANDOM, find, load_tensors
 from xdream.types import Codes, Images
@@ -94,7 +93,8 @@ def make(
     if statistics is None:
         initial = InitialCodes(torch.zeros(dim), torch.ones(dim))
     else:
-        initial = read_statistics(Path(statistics), layer)
+        floor = None if layer == "fc8" else 0.0
+        initial = read_statistics(Path(statistics), layer, architecture.code_shape, floor)
     if random_weights:
         module = deepsim.random(layer, seed=0)
     else:
@@ -109,38 +109,6 @@ def make(
         torch.zeros(dim),
         (RANDOM,) if random_weights else (),
     )
-
-
-def read_statistics(path: Path, layer: str) -> InitialCodes:
-    """The distribution of initial codes in a statistics file. Raises BadInput."""
-    shape = deepsim.ARCHITECTURES[layer].code_shape
-    found = {}
-    try:
-        with h5py.File(path, "r") as file:
-            if layer not in file:
-                raise BadInput(
-                    f"statistics file {path} has no group '{layer}'; it has: {', '.join(file) or 'none'}"
-                )
-            for key in ("mu", "sig"):
-                if not isinstance(file[layer], h5py.Group) or key not in file[layer]:
-                    raise BadInput(f"statistics file {path}: '{layer}' has no '{key}'")
-                found[key] = np.asarray(file[layer][key], dtype=np.float32)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"cannot read statistics file {path}; give an HDF5 file") from error
-    for key, array in found.items():
-        if array.shape != shape:
-            raise BadInput(
-                f"statistics file {path}: '{layer}/{key}' has the shape {array.shape}, expected {shape}"
-            )
-        if not np.isfinite(array).all() or (key == "sig" and (array < 0).any()):
-            raise BadInput(
-                f"statistics file {path}: '{layer}/{key}' holds values that are not finite, or a "
-                "negative standard deviation"
-            )
-    mean, std = (torch.from_numpy(found[key].reshape(-1)) for key in ("mu", "sig"))
-    return InitialCodes(mean, std, floor=None if layer == "fc8" else 0.0)
 
 
 for _name in LAYERS:

@@ -51,7 +51,7 @@ class LayerInfo:
     """A layer that can be a target.
 
     name: its module path ("": the network's output). shape: of its output for one image, the batch left
-    out, at its first call. calls: how often it is called for one image.
+    out. calls: how often it is called for one image; the output is that of the last call.
     """
 
     name: str
@@ -64,25 +64,26 @@ def layers(network: Network) -> list[LayerInfo]:
 
     Raises BadInput when the network does not take its images.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
-    calls: dict[str, int] = {}
+    found: dict[str, LayerInfo] = {}
 
     def note(name: str, _module: nn.Module, _inputs: object, output: object) -> None:
         if isinstance(output, torch.Tensor) and output.ndim > 1 and output.shape[0] == 1:
-            shapes.setdefault(name, tuple(output.shape[1:]))
-            calls[name] = calls.get(name, 0) + 1
+            before = found.pop(name, None)
+            calls = 1 if before is None else before.calls + 1
+            found[name] = LayerInfo(name, tuple(output.shape[1:]), calls)
 
-    if not network.layers:
-        note("", network.module, None, forward_grey(network))
-        return [LayerInfo(name, shape, calls[name]) for name, shape in shapes.items()]
-    modules = network.module.named_modules()
-    handles = [m.register_forward_hook(functools.partial(note, name)) for name, m in modules]
+    handles = []
+    if network.layers:
+        for name, module in network.module.named_modules():
+            handles.append(module.register_forward_hook(functools.partial(note, name)))
     try:
-        forward_grey(network)
+        output = forward_grey(network)
     finally:
         for handle in handles:
             handle.remove()
-    return [LayerInfo(name, shape, calls[name]) for name, shape in shapes.items()]
+    if not network.layers:  # a compiled file takes no hooks
+        note("", network.module, None, output)
+    return list(found.values())
 
 
 def forward_grey(network: Network) -> object:

@@ -1,0 +1,109 @@
+"""Bring your own neuron: one evolution by ask and tell, images out, scores in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from xdream import defaults
+from xdream.errors import BadInput
+from xdream.generators import GENERATORS, Generator
+from xdream.networks import resize
+from xdream.optimizers import OPTIMIZERS
+from xdream.optimizers.ask_tell import checked_seed
+from xdream.types import Batch, Codes, quantise
+
+
+class Evolution:
+    """One evolution in memory. Ask for a batch, show it, tell the scores in any order, ask again.
+
+        evolution = Evolution(generator="pixels", optimizer="genetic", seed=0)
+        batch = evolution.ask()
+        evolution.tell(batch.ids, scores)
+
+    generator: a name, or a generator made before. generator_options: for a name, e.g. {"size_px": 64}.
+    initial: (k, d) codes to start from, as for `optimizers.make`. image_size_px: the size at which images
+    are shown. Any other keyword is a hyperparameter of the optimizer; what is not given comes from the
+    defaults for this generator. Raises BadInput.
+    """
+
+    def __init__(
+        self,
+        generator: str | Generator = "fourier",
+        optimizer: str = "genetic",
+        seed: int = 0,
+        *,
+        generator_options: Mapping[str, Any] | None = None,
+        initial: npt.ArrayLike | None = None,
+        image_size_px: int | None = None,
+        noisy: bool = True,
+        **hyperparameters: Any,
+    ) -> None:
+        if isinstance(generator, str):
+            generator = GENERATORS.make(generator, **(generator_options or {}))
+        OPTIMIZERS.factory(optimizer)
+        filled = defaults.hyperparameters(generator.name, optimizer, noisy=noisy) | hyperparameters
+        self.generator = generator
+        self.optimizer = OPTIMIZERS.make(optimizer, **filled)
+        self.image_size_px = image_size_px or generator.image_size_px
+        self.generation = 0
+        seeds = torch.tensor([checked_seed(seed)])
+        self._state = self.optimizer.start(seeds, self._initial(seeds, initial))
+        self._scores: dict[str, float] = {}
+
+    def ask(self) -> Batch:
+        """The generation that is to be shown: all of its images, told or not. Asking twice gives the same.
+
+        Images are float32 in [0, 1] on the 8-bit grid: `(batch.images * 255).round()` is what is shown.
+        """
+        codes = self.optimizer.ask(self._state)[0]
+        with torch.inference_mode():
+            size = (self.image_size_px, self.image_size_px)
+            images = quantise(resize(self.generator(codes), size)).to(torch.float32) / 255.0
+        return Batch(self._ids(), codes.cpu().numpy().copy(), images.cpu().numpy())
+
+    def tell(self, ids: Sequence[str], scores: npt.ArrayLike) -> None:
+        """Scores of some images of this generation, in any order; NaN = not seen.
+
+        When all are told the next generation begins. Raises BadInput, and takes nothing, for an id that
+        was not asked or was told before, and when the counts differ.
+        """
+        values = np.asarray(scores, dtype=np.float64)
+        if values.shape != (len(ids),):
+            raise BadInput(f"{len(ids)} ids but scores of shape {values.shape}; one score for each id")
+        asked = self._ids()
+        for number, name in enumerate(ids):
+            if name not in asked:
+                raise BadInput(f"image '{name}' is not of this generation ({asked[0]} to {asked[-1]})")
+            if name in self._scores or name in ids[:number]:
+                raise BadInput(f"image '{name}' is told twice; each is told once")
+        self._scores.update(zip(ids, values.tolist(), strict=True))
+        if len(self._scores) == len(asked):
+            self.close_generation()
+
+    def close_generation(self) -> None:
+        """Declare what was not told as not seen, and go on to the next generation."""
+        scores = [self._scores.get(name, np.nan) for name in self._ids()]
+        told = torch.tensor([scores], dtype=torch.float64, device=self._state.seeds.device)
+        self._state = self.optimizer.tell(self._state, told)
+        self._scores = {}
+        self.generation += 1
+
+    def _ids(self) -> tuple[str, ...]:
+        return tuple(f"g{self.generation:04d}-{slot:03d}" for slot in range(self.optimizer.population))
+
+    def _initial(self, seeds: torch.Tensor, initial: npt.ArrayLike | None) -> Codes:
+        """(1, k, d): given, or from the generator."""
+        if initial is not None:
+            codes = torch.from_numpy(np.array(initial, dtype=np.float32))
+            d = len(self.generator.centre)
+            if codes.ndim != 2 or codes.shape[1] != d or not bool(torch.isfinite(codes).all()):
+                raise BadInput(f"initial codes have shape {tuple(codes.shape)}; finite (k, {d}) needed")
+            return codes[None].to(self.generator.centre.device)
+        if self.optimizer.starts_from == "centre":
+            return self.generator.centre[None, None]
+        return self.generator.initial.draw(seeds.to(self.generator.centre.device), self.optimizer.population)

@@ -1,0 +1,43 @@
+"""A progress bar on standard error for the two stages of an experiment."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from tqdm import tqdm
+
+
+class Bar:
+    """A watcher that draws a bar; a context manager, so that the bar is closed when the work fails."""
+
+    def __init__(self, *, hidden: bool = False) -> None:
+        self._hidden = hidden
+        self._stage = ""
+        self._bar: tqdm[None] | None = None
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Move the bar; a new name begins a new one."""
+        if name != self._stage or self._bar is None:
+            self._close()
+            # `initial`: what an earlier session did says nothing about today's speed.
+            self._bar = tqdm(total=total, initial=done, desc=name, disable=self._hidden, leave=True)
+            self._stage = name
+        self._bar.update(done - self._bar.n if not self._hidden else 0)
+
+    def best(self, score: float) -> None:
+        """Write the best score of the last generation beside the bar."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"best {score:.3g}", refresh=False)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()

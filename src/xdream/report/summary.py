@@ -1,0 +1,114 @@
+"""What a record says, in numbers. A best is noise-free unless its name begins with `observed`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from xdream.objectives import OBJECTIVES, Objective
+from xdream.plan import Plan
+from xdream.references import expected_best, relative_activation
+from xdream.store import Record, RunRecord
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run. Scores in the unit of the target's response; None: no references, or nothing told yet.
+
+    best_ever: over all generations; the paper's measures use the last generation. expected_best_reference:
+    of as many natural images as were presented (at most all), drawn without replacement.
+    relative_activation: last_generation_best over best_reference (Xiao & Kreiman 2020).
+    """
+
+    run: int
+    target: str
+    generator: str
+    optimizer: str
+    seed: int
+    presentations: int
+    generations: int
+    finished: bool
+    first_generation_best: float | None
+    last_generation_best: float | None
+    best_ever: float | None
+    observed_first_generation_best: float | None
+    observed_last_generation_best: float | None
+    observed_best_ever: float | None
+    best_reference: float | None
+    best_reference_name: str | None
+    expected_best_reference: float | None
+    references: int
+    relative_activation: float | None
+    relative_activation_of_best_ever: float | None
+    seconds: float
+    presentations_per_second: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def plan_of(record: Record) -> Plan:
+    """The resolved plan of an experiment."""
+    return Plan.from_toml(record.facts["plan"])
+
+
+def summarise(record: Record) -> list[RunSummary]:
+    """Every run of an experiment, finished or not."""
+    plan = plan_of(record)
+    objective = OBJECTIVES.make(plan.objective.name, **plan.objective.options)
+    return [_summary(record, plan, objective, run) for run in record.runs()]
+
+
+def reference_scores(record: Record, run: int, objective: Objective) -> torch.Tensor:
+    """(N,) noise-free scores of the references for one run; NaN where there was no answer."""
+    responses = torch.from_numpy(record.reference_responses(run))
+    return objective(responses[:, None, None]) if len(responses) else responses
+
+
+def _summary(record: Record, plan: Plan, objective: Objective, run: RunRecord) -> RunSummary:
+    clean, observed = (record.scores(run.id, noise_free=flag) for flag in (True, False))
+    references = reference_scores(record, run.id, objective)
+    presentations = record.presentations(run.id)
+    best_reference = _best([references.numpy()])
+    last = _best(clean[-1:])
+    ever = _best(clean)
+    seconds = record.seconds
+    return RunSummary(
+        run=run.id,
+        target=run.target,
+        generator=plan.generator.name,
+        optimizer=run.optimizer["name"],
+        seed=run.seed,
+        presentations=presentations,
+        generations=len(clean),
+        finished=run.finished,
+        first_generation_best=_best(clean[:1]),
+        last_generation_best=last,
+        best_ever=ever,
+        observed_first_generation_best=_best(observed[:1]),
+        observed_last_generation_best=_best(observed[-1:]),
+        observed_best_ever=_best(observed),
+        best_reference=best_reference,
+        best_reference_name=None if best_reference is None else record.references[_argmax(references)][0],
+        expected_best_reference=None
+        if best_reference is None
+        else expected_best(references, max(presentations, 1)),
+        references=len(references),
+        relative_activation=None if last is None else relative_activation(last, best_reference),
+        relative_activation_of_best_ever=None if ever is None else relative_activation(ever, best_reference),
+        seconds=seconds,
+        presentations_per_second=presentations / seconds if seconds > 0 else None,
+    )
+
+
+def _argmax(scores: torch.Tensor) -> int:
+    return int(scores.nan_to_num(nan=-torch.inf).argmax())
+
+
+def _best(scores: list[Any]) -> float | None:
+    bests = [float(np.nanmax(one)) for one in scores if one.size and not np.isnan(one).all()]
+    return max(bests) if bests else None
