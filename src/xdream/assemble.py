@@ -196,7 +196,7 @@ def _generations(plan: Plan, population: int, hyperparameters: dict[str, Any]) -
 def _subjects(
     plan: Plan, size_px: int, device: torch.device
 ) -> tuple[tuple[Subject, ...], list[tuple[str, int, int]]]:
-    """The subjects (one per network), and (target, subject, unit) of each unit that the plan names."""
+    """The subjects (one per network and layer), and (target, subject, unit) of each unit named."""
     requests: dict[str, list[TargetPlan]] = defaultdict(list)
     for target in plan.targets:
         requests[target.network].append(target)
@@ -222,7 +222,11 @@ def _subjects_of(
     if scheme == "match":
         return [_match(rest, target, plan, device) for target in targets]
     loaded = networks.load(network, _preprocessing(plan, network))
-    return [network_units(loaded, [(t.layer, t.units) for t in targets], device)]
+    by_layer: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for target in targets:
+        by_layer[target.layer].append((target.layer, target.units))
+    # A subject per layer: every run has images of its own, which go no deeper than its layer.
+    return [network_units(loaded, requests, device) for requests in by_layer.values()]
 
 
 def _match(rest: str, target: TargetPlan, plan: Plan, device: torch.device) -> ImageMatch:
