@@ -94,6 +94,8 @@ class Parts:
 def assemble(plan: Plan) -> Parts:
     """Make the parts of a plan. Raises BadInput (and its kinds) before anything is written."""
     plan = _resolved(plan)
+    assert plan.threads is not None
+    torch.set_num_threads(plan.threads)  # before the first number is computed
     device = _device(plan.device)
     hyperparameters = plan.optimizer.options
     optimizer = OPTIMIZERS.make(plan.optimizer.name, **hyperparameters)
@@ -277,14 +279,16 @@ def _initial(plan: Plan, generator: Generator) -> tuple[InitialCodes, Codes | No
 def _codes_from(path: str, dim: int) -> Codes:
     """(k, dim) codes from a .npz with `codes` (as `xdream encode` writes it) or a .npy. Raises BadInput."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        codes = np.asarray(loaded if isinstance(loaded, np.ndarray) else loaded["codes"], dtype=np.float32)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            found = loaded if isinstance(loaded, np.ndarray) else loaded["codes"]
+            codes = found.astype(np.float32, casting="same_kind")
+    except Exception as error:  # a reader of foreign bytes raises whatever it likes
         raise BadInput(
             f"codes '{path}' cannot be read ({networks.one_line(error)}); give a .npz with `codes`, as "
             "xdream encode writes it, or a .npy"
         ) from None
-    codes = codes.reshape(len(codes), -1) if codes.ndim > 1 else codes
+    codes = codes.reshape(len(codes), -1) if codes.ndim > 1 and codes.size else codes
     if codes.ndim != 2 or not len(codes) or codes.shape[1] != dim or not np.isfinite(codes).all():
         raise BadInput(f"codes '{path}' have shape {codes.shape}; finite codes (k, {dim}) are needed")
     return torch.from_numpy(codes)

@@ -43,6 +43,7 @@ from xdream.store import (
     Store,
     ToldRow,
     code_of,
+    notes_on,
 )
 from xdream.subjects import poisson_responses
 from xdream.types import Codes, ShownImages
@@ -80,15 +81,22 @@ def run(plan: Plan, out: str | Path | None = None, watcher: Watcher | None = Non
     """
     parts = assemble(plan)
     folder = Path(out) if out is not None else new_folder(plan.name)
+    notes = (*parts.notes, *notes_on(folder))
     store = Store.create(
         folder,
-        facts={"plan": parts.plan.to_toml(), "draws": random.VERSION, "notes": json.dumps(parts.notes)},
+        facts={"plan": parts.plan.to_toml(), "draws": random.VERSION, "notes": json.dumps(notes)},
         versions=versions(),
         runs=[RunRow(r.id, r.target, r.seed, r.optimizer_json(), r.generations) for r in parts.runs],
         references=_identities(parts),
     )
     with store:
-        _go_on(parts, store, watcher or Nobody())
+        try:
+            _go_on(parts, store, watcher or Nobody())
+        except BadInput:
+            # Only the references' responses can show that a plan is impossible (no scale for the noise).
+            if not _started(store):
+                store.discard()
+            raise
     return Record(folder)
 
 
@@ -110,6 +118,7 @@ def resume(folder: str | Path, watcher: Watcher | None = None) -> Record:
         raise BadInput(
             f"references '{parts.plan.references}' have changed since {folder} was begun; put them back"
         )
+    record.close()  # the last connection to close tidies the file up, and that is to be the writer
     with Store.open_existing(Path(folder), versions()) as store:
         _go_on(parts, store, watcher or Nobody())
     return Record(folder)
@@ -156,10 +165,8 @@ class _Shown:
 
 def _go_on(parts: Parts, store: Store, watcher: Watcher) -> None:
     """From wherever the store is to the end."""
-    if parts.plan.threads is not None:
-        torch.set_num_threads(parts.plan.threads)
     groups = _groups(parts.runs)
-    if not store.query("SELECT 1 FROM state LIMIT 1"):
+    if not _started(store):
         responses = _show_references(parts, store, watcher)
         states = {g: _start(parts, g, responses) for g in groups}
         spikes = _noise_scales(parts, responses)
@@ -178,6 +185,10 @@ def _go_on(parts: Parts, store: Store, watcher: Watcher) -> None:
         best = _tell(parts, groups, states, store, generation)
         watcher.best(best)
     watcher.stage("generations", longest, longest)
+
+
+def _started(store: Store) -> bool:
+    return bool(store.query("SELECT 1 FROM state LIMIT 1"))
 
 
 def _groups(runs: Sequence[Run]) -> list[_Group]:

@@ -91,7 +91,7 @@ class Plan(_Frozen):
     generator: Annotated[Part, BeforeValidator(_named)] = Part(name="fourier")
     optimizer: Annotated[Part, BeforeValidator(_named)] = Part(name="genetic")
     objective: Annotated[Part, BeforeValidator(_named)] = Part(name="mean")
-    presentations: int = Field(default=10_000, ge=1)
+    presentations: int = Field(default=10_000, ge=1, le=10**15)
     repeats: int = Field(default=1, ge=1)
     noise_spikes: float | None = Field(default=None, gt=0)
     noise_scale: float | None = Field(default=None, gt=0)
@@ -127,7 +127,7 @@ class Plan(_Frozen):
         return self
 
     @classmethod
-    def make(cls, **values: Any) -> Plan:
+    def make(cls, /, **values: Any) -> Plan:
         """A plan from its values. Raises BadInput: one line that names each wrong key and value."""
         try:
             return cls(**values)

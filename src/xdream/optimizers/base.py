@@ -71,6 +71,8 @@ def column(value: PerRun, axes: int, like: torch.Tensor) -> torch.Tensor:
 
 def check(name: str, value: PerRun, least: float, most: float, *, above: bool = False) -> None:
     """Raise BadInput unless all values are finite and in [least, most] (above: in (least, most])."""
+    if not isinstance(value, int | float | torch.Tensor) or isinstance(value, bool):
+        raise BadInput(f"{name} is {value!r}; it must be a number")
     values = torch.as_tensor(value, dtype=torch.float64)
     low = values > least if above else values >= least
     if not bool((torch.isfinite(values) & low & (values <= most)).all()):
@@ -82,6 +84,8 @@ def check(name: str, value: PerRun, least: float, most: float, *, above: bool = 
 
 def check_population(optimizer: str, population: int, least: int) -> None:
     """Raise BadInput for a population below the least with which the algorithm is defined."""
+    if not isinstance(population, int) or isinstance(population, bool):
+        raise BadInput(f"population is {population!r}; it must be a whole number")
     if population < least:
         raise BadInput(f"population is {population}; the least for {optimizer} is {least}")
 

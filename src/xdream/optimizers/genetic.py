@@ -62,6 +62,8 @@ class Genetic:
         check("selectivity", self.selectivity, 0.0, 1e12)
         check("heritability", self.heritability, 0.0, 1.0)
         check("elites", self.elites, 0, self.population - 1)
+        if bool((torch.as_tensor(self.elites) % 1 != 0).any()):
+            raise BadInput(f"elites is {self.elites}; it must be a whole number")
 
     def start(self, seeds: Seeds, initial: Codes) -> GeneticState:
         """initial: (runs, population, d), the first generation itself."""

@@ -1,5 +1,15 @@
-"""What a record looks like: numbers, tables, figures."""
+"""Figures and tables made from a record."""
 
+from xdream.report.figures import Figures, RunFigures, show, table
 from xdream.report.summary import RunSummary, plan_of, reference_scores, summarise
 
-__all__ = ["RunSummary", "plan_of", "reference_scores", "summarise"]
+__all__ = [
+    "Figures",
+    "RunFigures",
+    "RunSummary",
+    "plan_of",
+    "reference_scores",
+    "show",
+    "summarise",
+    "table",
+]

@@ -2,7 +2,7 @@
 
 from xdream.store.base import AskedRow, PresentationRow, RunRow, ShownRow, ToldRow
 from xdream.store.record import ImageRecord, Record, RunRecord
-from xdream.store.sqlite import FILE_NAME, Store, code_of
+from xdream.store.sqlite import FILE_NAME, Store, code_of, notes_on
 
 __all__ = [
     "FILE_NAME",
@@ -16,4 +16,5 @@ __all__ = [
     "Store",
     "ToldRow",
     "code_of",
+    "notes_on",
 ]

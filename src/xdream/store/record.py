@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xdream.store.sqlite import FILE_NAME, code_of, connect
+from xdream.store.sqlite import FILE_NAME, code_of, connect, said_plainly
 
 Array = npt.NDArray[np.float64]
 
@@ -157,5 +157,10 @@ class Record:
             "state": list(self._rows("SELECT * FROM state ORDER BY run")),
         }
 
+    def close(self) -> None:
+        """End the reading."""
+        self._connection.close()
+
     def _rows(self, sql: str, *bindings: Any) -> Any:
-        return self._connection.execute(sql, bindings)
+        with said_plainly(self.folder / FILE_NAME):
+            return self._connection.execute(sql, bindings).fetchall()

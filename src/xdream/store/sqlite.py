@@ -22,6 +22,8 @@ from xdream.errors import StoreBusy, StoreError
 from xdream.store.base import AskedRow, PresentationRow, RunRow, ShownRow, ToldRow
 
 FILE_NAME = "experiment.sqlite"
+#: What it is called while it is being made.
+NEW_NAME = "experiment.sqlite.new"
 LOCK_NAME = "writer.lock"
 APPLICATION_ID = 0x58447265  # "XDre"
 SCHEMA_VERSION = 1
@@ -48,8 +50,16 @@ def file_system(path: Path) -> str:
     return kind
 
 
+def notes_on(folder: Path) -> tuple[str, ...]:
+    """What the user should know of the place of an experiment: whether it is a network share."""
+    kind = file_system(folder)
+    if kind.lower() not in NETWORK_FILE_SYSTEMS:
+        return ()
+    return (f"{folder} is on a network share ({kind}): a rollback journal is used instead of WAL",)
+
+
 @contextlib.contextmanager
-def _said_plainly(path: Path) -> Iterator[None]:
+def said_plainly(path: Path) -> Iterator[None]:
     """SQLite's errors as one line with the file and the remedy."""
     try:
         yield
@@ -71,6 +81,19 @@ def _said_plainly(path: Path) -> Iterator[None]:
         raise StoreError(f"{path} is not a whole store of this program ({error})") from None
 
 
+@contextlib.contextmanager
+def _whole(connection: apsw.Connection) -> Iterator[None]:
+    """One transaction: all of it, or after any exception nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk has rolled it back already
+            connection.execute("ROLLBACK")
+        raise
+
+
 def connect(path: Path, *, write: bool) -> apsw.Connection:
     """A connection to an existing store, checked: this program's, of a schema that it knows.
 
@@ -80,7 +103,7 @@ def connect(path: Path, *, write: bool) -> apsw.Connection:
         raise StoreError(f"{path} does not exist; give the folder of an experiment")
     if path.stat().st_size == 0:
         raise StoreError(f"{path} is empty: damaged, or never begun; start the experiment anew")
-    with _said_plainly(path):
+    with said_plainly(path):
         connection = _opened(path, write)
         connection.set_busy_timeout(10_000)
         application = connection.pragma("application_id")
@@ -91,7 +114,8 @@ def connect(path: Path, *, write: bool) -> apsw.Connection:
             raise StoreError(
                 f"{path} has schema {version}; this release knows up to {SCHEMA_VERSION}: upgrade xdream"
             )
-        connection.execute("SELECT count(*) FROM run, image, presentation LIMIT 1").fetchall()
+        for table in ("run", "image", "presentation", "state"):
+            connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()
     return connection
 
 
@@ -107,15 +131,11 @@ def _opened(path: Path, write: bool) -> apsw.Connection:
 
 
 class Store:
-    """The one writer of an experiment. Made by `create` or `open_existing`; a context manager.
-
-    notes: sentences for the user (a network share, for instance).
-    """
+    """The one writer of an experiment. Made by `create` or `open_existing`; a context manager."""
 
     def __init__(self, folder: Path, lock: filelock.BaseFileLock, connection: apsw.Connection) -> None:
         self.folder = folder
         self.path = folder / FILE_NAME
-        self.notes: tuple[str, ...] = ()
         self._lock = lock
         self._connection = connection
         self._session = 0
@@ -135,16 +155,11 @@ class Store:
         facts: what goes into the table `experiment`. references: (name, sha256). Raises StoreError when the
         folder already holds an experiment or cannot be written, StoreBusy when one lives in it.
         """
-        made = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"folder {folder} cannot be made: {error.strerror}") from None
-        try:
-            lock = _locked(folder)
-        except (OSError, StoreError):
-            _remove_if_empty(folder, made)
-            raise
+        lock = _locked(folder)
         path = folder / FILE_NAME
         if path.exists():
             lock.release()
@@ -152,54 +167,44 @@ class Store:
                 f"{folder} already holds an experiment; resume it (xdream resume {folder}) or choose another"
             )
         try:
-            with _said_plainly(path):
-                connection = apsw.Connection(str(path))
-                store = cls(folder, lock, connection)
-                store._set_journal()
-                with connection:
-                    connection.execute(resources.files("xdream.store").joinpath("schema.sql").read_text())
-                    connection.pragma("application_id", APPLICATION_ID)
-                    connection.pragma("user_version", SCHEMA_VERSION)
-                    connection.executemany("INSERT INTO experiment VALUES (?, ?)", facts.items())
-                    connection.executemany(
-                        "INSERT INTO run (id, target, seed, optimizer, generations) VALUES (?, ?, ?, ?, ?)",
-                        [(r.id, r.target, r.seed, r.optimizer, r.generations) for r in runs],
-                    )
-                    connection.executemany(
-                        "INSERT INTO reference (id, name, sha256) VALUES (?, ?, ?)",
-                        [(i, name, digest) for i, (name, digest) in enumerate(references)],
-                    )
-                    store._begin_session(versions)
-        except StoreError:
-            for leftover in (path, Path(f"{path}-wal"), Path(f"{path}-shm"), Path(f"{path}-journal")):
-                leftover.unlink(missing_ok=True)
+            with said_plainly(path):
+                _write_first(folder, facts, runs, references)
+            return cls._begun(folder, lock, versions)
+        except BaseException:
             lock.release()
-            _remove_if_empty(folder, made)
+            _remove_files(folder)
             raise
-        return store
 
     @classmethod
     def open_existing(cls, folder: Path, versions: Mapping[str, str]) -> Store:
         """The store of an experiment that goes on. Raises StoreError, StoreBusy."""
-        path = folder / FILE_NAME
-        connect(path, write=False).close()
+        connect(folder / FILE_NAME, write=False).close()
         lock = _locked(folder)
         try:
-            connection = connect(path, write=True)
-            store = cls(folder, lock, connection)
-            with _said_plainly(path):
-                store._set_journal()
-                with connection:
-                    store._begin_session(versions)
-        except StoreError:
+            return cls._begun(folder, lock, versions)
+        except BaseException:
             lock.release()
             raise
+
+    @classmethod
+    def _begun(cls, folder: Path, lock: filelock.BaseFileLock, versions: Mapping[str, str]) -> Store:
+        """The store in a folder that this process has locked, with a session of its own."""
+        store = cls(folder, lock, connect(folder / FILE_NAME, write=True))
+        with said_plainly(store.path):
+            store._set_journal()
+            with _whole(store._connection):
+                store._begin_session(versions)
         return store
 
     def close(self) -> None:
         """End the writing; the file stays."""
         self._connection.close()
         self._lock.release()
+
+    def discard(self) -> None:
+        """End the writing and remove the experiment, and its folder if nothing else is in it."""
+        self.close()
+        _remove_files(self.folder)
 
     def __enter__(self) -> Store:
         return self
@@ -273,12 +278,12 @@ class Store:
 
     def query(self, sql: str, *bindings: Any) -> list[tuple[Any, ...]]:
         """Rows of a query, for what the loop must know to go on."""
-        with _said_plainly(self.path):
+        with said_plainly(self.path):
             return list(self._connection.execute(sql, bindings))
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[apsw.Connection]:
-        with _said_plainly(self.path), self._connection:
+        with said_plainly(self.path), _whole(self._connection):
             yield self._connection
             self._connection.execute(
                 "UPDATE session SET seconds = ? WHERE id = ?",
@@ -294,16 +299,10 @@ class Store:
 
     def _set_journal(self) -> None:
         """WAL, every commit on the disk; on a network share, where WAL is not safe, a rollback journal."""
-        kind = file_system(self.folder)
-        shared = kind.lower() in NETWORK_FILE_SYSTEMS
         self._connection.set_busy_timeout(10_000)
-        self._connection.pragma("journal_mode", "delete" if shared else "wal")
+        self._connection.pragma("journal_mode", "delete" if notes_on(self.folder) else "wal")
         self._connection.pragma("synchronous", "full")
         self._connection.pragma("foreign_keys", True)
-        if shared:
-            self.notes = (
-                f"{self.folder} is on a network share ({kind}): a rollback journal is used instead of WAL",
-            )
 
 
 def _locked(folder: Path) -> filelock.BaseFileLock:
@@ -321,11 +320,40 @@ def _locked(folder: Path) -> filelock.BaseFileLock:
     return lock
 
 
-def _remove_if_empty(folder: Path, made: bool) -> None:
-    if made:
-        (folder / LOCK_NAME).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+def _write_first(
+    folder: Path, facts: Mapping[str, str], runs: Sequence[RunRow], references: Sequence[tuple[str, str]]
+) -> None:
+    """The file as it is before the first session: under another name until it is whole."""
+    new = folder / NEW_NAME
+    for leftover in (new, folder / f"{NEW_NAME}-journal"):  # of a process that was killed here
+        leftover.unlink(missing_ok=True)
+    connection = apsw.Connection(str(new))
+    try:
+        with _whole(connection):
+            connection.execute(resources.files("xdream.store").joinpath("schema.sql").read_text())
+            connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", SCHEMA_VERSION)
+            connection.executemany("INSERT INTO experiment VALUES (?, ?)", facts.items())
+            connection.executemany(
+                "INSERT INTO run (id, target, seed, optimizer, generations) VALUES (?, ?, ?, ?, ?)",
+                [(r.id, r.target, r.seed, r.optimizer, r.generations) for r in runs],
+            )
+            connection.executemany(
+                "INSERT INTO reference (id, name, sha256) VALUES (?, ?, ?)",
+                [(i, name, digest) for i, (name, digest) in enumerate(references)],
+            )
+    finally:
+        connection.close()
+    os.replace(new, folder / FILE_NAME)
+
+
+def _remove_files(folder: Path) -> None:
+    for name in (FILE_NAME, NEW_NAME):
+        for ending in ("", "-wal", "-shm", "-journal"):
+            (folder / f"{name}{ending}").unlink(missing_ok=True)
+    (folder / LOCK_NAME).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # other things are in it
+        folder.rmdir()
 
 
 def code_of(blob: bytes) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

@@ -135,7 +135,10 @@ class KnownPixels:
     def respond(self, images: ShownImages) -> torch.Tensor:
         """(n, 3, size, size) uint8 -> (n, units) float64."""
         vectors = images.to(torch.float32).flatten(1).cpu() / 255.0 - 0.5
-        return torch.stack([neuron(vectors) for neuron in self.neurons], dim=1).to(torch.float64)
+        # One image at a time: the last digit of a sum depends on what is summed beside it, and here a run
+        # is to respond the same alone or beside others.
+        rows = [torch.cat([neuron(one[None]) for neuron in self.neurons]) for one in vectors]
+        return torch.stack(rows).to(torch.float64)
 
     def best_images(self) -> torch.Tensor:
         """(units, 3, size, size) in [0, 1]: a best stimulus of each."""

@@ -53,7 +53,9 @@ class LayerReader:
                 if self.network.layers:
                     inputs = inputs.contiguous(memory_format=torch.channels_last)
                 return _outputs(self._module, inputs, self.calls)
-        except (RuntimeError, TypeError, ValueError) as error:
+        except SubjectError:
+            raise
+        except Exception as error:  # whatever the user's own network raises
             raise SubjectError(
                 f"network '{self.network.name}' failed on a batch: {networks.one_line(error)}"
             ) from error

@@ -26,7 +26,7 @@ def poisson_responses(
     shape = (max(places, default=-1) + 1, repeats)
     seeds = torch.tensor([seed])
     uniforms = random.uniform64(seeds, torch.tensor([generation]), "noise", shape)[0, list(places)]
-    rates = (clean * spikes_per_activation).clamp_min(0.0)[:, None].expand_as(uniforms)
+    rates = (clean * spikes_per_activation)[:, None].expand_as(uniforms)
     answered = torch.isfinite(rates)
-    counts = random.poisson(uniforms, torch.where(answered, rates, 0.0))
+    counts = random.poisson(uniforms, torch.where(answered, rates, 0.0).clamp_min(0.0))
     return torch.where(answered, counts / spikes_per_activation, torch.nan)

@@ -45,10 +45,10 @@ def parse_units(text: str, shape: tuple[int, ...] | None) -> tuple[Unit, ...]:
         if item is None or (item.end() < len(text) and text[item.end()] != ","):
             raise BadInput(f"units '{text}' cannot be read; a target is {FORM}")
         at = item.end() + 1
+        if at == len(text):
+            raise BadInput(f"units '{text}' end in a comma; a target is {FORM}")
         if shape is not None:
             units += _expand(item, shape)
-        elif at == len(text):
-            raise BadInput(f"units '{text}' end in a comma; a target is {FORM}")
     if len(set(units)) < len(units):
         raise BadInput(f"units '{text}' name a unit twice")
     return tuple(units)

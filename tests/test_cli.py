@@ -1,0 +1,326 @@
+"""The command line: what users type, and what they get when they mistype."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from xdream.cli import main
+from xdream.store import FILE_NAME, Record
+
+QUICK = ["--set", "generator.size_px=16", "--set", "generator.cutoff_cycles=3.0", "--quiet"]
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        pixels = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"p{number}.png")
+    return folder
+
+
+def evolve(out, *flags, target="known:gaussian::0"):
+    return main(["evolve", "--target", target, *QUICK, "--out", str(out), *map(str, flags)])
+
+
+def last_json(capsys):
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def refused(capsys, status, *words):
+    """The command failed with one line on standard error that has all the words."""
+    error = capsys.readouterr().err.strip()
+    assert status == 2, error
+    assert len(error.splitlines()) == 1, error
+    assert error.startswith("xdream: ")
+    for word in words:
+        assert str(word) in error, error
+
+
+def test_evolve_prints_one_json_object_with_the_promised_keys(tmp_path, capsys, photographs):
+    assert evolve(tmp_path / "run", "--presentations", 100, "--references", photographs, "--json") == 0
+    found = last_json(capsys)
+    assert found["target"] == "known:gaussian::0"
+    assert found["generator"] == "fourier"
+    assert found["optimizer"] == "genetic"
+    assert (found["seed"], found["presentations"], found["generations"]) == (0, 100, 5)
+    assert found["last_generation_best"] > found["first_generation_best"] > 0
+    assert found["best_ever"] >= found["last_generation_best"]
+    assert found["relative_activation"] == found["last_generation_best"] / found["best_reference"]
+    assert found["seconds"] > 0
+    assert found["presentations_per_second"] > 0
+
+
+def test_without_references_the_comparisons_are_null(tmp_path, capsys):
+    assert evolve(tmp_path / "run", "--presentations", 40, "--json", "--no-figures") == 0
+    found = last_json(capsys)
+    assert found["best_reference"] is None
+    assert found["relative_activation"] is None
+
+
+def test_several_units_and_seeds_are_a_list_of_runs(tmp_path, capsys):
+    flags = ["--presentations", 20, "--runs", 2, "--seed", 5, "--json", "--no-figures"]
+    assert evolve(tmp_path / "run", *flags, target="known:linear::1,3") == 0
+    runs = last_json(capsys)["runs"]
+    assert [(r["target"], r["seed"]) for r in runs] == [
+        ("known:linear::1", 5),
+        ("known:linear::1", 6),
+        ("known:linear::3", 5),
+        ("known:linear::3", 6),
+    ]
+
+
+def test_a_plan_file_is_overlaid_by_flags(tmp_path, capsys):
+    plan = tmp_path / "plan.toml"
+    plan.write_text(
+        'targets = ["known:linear::0"]\npresentations = 60\nseed = 3\n'
+        '[generator]\nname = "fourier"\nsize_px = 16\ncutoff_cycles = 3.0\n'
+        '[optimizer]\nname = "genetic"\npopulation = 10\n'
+    )
+    flags = ["--seed", "4", "--set", "optimizer.elites=2", "--quiet", "--json", "--no-figures"]
+    assert main(["evolve", str(plan), *flags, "--out", str(tmp_path / "run")]) == 0
+    found = last_json(capsys)
+    assert (found["seed"], found["generations"]) == (4, 6)
+    [run] = Record(tmp_path / "run").runs()
+    assert (run.optimizer["elites"], run.optimizer["population"]) == (2, 10)
+
+
+def test_an_uneven_budget_is_rounded_down_and_says_so(tmp_path, capsys):
+    assert evolve(tmp_path / "run", "--presentations", 59, "--json", "--no-figures") == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out.splitlines()[-1])["presentations"] == 40
+    assert "59 presentations are no multiple of a generation of 20; 40 are shown" in captured.err
+
+
+def test_show_and_resume_of_a_finished_experiment_reprint_it(tmp_path, capsys):
+    assert evolve(tmp_path / "run", "--presentations", 40, "--json", "--no-figures") == 0
+    first = last_json(capsys)
+    before = Record(tmp_path / "run").dump()
+    assert main(["resume", str(tmp_path / "run"), "--json", "--no-figures"]) == 0
+    assert last_json(capsys) == first
+    assert main(["show", str(tmp_path / "run"), "--json"]) == 0
+    assert last_json(capsys) == first
+    assert Record(tmp_path / "run").dump() == before
+    assert (tmp_path / "run" / "figures" / "figure.png").exists()
+
+
+def test_encoded_images_are_initial_codes(tmp_path, capsys, photographs):
+    codes = tmp_path / "codes.npz"
+    flags = ["--set", "generator.size_px=16", "--set", "generator.cutoff_cycles=3.0"]
+    assert main(["encode", str(photographs), "--out", str(codes), *flags]) == 0
+    assert evolve(tmp_path / "run", "--presentations", 20, "--init", f"codes:{codes}", "--no-figures") == 0
+    record = Record(tmp_path / "run")
+    drawn, _ = record.chunk_codes(record.best_image(0, 0))
+    expected = np.load(codes)["codes"]
+    np.testing.assert_array_equal(drawn, expected[np.arange(20) % 5])
+
+
+def test_random_weights_are_named_on_every_output(tmp_path, capsys):
+    flags = ["--generator", "deepsim-norm1", "--random-weights", "--population", "2", "--quiet", "--json"]
+    out = str(tmp_path / "run")
+    target = ["--target", "known:linear::0", "--presentations", "2"]
+    assert main(["evolve", *target, *flags, "--image-size", "16", "--out", out]) == 0
+    captured = capsys.readouterr()
+    assert "random weights" in captured.err
+    assert main(["show", out]) == 0
+    assert "random weights" in capsys.readouterr().err
+
+
+def test_list_names_everything_and_layers_with_shapes(capsys):
+    assert main(["list", "generators", "--json"]) == 0
+    assert {"pixels", "fourier", "deepsim-fc6", "deepsim-fc6-places365"} <= set(last_json(capsys))
+    assert main(["list", "optimizers", "--json"]) == 0
+    assert last_json(capsys) == ["fdgd", "genetic", "nes"]
+    assert main(["list", "targets", "--layers", "efficientnet-lite0", "--json"]) == 0
+    layers = {one["layer"]: one["shape"] for one in last_json(capsys)}
+    assert layers["_fc"] == [1000]
+    assert layers["_blocks.15"] == [320, 7, 7]
+
+
+def test_doctor_finds_known_optima_here(capsys):
+    assert main(["doctor", "--json"]) == 0
+    found = last_json(capsys)
+    assert {"versions", "SQLite", "random draws", "search"} <= {one["subject"] for one in found}
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--generator", "fouriel"], ["fouriel", "fourier"]),
+        (["--optimizer", "genetics"], ["genetics", "genetic"]),
+        (["--objective", "men"], ["men", "mean"]),
+        (["--presentations", "0"], ["presentations", "0"]),
+        (["--presentations", "-20"], ["presentations", "-20"]),
+        (["--presentations", "19"], ["19", "at least 20"]),
+        (["--presentations", "20", "--repeats", "2"], ["20", "at least 40"]),
+        (["--repeats", "0"], ["repeats", "0"]),
+        (["--runs", "0"], ["runs", "0"]),
+        (["--seed", "-1"], ["seed", "-1"]),
+        (["--population", "0"], ["population", "0", "1"]),
+        (["--optimizer", "nes", "--population", "1"], ["population", "1", "2"]),
+        (["--noise-spikes", "20"], ["noise_spikes", "references"]),
+        (["--noise-spikes", "20", "--noise-scale", "2"], ["noise_spikes", "noise_scale"]),
+        (["--noise-scale", "0"], ["noise_scale", "0"]),
+        (["--noise-scale", "nan"], ["noise_scale", "nan"]),
+        (["--references", "nowhere"], ["nowhere"]),
+        (["--init", "best"], ["best", "default"]),
+        (["--init", "codes:nowhere.npz"], ["nowhere.npz"]),
+        (["--init", "statistics:nowhere.h5"], ["nowhere.h5"]),
+        (["--init", "references:best"], ["references"]),
+        (["--image-size", "1"], ["image_size_px", "1"]),
+        (["--device", "abacus"], ["abacus", "cpu"]),
+        (["--set", "optimizer.mutation=1"], ["mutation", "mutation_rate"]),
+        (["--set", "optimizer.mutation_rate=2"], ["mutation_rate", "2"]),
+        (["--set", "optimizer.mutation_rate=much"], ["mutation_rate", "much"]),
+        (["--set", "optimizer.population=1.5"], ["population", "1.5"]),
+        (["--set", "generator.size_px=big"], ["image size", "big"]),
+        (["--set", "generator.size=3"], ["size", "size_px"]),
+        (["--set", "mutation_rate=1"], ["PART.KEY=VALUE"]),
+        (["--generator", "deepsim-fc6"], ["size_px", "random_weights"]),
+        (["--weights", "w.pt"], ["weights"]),
+        (["--name", "a/b"], ["name", "a/b"]),
+        (["--target", "efficientnet-lite9:_fc:0"], ["efficientnet-lite9", "efficientnet-lite0"]),
+        (["--target", "efficientnet-lite0:_fd:0"], ["_fd", "_fc"]),
+        (["--target", "efficientnet-lite0:_fc:1000"], ["1000", "0 to 999"]),
+        (["--target", "efficientnet-lite0:_blocks.15:3@7,0"], ["7,0", "7 high"]),
+        (["--target", "known:linear:layer:0"], ["layer"]),
+        (["--target", "known:liner::0"], ["liner", "linear"]),
+        (["--target", "281"], ["281", "NETWORK:LAYER:UNITS"]),
+        (["--target", "known:gaussian::0"], ["twice"]),
+        (["--presentations", "many"], ["many"]),
+        (["--colour", "red"], ["--colour"]),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing_behind(tmp_path, capsys, monkeypatch, flags, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDREAM_WEIGHTS", str(tmp_path / "none"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    try:
+        status = evolve(tmp_path / "run", *flags)
+    except SystemExit as end:  # from the parser itself
+        status = end.code
+    refused(capsys, status, *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_with_an_unknown_key_names_it(tmp_path, capsys):
+    plan = tmp_path / "plan.toml"
+    plan.write_text('targets = ["known:linear::0"]\npresentation = 60\n')
+    refused(capsys, main(["evolve", str(plan), "--out", str(tmp_path / "run")]), "presentation", plan)
+    plan.write_text("targets = [")
+    refused(capsys, main(["evolve", str(plan), "--out", str(tmp_path / "run")]), "TOML")
+    refused(capsys, main(["evolve", str(tmp_path / "none.toml")]), "none.toml")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_target_is_said(capsys):
+    refused(capsys, main(["evolve"]), "--target")
+
+
+def test_every_unusable_reference_is_named_at_once(tmp_path, capsys, photographs):
+    (photographs / "notes.txt").write_text("no image")
+    (photographs / "torn.png").write_bytes((photographs / "p0.png").read_bytes()[:100])
+    refused(capsys, evolve(tmp_path / "run", "--references", photographs), "notes.txt", "torn.png")
+    (tmp_path / "empty").mkdir()
+    refused(capsys, evolve(tmp_path / "run", "--references", tmp_path / "empty"), "empty")
+    assert not (tmp_path / "run").exists()
+
+
+def test_noise_without_a_positive_reference_leaves_nothing_behind(tmp_path, capsys, photographs):
+    flags = ["--references", photographs, "--noise-spikes", 20, "--objective", "mean"]
+    status = evolve(tmp_path / "run", *flags, target=f"match:{photographs / 'p0.png'}::0")
+    error = capsys.readouterr().err
+    assert status == 2
+    assert "noise_scale" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_weights_say_which_file_from_where_and_into_which_folder(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDREAM_WEIGHTS", str(tmp_path / "mine"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    command = ["evolve", "--target", "known:linear::0", "--generator", "deepsim-fc6"]
+    status = main([*command, "--out", str(tmp_path / "run")])
+    refused(capsys, status, "upconvGAN_fc6.pt", "xdream weights get deepsim-fc6", tmp_path / "mine")
+    assert not (tmp_path / "run").exists()
+
+
+class Malicious:
+    def __reduce__(self):
+        return (print, ("code from a weights file ran",))
+
+
+def test_bad_weights_files_are_refused(tmp_path, capsys):
+    path = tmp_path / "w.pt"
+    flags = ["--weights", str(path)]
+    target = ["evolve", "--target", "known:linear::0", "--generator", "deepsim-fc8", "--quiet"]
+
+    def attempt():
+        return main([*target, "--out", str(tmp_path / "run"), *flags])
+
+    refused(capsys, attempt(), path)
+    torch.save({"G.defc7.weight": torch.zeros(2, 2)}, path)
+    refused(capsys, attempt(), path)
+    path.write_bytes(path.read_bytes()[:200])
+    refused(capsys, attempt(), path)
+    torch.save(Malicious(), path)
+    refused(capsys, attempt(), path)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_an_experiment_is_not_overwritten(tmp_path, capsys):
+    assert evolve(tmp_path / "run", "--presentations", 20, "--no-figures") == 0
+    before = (tmp_path / "run" / FILE_NAME).read_bytes()
+    capsys.readouterr()
+    refused(capsys, evolve(tmp_path / "run", "--presentations", 20), "already holds", "xdream resume")
+    assert (tmp_path / "run" / FILE_NAME).read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["show", "resume"])
+def test_a_folder_without_an_experiment_is_said(tmp_path, capsys, command):
+    refused(capsys, main([command, str(tmp_path)]), FILE_NAME)
+    (tmp_path / FILE_NAME).write_bytes(b"no database at all, but some text of some length" * 100)
+    refused(capsys, main([command, str(tmp_path)]), FILE_NAME)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_prints_how_to_resume_and_loses_nothing(tmp_path, capfd, number):
+    """A real process, interrupted once it has shown its first generations; then resumed."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "xdream.cli", "evolve", "--target", "known:energy::0"]
+    flags = ["--set", "generator.size_px=16", "--set", "generator.cutoff_cycles=3.0", "--no-figures"]
+    process = subprocess.Popen(
+        [*command, *flags, "--presentations", "100000", "--out", str(out)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"COLUMNS": "80"},
+    )
+    assert process.stderr is not None
+    seen = ""
+    while "best " not in seen:  # the bar shows a score only after a generation was told
+        character = process.stderr.read(1)
+        assert character, seen
+        seen += character
+    process.send_signal(number)
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 130
+    assert f"xdream resume {out}" in rest
+    told = len(Record(out).scores(0))
+    assert told >= 1
+    assert not Record(out).finished
+
+
+def test_the_installed_command_runs():
+    script = Path(sys.executable).with_name("xdream")
+    found = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("xdream ")
