@@ -4,8 +4,8 @@ Each number is a function of its coordinates alone: asking twice gives the same,
 alone or beside others, and a checkpoint needs no generator state. The bits are those of Philox 4x32-10
 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"), computed in integer
 arithmetic. What is made of them uses only operations that IEEE 754 rounds correctly (add, multiply,
-square root), each a kernel of its own, so that a CPU and a GPU, and every release of the libraries,
-give the same numbers.
+divide, square root), each a kernel of its own, so that a CPU and a GPU, and every release of the
+libraries, give the same numbers.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def uniform64(seeds: Seeds, steps: torch.Tensor, purpose: str, shape: tuple[int,
 
 
 def normal(seeds: Seeds, steps: torch.Tensor, purpose: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """(runs, *shape) float32, standard normal (Box & Muller 1958), |x| <= 6.7."""
+    """(runs, *shape) float32, standard normal (Box & Muller 1958), |x| < 6.77."""
     count = math.prod(shape)
     half = -(-count // 2)
     words = bits(seeds, steps, purpose, 2 * half).reshape(len(seeds), half, 2)
@@ -108,7 +108,7 @@ def poisson(uniforms: torch.Tensor, rates: torch.Tensor) -> torch.Tensor:
 
 
 def permutation(seeds: Seeds, steps: torch.Tensor, purpose: str, n: int) -> torch.Tensor:
-    """(runs, n) int64, each row a random order of 0 … n−1 (ties in 64 random bits aside)."""
+    """(runs, n) int64, each row a random order of 0 … n−1 (sorted by 63 random bits)."""
     words = bits(seeds, steps, purpose, 2 * n)
     return torch.argsort((words[:, :n] >> 1 << 32) | words[:, n:], dim=1, stable=True)
 
@@ -129,9 +129,10 @@ def _log_of_fraction(words: torch.Tensor) -> torch.Tensor:
     """
     mantissa, exponent = torch.frexp(words.to(torch.float64) + 0.5)
     low = mantissa < math.sqrt(0.5)
-    mantissa = torch.where(low, mantissa * 2.0, mantissa).to(torch.float32)
+    mantissa = torch.where(low, mantissa * 2.0, mantissa)
     exponent = torch.where(low, exponent - 1, exponent).to(torch.float32) - 32.0
-    s = (mantissa - 1.0) / (mantissa + 1.0)
+    # Still in float64: next to 1 a float32 mantissa would have lost the logarithm.
+    s = ((mantissa - 1.0) / (mantissa + 1.0)).to(torch.float32)
     series = _polynomial(s * s, tuple(2.0 / k for k in (9, 7, 5, 3, 1)))
     return exponent * math.log(2.0) + s * series
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from xdream import random
 from xdream.errors import BadInput
-from xdream.optimizers.base import Optimizer, State
+from xdream.optimizers.base import CODE_LIMIT, Optimizer, State
 from xdream.optimizers.fdgd import FDGD
 from xdream.optimizers.genetic import Genetic
 from xdream.optimizers.nes import NES
@@ -31,6 +32,12 @@ def grouped(name: str, options: Sequence[Mapping[str, Any]]) -> Optimizer[Any]:
     options: the hyperparameters of each run, all with the same names. Each set is checked by itself, so
     that an error names one run's value.
     """
+    for one in options:
+        if one.keys() != options[0].keys() or one.get("population") != options[0].get("population"):
+            raise BadInput(
+                f"{dict(one)} and {dict(options[0])} cannot be one group; "
+                "it needs the same names and the same population"
+            )
     each = [OPTIMIZERS.make(name, **one) for one in options]
     if len(each) == 1:
         return each[0]
@@ -57,7 +64,7 @@ class AskTell:
 
     def tell(self, scores: npt.ArrayLike) -> None:
         """(population,) scores of the codes last asked for; NaN = not seen. Raises BadInput."""
-        values = np.asarray(scores, dtype=np.float64)
+        values = np.array(scores, dtype=np.float64, order="C")
         if values.shape != (self.optimizer.population,):
             raise BadInput(
                 f"scores have shape {values.shape}; one for each of the "
@@ -79,9 +86,12 @@ def make(
         raise BadInput(f"dim is {dim}; codes need at least 1 number")
     seeds = torch.tensor([checked_seed(seed)])
     if initial is not None:
-        codes = torch.from_numpy(np.array(initial, dtype=np.float32))
-        if codes.ndim != 2 or codes.shape[1] != dim or not bool(torch.isfinite(codes).all()):
-            raise BadInput(f"initial codes have shape {tuple(codes.shape)}; finite (k, {dim}) needed")
+        given = torch.from_numpy(np.array(initial, dtype=np.float64, order="C"))
+        if given.ndim != 2 or given.shape[1] != dim or len(given) == 0:
+            raise BadInput(f"initial codes have shape {tuple(given.shape)}; (k, {dim}) with k > 0 needed")
+        if not bool((given.abs() <= CODE_LIMIT).all()):
+            raise BadInput(f"initial codes hold NaN or values beyond ±{CODE_LIMIT:g}; finite ones needed")
+        codes = given.to(torch.float32)
     elif optimizer.starts_from == "population":
         shape = (optimizer.population, dim)
         codes = random.normal(seeds, torch.zeros_like(seeds), "initial codes", shape)[0]
@@ -92,6 +102,6 @@ def make(
 
 def checked_seed(seed: int) -> int:
     """The seed, when it is an integer in [0, 2**63). Raises BadInput."""
-    if not 0 <= seed < 2**63:
-        raise BadInput(f"seed is {seed}; it must be an integer from 0 to 2**63 - 1")
+    if not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**63:
+        raise BadInput(f"seed is {seed!r}; it must be an integer from 0 to 2**63 - 1")
     return seed

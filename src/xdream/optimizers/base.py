@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -16,6 +17,9 @@ from xdream.types import Codes, Scores, Seeds
 CODE_LIMIT = 1e12
 #: Scores are kept within ±this before arithmetic, so that their squares are finite.
 SCORE_LIMIT = 1e100
+
+#: The least search radius: its square and its float32 value keep their digits.
+LEAST_RADIUS = 1e-6
 
 #: A hyperparameter: one number for all runs of a group, or (runs,) of them.
 PerRun = float | torch.Tensor
@@ -71,20 +75,18 @@ def column(value: PerRun, axes: int, like: torch.Tensor) -> torch.Tensor:
 
 def check(name: str, value: PerRun, least: float, most: float, *, above: bool = False) -> None:
     """Raise BadInput unless all values are finite and in [least, most] (above: in (least, most])."""
-    if not isinstance(value, int | float | torch.Tensor) or isinstance(value, bool):
+    if not isinstance(value, numbers.Real | torch.Tensor) or isinstance(value, bool):
         raise BadInput(f"{name} is {value!r}; it must be a number")
     values = torch.as_tensor(value, dtype=torch.float64)
     low = values > least if above else values >= least
     if not bool((torch.isfinite(values) & low & (values <= most)).all()):
-        bound = f"{'above' if above else 'at least'} {least:g}"
-        if most < CODE_LIMIT:
-            bound += f" and at most {most:g}"
+        bound = f"{'above' if above else 'at least'} {least:g} and at most {most:g}"
         raise BadInput(f"{name} is {values.tolist()}; it must be {bound}")
 
 
 def check_population(optimizer: str, population: int, least: int) -> None:
     """Raise BadInput for a population below the least with which the algorithm is defined."""
-    if not isinstance(population, int) or isinstance(population, bool):
+    if not isinstance(population, numbers.Integral) or isinstance(population, bool):
         raise BadInput(f"population is {population!r}; it must be a whole number")
     if population < least:
         raise BadInput(f"population is {population}; the least for {optimizer} is {least}")

@@ -17,6 +17,7 @@ import torch
 
 from xdream import random
 from xdream.optimizers.base import (
+    LEAST_RADIUS,
     PerRun,
     State,
     check,
@@ -52,7 +53,7 @@ class FDGD:
 
     def __post_init__(self) -> None:
         check_population("fdgd", self.population, 2)
-        check("search_radius", self.search_radius, 0.0, 1e6, above=True)
+        check("search_radius", self.search_radius, LEAST_RADIUS, 1e6)
         check("learning_rate", self.learning_rate, 0.0, 1e12)
         object.__setattr__(self, "population", self.population // 2 * 2)
 
@@ -70,7 +71,8 @@ class FDGD:
         """Move the centre along the estimated gradient."""
         step = self._steps(state).to(torch.float64)
         slope, complete = half_differences(scores)  # (1)
-        weight = slope / step.abs().mean(-1) ** 2
+        length = step.abs().mean(-1)
+        weight = torch.where(length > 0.0, slope / length**2, 0.0)  # a step of 0 says nothing
         gradient = (weight[:, None, :] @ step)[:, 0] / complete.clamp_min(1)[:, None]  # (2)
         centre = state.centre + column(self.learning_rate, 2, gradient) * gradient  # (3)
         return CentreState(state.seeds, state.steps + 1, limited(centre))

@@ -80,10 +80,13 @@ class Genetic:
 
     def tell(self, state: GeneticState, scores: Scores) -> GeneticState:
         """The next population. A NaN code stays in its place, is shown again, and is no parent (5)."""
-        scores = usable(scores)
+        raw, scores = scores.to(torch.float64), usable(scores)
         seen = ~torch.isnan(scores)
         probability = self._parent_probability(scores, seen)
-        ranked = torch.where(seen, scores, -torch.inf).argsort(stable=True, dim=-1, descending=True)
+        # Ranked as told: here infinite and huge scores still differ. Unseen codes come last.
+        ranked = torch.where(seen, raw.clamp_min(torch.finfo(torch.float64).min), -torch.inf).argsort(
+            stable=True, dim=-1, descending=True
+        )
         place = ranked.argsort(-1)
         elite = seen & (place < column(self.elites, 2, scores))
         keep = (elite | ~seen)[:, :, None]

@@ -17,6 +17,7 @@ import torch
 
 from xdream import random
 from xdream.optimizers.base import (
+    LEAST_RADIUS,
     PerRun,
     State,
     check,
@@ -58,10 +59,10 @@ class NES:
 
     def __post_init__(self) -> None:
         check_population("nes", self.population, 2)
-        check("search_radius", self.search_radius, 0.0, MOST_RADIUS, above=True)
+        check("search_radius", self.search_radius, LEAST_RADIUS, MOST_RADIUS)
         check("learning_rate", self.learning_rate, 0.0, 1e12)
         check("radius_learning_rate", self.radius_learning_rate, 0.0, 1e12)
-        check("least_radius", self.least_radius, 0.0, MOST_RADIUS, above=True)
+        check("least_radius", self.least_radius, LEAST_RADIUS, MOST_RADIUS)
         object.__setattr__(self, "population", self.population // 2 * 2)
 
     def start(self, seeds: Seeds, initial: Codes) -> NESState:

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -42,20 +43,21 @@ from xdream.store import ImageRecord, Record
 Array = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
-#: Images of one run in its montage, beside that of the best ever and the reference.
-MONTAGE_GENERATIONS = 7
+#: Images of one run in its montage, beside the best ever and the best reference.
+MONTAGE_GENERATIONS = 5
 #: With fewer references than this the table warns of it.
 FEW_REFERENCES = 1_000
 #: A table of more runs shows the first ones, the last one and the medians.
 MOST_ROWS, FIRST_ROWS = 30, 10
 #: Runs of at most so many targets are told apart by colour.
 MOST_COLOURS = 5
+MISSING = "\N{EN DASH}"
 NOT_IDENTICAL = "not bit-identical to what was shown"
 
 # Okabe & Ito's colours, which colour-blind readers tell apart.
 BLUE, VERMILION, GREY, LIGHT, INK = "#0072B2", "#D55E00", "#757575", "#B5B5B5", "#333333"
 COLOURS = (BLUE, "#E69F00", "#009E73", "#CC79A7", INK)
-WIDTH_IN, CURVE_IN, CAPTION_IN, TITLE_IN, NOTE_IN = 7.2, 2.7, 0.36, 0.3, 0.13
+WIDTH_IN, CURVE_IN, CAPTION_IN, TITLE_IN, NOTE_IN = 7.2, 2.7, 0.4, 0.3, 0.13
 STYLE = {
     "font.size": 8,
     "axes.labelsize": 8,
@@ -76,7 +78,7 @@ STYLE = {
     "ytick.major.size": 2.5,
     "lines.solid_capstyle": "round",
     "text.parse_math": False,  # names of targets and files may hold dollar signs
-    "savefig.dpi": 150,
+    "savefig.dpi": 200,
 }
 
 
@@ -187,7 +189,8 @@ def show(record: Record, folder: Path | None = None, most_runs: int = 12) -> Fig
 
 def log_spaced(count: int, most: int = MONTAGE_GENERATIONS) -> list[int]:
     """At most `most` generations of `count`, counted from 0: the first, the last, log-spaced between."""
-    return sorted({int(round(g)) - 1 for g in np.geomspace(1, count, min(count, most))})
+    from_1: list[int] = np.geomspace(1, count, min(count, most)).round().astype(int).tolist()
+    return sorted({generation - 1 for generation in from_1})
 
 
 def table(summaries: Sequence[RunSummary]) -> str:
@@ -202,7 +205,9 @@ def table(summaries: Sequence[RunSummary]) -> str:
     ]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
-        "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths)))
+        "  ".join(
+            cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     ]
     few = min((s.references for s in summaries if s.references), default=FEW_REFERENCES)
@@ -237,13 +242,13 @@ def _medians(summaries: Sequence[RunSummary]) -> list[str]:
     return [f"median of {len(summaries)} runs", "", presentations, *map(median, names.split())]
 
 
-def number(value: float | None) -> str:
-    """Four significant digits; `–` for what is missing."""
+def number(value: float | None, digits: int = 4) -> str:
+    """With so many significant digits; a dash for what is missing."""
     if value is None or np.isnan(value):
-        return "–"
-    if 1e4 <= abs(value) < 1e6:
+        return MISSING
+    if 10**digits <= abs(value) < 1e6:
         return f"{value:.0f}"
-    return f"{value:#.4g}".removesuffix(".")
+    return f"{value:#.{digits}g}".removesuffix(".")
 
 
 # ------------------------------------------------------------------ what is drawn
@@ -348,9 +353,9 @@ def _best_reference(
         [image] = found.images([names.index(summary.best_reference_name)], size_px)
     except BadInput as error:
         return None, f"the best reference is left out: {error}"
-    name = textwrap.shorten(Path(summary.best_reference_name).name, 24, placeholder="…")
-    count = f"best of {summary.references}" if summary.references > 1 else "the only one"
-    caption = f"reference {name}\n{number(summary.best_reference)} ({count})"
+    name = Path(summary.best_reference_name).name
+    name = name if len(name) <= 16 else f"{name[:15]}…"
+    caption = f"{name}\n{number(summary.best_reference, 3)} (reference)"
     return _Panel(image.permute(1, 2, 0).numpy(), caption), ""
 
 
@@ -366,17 +371,14 @@ def _run_figures(
     before: str,
 ) -> RunFigures:
     panels = [_panel(image, drawn[image.id], story) for image in story.images if image.id in drawn]
-    title = _title(story.summary)
-    grid = _Grid(len(panels), reference is not None)
-    notes = frame.notes
+    reference = reference if panels else None
+    row_in = _row_in(panels, reference)
+    title, notes = _title(story.summary), frame.notes
 
-    figure = _figure(CURVE_IN + grid.height_in, title, notes)
-    if panels:
-        upper, lower = figure.subfigures(2, 1, height_ratios=[CURVE_IN, grid.height_in])
-        labels = _curve(upper.add_subplot(), story, frame, marks=True)
-        _montage(lower, grid, panels, reference)
-    else:
-        labels = _curve(figure.add_subplot(), story, frame, marks=False)
+    figure = _figure(CURVE_IN + row_in, title, notes)
+    places = figure.add_gridspec(2, 1, height_ratios=[CURVE_IN, row_in or 1e-3])
+    labels = _curve(figure.add_subfigure(places[0]).add_subplot(), story, frame, marks=bool(panels))
+    _montage(figure.add_subfigure(places[1]), panels, reference)
     _spread(figure, labels)
     whole = _save(figure, folder / f"{before}figure.png")
 
@@ -386,8 +388,8 @@ def _run_figures(
 
     montage = None
     if panels:
-        figure = _figure(grid.height_in, title, notes)
-        _montage(figure, grid, panels, reference)
+        figure = _figure(row_in, title, notes)
+        _montage(figure, panels, reference)
         montage = _save(figure, folder / f"{before}montage.png")
     shown = [image for image in story.images if image.id in drawn]
     ever = max(shown, key=lambda image: image.noise_free_score, default=None)
@@ -410,7 +412,7 @@ def _title(s: RunSummary) -> str:
 def _panel(image: ImageRecord, drawn: _Redrawn, story: _Story) -> _Panel:
     best = image.noise_free_score == np.nanmax(story.best)
     caption = (
-        f"generation {image.generation + 1}\n{number(image.noise_free_score)}{' (best)' if best else ''}"
+        f"generation {image.generation + 1}\n{number(image.noise_free_score, 3)}{' (best)' if best else ''}"
     )
     return _Panel(drawn.pixels, caption if drawn.exact else f"{caption}\nnot bit-identical")
 
@@ -437,7 +439,7 @@ def _curve(axes: Axes, story: _Story, frame: _Frame, *, marks: bool) -> list[Tex
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     each = s.presentations / s.generations
     if each > 0:
-        top = axes.secondary_xaxis("top", functions=(lambda g: g * each, lambda p: p / each))
+        top = axes.secondary_xaxis("top", functions=(partial(np.multiply, each), partial(_divided, each)))
         top.set_xlabel("presentations")
     return [label for label in labels if label is not None]
 
@@ -455,13 +457,18 @@ def _reference_lines(axes: Axes, s: RunSummary) -> list[Text | None]:
     return labels
 
 
+def _divided(by: float, values: Array) -> Array:
+    return values / by
+
+
 def _dot(count: int) -> float:
     """The size of a point: single ones must be seen, many must not."""
     return 4.0 if count <= 40 else 0.0
 
 
 def _x_limits(count: int) -> tuple[float, float]:
-    return (1 - 0.02 * (count - 1), count) if count > 1 else (0.5, 1.5)
+    margin = 0.02 * (count - 1) or 0.5
+    return 1 - margin, count + margin
 
 
 def _last(curve: Array) -> float:
@@ -480,38 +487,26 @@ def _label(axes: Axes, y: float, text: str, colour: str) -> Text | None:
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """Where the images of a montage go: up to five in a row, else in two rows; the reference beside them."""
-
-    panels: int
-    reference: bool
-
-    @property
-    def columns(self) -> int:
-        return self.panels if self.panels <= 5 else -(-self.panels // 2)
-
-    @property
-    def rows(self) -> int:
-        return -(-self.panels // max(self.columns, 1))
-
-    @property
-    def widths(self) -> list[float]:
-        blank = [1.0] * max(0, 4 - self.columns)
-        return [1.0] * self.columns + ([0.08, 1.0] if self.reference else []) + blank
-
-    @property
-    def height_in(self) -> float:
-        return self.rows * (WIDTH_IN / sum(self.widths) + CAPTION_IN)
+def _columns(panels: int, reference: bool) -> list[float]:
+    """Widths: the images, a gap and the reference; blanks that keep a few images from growing too large."""
+    beside = [0.1, 1.0] if reference else []
+    return [1.0] * panels + beside + [1.0] * (5 - panels)
 
 
-def _montage(figure: FigureBase, grid: _Grid, panels: Sequence[_Panel], reference: _Panel | None) -> None:
-    places = figure.add_gridspec(grid.rows, len(grid.widths), width_ratios=grid.widths)
-    placed = [(panel, divmod(i, grid.columns), INK) for i, panel in enumerate(panels)]
+def _row_in(panels: Sequence[_Panel], reference: _Panel | None) -> float:
+    if not panels:
+        return 0.0
+    return WIDTH_IN / sum(_columns(len(panels), reference is not None)) + CAPTION_IN
+
+
+def _montage(figure: FigureBase, panels: Sequence[_Panel], reference: _Panel | None) -> None:
+    widths = _columns(len(panels), reference is not None)
+    places = figure.add_gridspec(1, len(widths), width_ratios=widths)
+    placed = [(panel, column, INK) for column, panel in enumerate(panels)]
     if reference is not None:
-        placed.append((reference, (grid.rows - 1, grid.columns + 1), VERMILION))
-    for panel, (row, column), colour in placed:
-        axes = figure.add_subplot(places[row, column])
+        placed.append((reference, len(panels) + 1, VERMILION))
+    for panel, column, colour in placed:
+        axes = figure.add_subplot(places[column])
         axes.imshow(panel.pixels)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
@@ -557,8 +552,8 @@ def _overview(stories: Sequence[_Story], plan: Plan, frame: _Frame, path: Path) 
         labels.append(_label(axes, 1.0, "best reference of each target", VERMILION))
     elif len(targets) == 1:
         labels += _reference_lines(axes, stories[0].summary)
-    what = "best of the generation" if not relative else "best of the generation / best reference"
-    axes.set(xlabel="generation", xlim=_x_limits(count), ylabel=what if relative else frame.axis)
+    what = "best response / best reference" if relative else f"best {frame.axis}"
+    axes.set(xlabel="generation", xlim=_x_limits(count), ylabel=what)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _spread(figure, [label for label in labels if label is not None])
     return _save(figure, path)
@@ -595,6 +590,7 @@ def _spread(figure: Figure, labels: Sequence[Text]) -> None:
         while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
             pools[-2:] = [pools[-2] + pools[-1]]
     free = [float(np.mean(pool)) for pool in pools for _ in pool]
+    figure.set_layout_engine("none")  # what it found stays
     for (label, box), at, distance in zip(boxes, free, apart, strict=False):
         moved_pt = (at + distance - (box.y0 + box.y1) / 2) * 72.0 / figure.dpi
         label.set_position((label.get_position()[0], label.get_position()[1] + moved_pt))
