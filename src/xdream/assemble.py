@@ -17,7 +17,7 @@ from xdream.errors import BadInput, SubjectError
 from xdream.generators import GENERATORS, Generator, InitialCodes, encode, read_statistics
 from xdream.networks import resize
 from xdream.objectives import OBJECTIVES, Objective
-from xdream.optimizers import OPTIMIZERS
+from xdream.optimizers import OPTIMIZERS, checked_codes
 from xdream.plan import Part, Plan, PreprocessingPlan, TargetPlan
 from xdream.references import References
 from xdream.subjects import (
@@ -279,16 +279,14 @@ def _initial(plan: Plan, generator: Generator) -> tuple[InitialCodes, Codes | No
 def _codes_from(path: str, dim: int) -> Codes:
     """(k, dim) codes from a .npz with `codes` (as `xdream encode` writes it) or a .npy. Raises BadInput."""
     try:
-        with open(path, "rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            found = loaded if isinstance(loaded, np.ndarray) else loaded["codes"]
-            codes = found.astype(np.float32, casting="same_kind")
-    except Exception as error:  # a reader of foreign bytes raises whatever it likes
+        loaded = np.load(path, allow_pickle=False)
+        codes = loaded if isinstance(loaded, np.ndarray) else loaded["codes"]
+    except (OSError, ValueError, KeyError, EOFError) as error:
         raise BadInput(
             f"codes '{path}' cannot be read ({networks.one_line(error)}); give a .npz with `codes`, as "
             "xdream encode writes it, or a .npy"
         ) from None
-    codes = codes.reshape(len(codes), -1) if codes.ndim > 1 and codes.size else codes
-    if codes.ndim != 2 or not len(codes) or codes.shape[1] != dim or not np.isfinite(codes).all():
-        raise BadInput(f"codes '{path}' have shape {codes.shape}; finite codes (k, {dim}) are needed")
-    return torch.from_numpy(codes)
+    try:
+        return checked_codes(codes.reshape(len(codes), -1) if codes.ndim > 2 else codes, dim)
+    except BadInput as error:
+        raise BadInput(f"codes '{path}': {error}") from None

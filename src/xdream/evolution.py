@@ -13,8 +13,7 @@ from xdream import defaults
 from xdream.errors import BadInput
 from xdream.generators import GENERATORS, Generator
 from xdream.networks import resize
-from xdream.optimizers import OPTIMIZERS
-from xdream.optimizers.ask_tell import checked_seed
+from xdream.optimizers import OPTIMIZERS, checked_codes, checked_seed
 from xdream.types import Batch, Codes, quantise
 
 
@@ -72,7 +71,7 @@ class Evolution:
         When all are told the next generation begins. Raises BadInput, and takes nothing, for an id that
         was not asked or was told before, and when the counts differ.
         """
-        values = np.asarray(scores, dtype=np.float64)
+        values = np.array(scores, dtype=np.float64)
         if values.shape != (len(ids),):
             raise BadInput(f"{len(ids)} ids but scores of shape {values.shape}; one score for each id")
         asked = self._ids()
@@ -99,10 +98,7 @@ class Evolution:
     def _initial(self, seeds: torch.Tensor, initial: npt.ArrayLike | None) -> Codes:
         """(1, k, d): given, or from the generator."""
         if initial is not None:
-            codes = torch.from_numpy(np.array(initial, dtype=np.float32))
-            d = len(self.generator.centre)
-            if codes.ndim != 2 or codes.shape[1] != d or not bool(torch.isfinite(codes).all()):
-                raise BadInput(f"initial codes have shape {tuple(codes.shape)}; finite (k, {d}) needed")
+            codes = checked_codes(initial, len(self.generator.centre))
             return codes[None].to(self.generator.centre.device)
         if self.optimizer.starts_from == "centre":
             return self.generator.centre[None, None]

@@ -1,6 +1,6 @@
 """Scores into better codes: pure functions of an explicit state, one algorithm per file."""
 
-from xdream.optimizers.ask_tell import OPTIMIZERS, AskTell, grouped, make
+from xdream.optimizers.ask_tell import OPTIMIZERS, AskTell, checked_codes, checked_seed, grouped, make
 from xdream.optimizers.base import Optimizer, State, joined, rows
 from xdream.optimizers.fdgd import FDGD
 from xdream.optimizers.genetic import Genetic
@@ -14,6 +14,8 @@ __all__ = [
     "Genetic",
     "Optimizer",
     "State",
+    "checked_codes",
+    "checked_seed",
     "grouped",
     "joined",
     "make",

@@ -17,7 +17,7 @@ from xdream.optimizers.fdgd import FDGD
 from xdream.optimizers.genetic import Genetic
 from xdream.optimizers.nes import NES
 from xdream.registry import Registry
-from xdream.types import Float32Array
+from xdream.types import Codes, Float32Array
 
 #: Every optimizer by name; a factory takes the hyperparameters.
 OPTIMIZERS: Registry[Optimizer[Any]] = Registry("optimizer")
@@ -86,12 +86,7 @@ def make(
         raise BadInput(f"dim is {dim}; codes need at least 1 number")
     seeds = torch.tensor([checked_seed(seed)])
     if initial is not None:
-        given = torch.from_numpy(np.array(initial, dtype=np.float64, order="C"))
-        if given.ndim != 2 or given.shape[1] != dim or len(given) == 0:
-            raise BadInput(f"initial codes have shape {tuple(given.shape)}; (k, {dim}) with k > 0 needed")
-        if not bool((given.abs() <= CODE_LIMIT).all()):
-            raise BadInput(f"initial codes hold NaN or values beyond ±{CODE_LIMIT:g}; finite ones needed")
-        codes = given.to(torch.float32)
+        codes = checked_codes(initial, dim)
     elif optimizer.starts_from == "population":
         shape = (optimizer.population, dim)
         codes = random.normal(seeds, torch.zeros_like(seeds), "initial codes", shape)[0]
@@ -105,3 +100,16 @@ def checked_seed(seed: int) -> int:
     if not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**63:
         raise BadInput(f"seed is {seed!r}; it must be an integer from 0 to 2**63 - 1")
     return seed
+
+
+def checked_codes(values: npt.ArrayLike, dim: int) -> Codes:
+    """Codes from elsewhere as (k, dim) float32, k > 0, all within ±CODE_LIMIT. Raises BadInput."""
+    try:
+        given = torch.from_numpy(np.array(values, dtype=np.float64, order="C"))
+    except (TypeError, ValueError):
+        raise BadInput("initial codes are not an array of numbers") from None
+    if given.ndim != 2 or given.shape[1] != dim or len(given) == 0:
+        raise BadInput(f"initial codes have shape {tuple(given.shape)}; (k, {dim}) with k > 0 needed")
+    if not bool((given.abs() <= CODE_LIMIT).all()):
+        raise BadInput(f"initial codes hold NaN or values beyond ±{CODE_LIMIT:g}; finite ones needed")
+    return given.to(torch.float32)
