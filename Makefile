@@ -6,7 +6,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 .PHONY: demo test check bench soak clean
 
 demo: .venv/demo.stamp
-	$(BIN)/python -m xdream.demo
+	$(BIN)/xdream evolve --name demo --target efficientnet-lite0:_fc:954 --references scikit-image --presentations 1200
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest -m "not soak"

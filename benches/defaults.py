@@ -29,9 +29,9 @@ TARGETS = (
 FOURIER = {"name": "fourier"}
 PIXELS = {"name": "pixels"}
 SETTINGS: list[tuple[dict[str, object], dict[str, object]]] = [
-    *(({**FOURIER, "cutoff_cycles": c}, {"name": "genetic"}) for c in (4.0, 8.0, 16.0)),
+    *(({**FOURIER, "cutoff_cycles": c}, {"name": "genetic"}) for c in (4.0, 8.0, 16.0, 24.0)),
     *(
-        ({**FOURIER, "cutoff_cycles": 8.0}, {"name": "genetic", **options})
+        (FOURIER, {"name": "genetic", **options})
         for options in (
             {"mutation_size": 0.3},
             {"mutation_size": 0.8},
@@ -41,7 +41,7 @@ SETTINGS: list[tuple[dict[str, object], dict[str, object]]] = [
         )
     ),
     *(
-        ({**FOURIER, "cutoff_cycles": 8.0}, {"name": name, "learning_rate": rate, "search_radius": radius})
+        (FOURIER, {"name": name, "learning_rate": rate, "search_radius": radius})
         for name in ("nes", "fdgd")
         for rate, radius in ((0.5, 0.5), (1.5, 0.5), (1.5, 1.25), (5.0, 0.5), (5.0, 1.25))
     ),

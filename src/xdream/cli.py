@@ -86,18 +86,18 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _print_record(record: Record, options: argparse.Namespace, *, figures: bool) -> int:
+    drawn = report.show(record) if figures else None
     summaries = report.summarise(record)
     print(report.table(summaries), file=sys.stderr if options.json else sys.stdout)
     for note in json.loads(record.facts["notes"]):
         print(f"note: {note}", file=sys.stderr)
-    if figures:
-        drawn = report.show(record)
+    if drawn is not None:
         for warning in drawn.warnings:
             print(f"note: {warning}", file=sys.stderr)
         print(f"figure: {drawn.main}", file=sys.stderr if options.json else sys.stdout)
     if options.json:
         objects = [summary.as_json() for summary in summaries]
-        whole = objects[0] if len(objects) == 1 else {"runs": objects}
+        whole = objects[0] if len(objects) == 1 else {"runs": objects, "seconds": record.seconds}
         print(json.dumps({"folder": str(record.folder)} | whole))
     return 0
 
@@ -143,7 +143,8 @@ def _weights(options: argparse.Namespace) -> int:
         return 0
     rows = weights.listing()
     for row in rows:
-        print(f"{row.name:24} {row.path or 'not found':44} {row.source} ({row.licence})")
+        where = row.path or f"not found; source: {row.source}"
+        print(f"{row.name:22} {where} (licence: {row.licence})")
     if options.json:
         print(json.dumps([{"name": row.name, "path": row.path and str(row.path)} for row in rows]))
     return 0

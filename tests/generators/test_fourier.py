@@ -231,9 +231,11 @@ def test_an_impossible_cutoff_is_refused_with_the_possible_ones(cutoff: object) 
         GENERATORS.make("fourier", cutoff_cycles=cutoff)
 
 
-def test_the_default_cutoff_at_a_size_too_small_for_it_is_refused() -> None:
+def test_without_a_cutoff_a_small_image_has_all_of_its_frequencies() -> None:
+    assert fourier(16).code_shape == fourier(16, 12.0).code_shape == (3, 256)
+    assert fourier(64).code_shape == fourier(64, 16.0).code_shape
     with pytest.raises(BadInput, match=r"cutoff of 16.0 .* at 16 px; .* at most 12"):
-        fourier(size_px=16)
+        fourier(16, 16.0)
 
 
 @pytest.mark.parametrize("size_px", [7, 0, 64.5])

@@ -123,13 +123,16 @@ class Fourier:
         )
 
 
-def fourier(size_px: int = 128, cutoff_cycles: float = DEFAULT_CUTOFF_CYCLES) -> Fourier:
+def fourier(size_px: int = 128, cutoff_cycles: float | None = None) -> Fourier:
     """The generator `fourier`: images of `size_px`, frequencies up to `cutoff_cycles` per image.
 
+    Without a cutoff: DEFAULT_CUTOFF_CYCLES, or all frequencies of an image too small for that.
     The cutoff is a radius: at size_px / 2 the highest frequencies along rows and columns are in, and
     the corners of the spectrum at √2 times that, when nothing is left out. Raises BadInput.
     """
     check_size(size_px)
+    if cutoff_cycles is None:
+        cutoff_cycles = min(DEFAULT_CUTOFF_CYCLES, float(_highest(size_px)))
     _check_cutoff(cutoff_cycles, size_px)
     spectrum = _spectrum(size_px, cutoff_cycles)
     code_shape = (3, len(spectrum.scale))
@@ -139,8 +142,13 @@ def fourier(size_px: int = 128, cutoff_cycles: float = DEFAULT_CUTOFF_CYCLES) ->
     return Fourier("fourier", size_px, cutoff_cycles, code_shape, initial, centre, spectrum, colour)
 
 
+def _highest(size_px: int) -> int:
+    """A cutoff that leaves no frequency out, the corners of the spectrum included."""
+    return math.ceil(math.sqrt(2.0) * (size_px // 2))
+
+
 def _check_cutoff(cutoff_cycles: float, size_px: int) -> None:
-    highest = math.ceil(math.sqrt(2.0) * (size_px // 2))
+    highest = _highest(size_px)
     number = isinstance(cutoff_cycles, int | float) and not isinstance(cutoff_cycles, bool)
     if not number or not 0.0 < cutoff_cycles <= highest:
         raise BadInput(

@@ -47,7 +47,7 @@ class Hub:
     file: str
 
     def __str__(self) -> str:
-        return f"https://huggingface.co/{self.repository}/resolve/main/{self.file}"
+        return f"Hugging Face repository {self.repository}, file {self.file}"
 
 
 @dataclass(frozen=True)

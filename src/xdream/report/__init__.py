@@ -1,7 +1,8 @@
 """Figures and tables made from a record."""
 
-from xdream.report.figures import Figures, RunFigures, show, table
+from xdream.report.figures import Figures, RunFigures, show
 from xdream.report.summary import RunSummary, plan_of, reference_scores, summarise
+from xdream.report.table import table
 
 __all__ = [
     "Figures",

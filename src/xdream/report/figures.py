@@ -7,7 +7,6 @@ Nothing in a figure depends on the time or on the user's matplotlib settings: eq
 from __future__ import annotations
 
 import json
-import os
 import textwrap
 import warnings
 from collections import defaultdict
@@ -22,7 +21,6 @@ from typing import Any
 import matplotlib.style
 import numpy as np
 import numpy.typing as npt
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, FigureBase
@@ -31,28 +29,19 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from xdream import references
-from xdream.assemble import Parts, assemble
-from xdream.errors import BadInput, XDreamError
-from xdream.loop import identity
+from xdream.errors import BadInput
 from xdream.plan import Plan
-from xdream.references import References
+from xdream.report.redraw import NOT_IDENTICAL, Panel, Redrawn, best_reference, redraw
 from xdream.report.summary import RunSummary, plan_of, summarise
+from xdream.report.table import number
 from xdream.store import ImageRecord, Record
 
 Array = npt.NDArray[np.float64]
-Pixels = npt.NDArray[np.uint8]
 
 #: Images of one run in its montage, beside the best ever and the best reference.
 MONTAGE_GENERATIONS = 5
-#: With fewer references than this the table warns of it.
-FEW_REFERENCES = 1_000
-#: A table of more runs shows the first ones, the last one and the medians.
-MOST_ROWS, FIRST_ROWS = 30, 10
 #: Runs of at most so many targets are told apart by colour.
 MOST_COLOURS = 5
-MISSING = "\N{EN DASH}"
-NOT_IDENTICAL = "not bit-identical to what was shown"
 
 # Okabe & Ito's colours, which colour-blind readers tell apart.
 BLUE, VERMILION, GREY, LIGHT, INK = "#0072B2", "#D55E00", "#757575", "#B5B5B5", "#333333"
@@ -129,20 +118,6 @@ class _Story:
 
 
 @dataclass(frozen=True)
-class _Redrawn:
-    """An image, (h, w, 3), drawn again from its code; exact: whether its pixels are those that were shown."""
-
-    pixels: Pixels
-    exact: bool
-
-
-@dataclass(frozen=True)
-class _Panel:
-    pixels: Pixels
-    caption: str
-
-
-@dataclass(frozen=True)
 class _Frame:
     """What all figures of a record have in common."""
 
@@ -168,7 +143,7 @@ def show(record: Record, folder: Path | None = None, most_runs: int = 12) -> Fig
     folder = record.folder / "figures" if folder is None else folder
     plan = plan_of(record)
     frame = _Frame(_axis(plan), tuple(json.loads(record.facts.get("notes", "[]"))))
-    drawn, alarms = _redraw(record, plan, [i for story in stories[:most_runs] for i in story.images])
+    drawn, alarms = redraw(record, plan, [i for story in stories[:most_runs] for i in story.images])
     width = max(3, len(str(max(s.summary.run for s in stories))))
     written = []
     try:
@@ -176,7 +151,7 @@ def show(record: Record, folder: Path | None = None, most_runs: int = 12) -> Fig
         with matplotlib.style.context(STYLE, after_reset=True):
             for story in stories[:most_runs]:
                 before = f"run{story.summary.run:0{width}d}-" if len(record.runs()) > 1 else ""
-                reference, missing = _best_reference(record, plan, story.summary, drawn)
+                reference, missing = best_reference(record, plan, story.summary, drawn)
                 alarms += [missing] if missing else []
                 written.append(_run_figures(story, reference, drawn, frame, folder, before))
             overview = _overview(stories, plan, frame, folder / "runs.png") if len(stories) > 1 else None
@@ -188,67 +163,14 @@ def show(record: Record, folder: Path | None = None, most_runs: int = 12) -> Fig
 
 
 def log_spaced(count: int, most: int = MONTAGE_GENERATIONS) -> list[int]:
-    """At most `most` generations of `count`, counted from 0: the first, the last, log-spaced between."""
-    from_1: list[int] = np.geomspace(1, count, min(count, most)).round().astype(int).tolist()
-    return sorted({generation - 1 for generation in from_1})
-
-
-def table(summaries: Sequence[RunSummary]) -> str:
-    """An aligned table for the terminal, one row per run, and what to know when reading it."""
-    shown = [_row(s) for s in summaries]
-    if len(summaries) > MOST_ROWS:
-        shown = [*shown[:FIRST_ROWS], ["…"] + [""] * 8, shown[-1], _medians(summaries)]
-    rows = [
-        ["", "", "", "first", "last", "best", "best", "relative", ""],
-        "target,seed,presentations,generation,generation,ever,reference,activation,seconds".split(","),
-        *shown,
-    ]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    few = min((s.references for s in summaries if s.references), default=FEW_REFERENCES)
-    if few < FEW_REFERENCES:
-        lines.append(
-            f"only {few} reference photograph{'s' if few > 1 else ''}: relative activation compares with the "
-            "best of these, not of natural images at large"
-        )
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _row(s: RunSummary) -> list[str]:
-    reference = number(s.best_reference)
-    return [
-        s.target,
-        str(s.seed),
-        f"{s.presentations:,}",
-        *map(number, (s.first_generation_best, s.last_generation_best, s.best_ever)),
-        f"{reference} ({s.best_reference_name})" if s.best_reference_name else reference,
-        number(s.relative_activation),
-        number(s.seconds),
-    ]
-
-
-def _medians(summaries: Sequence[RunSummary]) -> list[str]:
-    def median(name: str) -> str:
-        values = [getattr(s, name) for s in summaries if getattr(s, name) is not None]
-        return number(float(np.median(values)) if values else None)
-
-    names = "first_generation_best last_generation_best best_ever best_reference relative_activation seconds"
-    presentations = f"{np.median([s.presentations for s in summaries]):,.0f}"
-    return [f"median of {len(summaries)} runs", "", presentations, *map(median, names.split())]
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """With so many significant digits; a dash for what is missing."""
-    if value is None or np.isnan(value):
-        return MISSING
-    if 10**digits <= abs(value) < 1e6:
-        return f"{value:.0f}"
-    return f"{value:#.{digits}g}".removesuffix(".")
+    """`most` generations of `count` (all when there are fewer), counted from 0: the first, the last, and
+    log-spaced between as far as whole numbers allow."""
+    chosen = [1]
+    for left in range(most - 1, 0, -1):
+        if chosen[-1] < count:
+            step = (count / chosen[-1]) ** (1 / left)
+            chosen.append(max(chosen[-1] + 1, round(chosen[-1] * step)))
+    return [generation - 1 for generation in chosen]
 
 
 # ------------------------------------------------------------------ what is drawn
@@ -288,84 +210,13 @@ def _axis(plan: Plan) -> str:
     return "response (activation)"
 
 
-def _redraw(
-    record: Record, plan: Plan, images: Sequence[ImageRecord]
-) -> tuple[dict[int, _Redrawn], list[str]]:
-    """Images by their id, each drawn in the company in which it was shown; and what went wrong."""
-    drawn: dict[int, _Redrawn] = {}
-    chunk, pixels = None, torch.empty(0)
-    try:
-        with _threads(plan.threads):
-            parts = _drawing_parts(plan)
-            device = parts.generator.centre.device
-            for image in sorted(images, key=lambda i: (i.generation, i.chunk)):
-                codes, row = record.chunk_codes(image)
-                if chunk != (image.generation, image.chunk):
-                    chunk = (image.generation, image.chunk)
-                    pixels = parts.draw(list(torch.from_numpy(codes).to(device))).cpu()
-                exact = identity(pixels[row]) == image.pixels
-                drawn[image.id] = _Redrawn(pixels[row].permute(1, 2, 0).numpy().copy(), exact)
-    except XDreamError as error:
-        return {}, [f"the images are left out: {error}"]
-    if all(one.exact for one in drawn.values()):
-        return drawn, []
-    return drawn, [
-        f"images are {NOT_IDENTICAL} (another machine, device or library version): "
-        "the captions and the names of the files say which"
-    ]
-
-
-def _drawing_parts(plan: Plan) -> Parts:
-    """The parts without what images do not depend on, which may be gone: targets, references, first codes."""
-    lean = {"targets": (), "references": None, "references_per_generation": 0, "init": "default"}
-    try:
-        return assemble(plan.model_copy(update=lean))
-    except BadInput:
-        if plan.device == "cpu":
-            raise
-        return assemble(plan.model_copy(update=lean | {"device": "cpu"}))
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _best_reference(
-    record: Record, plan: Plan, summary: RunSummary, drawn: dict[int, _Redrawn]
-) -> tuple[_Panel | None, str]:
-    """The best reference at the size of the images, if the file is still the one that was shown."""
-    if summary.best_reference_name is None or plan.references is None or not drawn:
-        return None, ""
-    names, hashes = zip(*record.references, strict=True)
-    size_px = next(iter(drawn.values())).pixels.shape[0]
-    try:
-        if plan.references == references.SCIKIT_IMAGE:
-            place = references.load(plan.references).place
-        else:  # the one file's hash is checked when it is read; the others may be many
-            place = Path(os.path.abspath(os.path.expanduser(plan.references)))
-        found = References(plan.references, place, names, hashes)
-        [image] = found.images([names.index(summary.best_reference_name)], size_px)
-    except BadInput as error:
-        return None, f"the best reference is left out: {error}"
-    name = Path(summary.best_reference_name).name
-    name = name if len(name) <= 16 else f"{name[:15]}…"
-    caption = f"{name}\n{number(summary.best_reference, 3)} (reference)"
-    return _Panel(image.permute(1, 2, 0).numpy(), caption), ""
-
-
 # ------------------------------------------------------------------ figures of one run
 
 
 def _run_figures(
     story: _Story,
-    reference: _Panel | None,
-    drawn: dict[int, _Redrawn],
+    reference: Panel | None,
+    drawn: dict[int, Redrawn],
     frame: _Frame,
     folder: Path,
     before: str,
@@ -409,12 +260,12 @@ def _title(s: RunSummary) -> str:
     return text if s.finished else f"{text}  ·  unfinished, {s.generations} generations so far"
 
 
-def _panel(image: ImageRecord, drawn: _Redrawn, story: _Story) -> _Panel:
-    best = image.noise_free_score == np.nanmax(story.best)
+def _panel(image: ImageRecord, drawn: Redrawn, story: _Story) -> Panel:
+    best = image.generation == np.nanargmax(story.best)
     caption = (
         f"generation {image.generation + 1}\n{number(image.noise_free_score, 3)}{' (best)' if best else ''}"
     )
-    return _Panel(drawn.pixels, caption if drawn.exact else f"{caption}\nnot bit-identical")
+    return Panel(drawn.pixels, caption if drawn.exact else f"{caption}\nnot bit-identical")
 
 
 def _curve(axes: Axes, story: _Story, frame: _Frame, *, marks: bool) -> list[Text]:
@@ -447,12 +298,12 @@ def _curve(axes: Axes, story: _Story, frame: _Frame, *, marks: bool) -> list[Tex
 def _reference_lines(axes: Axes, s: RunSummary) -> list[Text | None]:
     if s.best_reference is None or not np.isfinite(s.best_reference):
         return []
-    axes.axhline(s.best_reference, color=VERMILION, lw=1.0)
+    axes.axhline(s.best_reference, color=VERMILION, lw=1.0, zorder=1)
     count = f"best of {s.references:,} references" if s.references > 1 else "the only reference"
     labels = [_label(axes, s.best_reference, count, VERMILION)]
     expected = s.expected_best_reference
     if expected is not None and np.isfinite(expected) and s.presentations < s.references:
-        axes.axhline(expected, color=VERMILION, lw=1.0, ls=(0, (4, 2)))
+        axes.axhline(expected, color=VERMILION, lw=1.0, zorder=1, ls=(0, (4, 2)))
         labels.append(_label(axes, expected, f"expected best of\n{s.presentations:,} of these", VERMILION))
     return labels
 
@@ -493,13 +344,13 @@ def _columns(panels: int, reference: bool) -> list[float]:
     return [1.0] * panels + beside + [1.0] * (5 - panels)
 
 
-def _row_in(panels: Sequence[_Panel], reference: _Panel | None) -> float:
+def _row_in(panels: Sequence[Panel], reference: Panel | None) -> float:
     if not panels:
         return 0.0
     return WIDTH_IN / sum(_columns(len(panels), reference is not None)) + CAPTION_IN
 
 
-def _montage(figure: FigureBase, panels: Sequence[_Panel], reference: _Panel | None) -> None:
+def _montage(figure: FigureBase, panels: Sequence[Panel], reference: Panel | None) -> None:
     widths = _columns(len(panels), reference is not None)
     places = figure.add_gridspec(1, len(widths), width_ratios=widths)
     placed = [(panel, column, INK) for column, panel in enumerate(panels)]
@@ -548,7 +399,7 @@ def _overview(stories: Sequence[_Story], plan: Plan, frame: _Frame, path: Path) 
         label = "\n".join(filter(None, (name, f"median of {len(members)} runs")))
         labels.append(_label(axes, _last(median), label, colour))
     if relative:
-        axes.axhline(1.0, color=VERMILION, lw=1.0)
+        axes.axhline(1.0, color=VERMILION, lw=1.0, zorder=1)
         labels.append(_label(axes, 1.0, "best reference of each target", VERMILION))
     elif len(targets) == 1:
         labels += _reference_lines(axes, stories[0].summary)
@@ -610,9 +461,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _save_image(
-    image: ImageRecord | None, drawn: dict[int, _Redrawn], folder: Path, name: str
-) -> Path | None:
+def _save_image(image: ImageRecord | None, drawn: dict[int, Redrawn], folder: Path, name: str) -> Path | None:
     """The pixels as they are, under a name that says whether they are those that were shown."""
     names = {True: folder / f"{name}.png", False: folder / f"{name}_not_identical.png"}
     for path in names.values():  # of an earlier look at the record

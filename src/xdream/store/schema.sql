@@ -46,6 +46,7 @@ CREATE TABLE image (                      -- one per code that was asked
     noise_free_score REAL,
     UNIQUE (run, generation, slot)
 ) STRICT;
+CREATE INDEX image_of_chunk ON image (generation, chunk);
 
 CREATE TABLE presentation (               -- one showing of one image
     id INTEGER PRIMARY KEY,

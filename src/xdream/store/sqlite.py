@@ -68,7 +68,7 @@ def said_plainly(path: Path) -> Iterator[None]:
             f"the disk is full: nothing more can be written to {path}; make room, then resume"
         ) from None
     except apsw.ReadOnlyError:
-        raise StoreError(f"{path} is read-only; make it writable, or copy the folder") from None
+        raise StoreError(f"{path} is read-only; make it, and what lies beside it, writable") from None
     except (apsw.NotADBError, apsw.CorruptError) as error:
         raise StoreError(f"{path} is damaged or not a database ({error}); restore it from a copy") from None
     except apsw.CantOpenError:
@@ -103,20 +103,32 @@ def connect(path: Path, *, write: bool) -> apsw.Connection:
         raise StoreError(f"{path} does not exist; give the folder of an experiment")
     if path.stat().st_size == 0:
         raise StoreError(f"{path} is empty: damaged, or never begun; start the experiment anew")
+    beside = [Path(f"{path}-wal"), Path(f"{path}-journal")]
+    # A writer that is killed can leave a part of a page, but then a file beside it can mend it.
+    if path.stat().st_size % 512 and not any(file.exists() and file.stat().st_size for file in beside):
+        raise StoreError(f"{path} is damaged or not a database (its end is missing); restore it from a copy")
     with said_plainly(path):
         connection = _opened(path, write)
-        connection.set_busy_timeout(10_000)
-        application = connection.pragma("application_id")
-        version = connection.pragma("user_version")
-        if application != APPLICATION_ID:
-            raise StoreError(f"{path} is a database of another program; give the folder of an experiment")
-        if version > SCHEMA_VERSION:
-            raise StoreError(
-                f"{path} has schema {version}; this release knows up to {SCHEMA_VERSION}: upgrade xdream"
-            )
-        for table in ("run", "image", "presentation", "state"):
-            connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()
+        try:
+            _check(path, connection)
+        except BaseException:
+            connection.close()
+            raise
     return connection
+
+
+def _check(path: Path, connection: apsw.Connection) -> None:
+    connection.set_busy_timeout(10_000)
+    application = connection.pragma("application_id")
+    version = connection.pragma("user_version")
+    if application != APPLICATION_ID:
+        raise StoreError(f"{path} is a database of another program; give the folder of an experiment")
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} has schema {version}; this release knows up to {SCHEMA_VERSION}: upgrade xdream"
+        )
+    for table in ("run", "image", "presentation", "state"):
+        connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()
 
 
 def _opened(path: Path, write: bool) -> apsw.Connection:
@@ -190,10 +202,14 @@ class Store:
     def _begun(cls, folder: Path, lock: filelock.BaseFileLock, versions: Mapping[str, str]) -> Store:
         """The store in a folder that this process has locked, with a session of its own."""
         store = cls(folder, lock, connect(folder / FILE_NAME, write=True))
-        with said_plainly(store.path):
-            store._set_journal()
-            with _whole(store._connection):
-                store._begin_session(versions)
+        try:
+            with said_plainly(store.path):
+                store._set_journal()
+                with _whole(store._connection):
+                    store._begin_session(versions)
+        except BaseException:
+            store._connection.close()
+            raise
         return store
 
     def close(self) -> None:

@@ -1,0 +1,112 @@
+"""Images drawn again from their codes, and compared with the identity of what was shown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from xdream import references
+from xdream.assemble import Parts, assemble
+from xdream.errors import BadInput, XDreamError
+from xdream.loop import identity
+from xdream.plan import Plan
+from xdream.references import References
+from xdream.report.summary import RunSummary
+from xdream.report.table import number
+from xdream.store import ImageRecord, Record
+
+Pixels = npt.NDArray[np.uint8]
+
+NOT_IDENTICAL = "not bit-identical to what was shown"
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """An image, (h, w, 3), drawn again from its code; exact: whether its pixels are those that were shown."""
+
+    pixels: Pixels
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Panel:
+    """An image and what stands below it."""
+
+    pixels: Pixels
+    caption: str
+
+
+def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[dict[int, Redrawn], list[str]]:
+    """Images by their id, each drawn in the company in which it was shown; and what went wrong."""
+    drawn: dict[int, Redrawn] = {}
+    chunk, pixels = None, torch.empty(0)
+    try:
+        with _threads(plan.threads):
+            parts = _drawing_parts(plan)
+            device = parts.generator.centre.device
+            for image in sorted(images, key=lambda i: (i.generation, i.chunk)):
+                codes, row = record.chunk_codes(image)
+                if chunk != (image.generation, image.chunk):
+                    chunk = (image.generation, image.chunk)
+                    pixels = parts.draw(list(torch.from_numpy(codes).to(device))).cpu()
+                exact = identity(pixels[row]) == image.pixels
+                drawn[image.id] = Redrawn(pixels[row].permute(1, 2, 0).numpy().copy(), exact)
+    except XDreamError as error:
+        return {}, [f"the images are left out: {error}"]
+    if all(one.exact for one in drawn.values()):
+        return drawn, []
+    return drawn, [
+        f"images are {NOT_IDENTICAL} (another machine, device or library version): "
+        "the captions and the names of the files say which"
+    ]
+
+
+def _drawing_parts(plan: Plan) -> Parts:
+    """The parts without what images do not depend on, which may be gone: targets, references, first codes."""
+    lean = {"targets": (), "references": None, "references_per_generation": 0, "init": "default"}
+    try:
+        return assemble(plan.model_copy(update=lean))
+    except BadInput:
+        if plan.device == "cpu":
+            raise
+        return assemble(plan.model_copy(update=lean | {"device": "cpu"}))
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def best_reference(
+    record: Record, plan: Plan, summary: RunSummary, drawn: dict[int, Redrawn]
+) -> tuple[Panel | None, str]:
+    """The best reference at the size of the images, if the file is still the one that was shown."""
+    if summary.best_reference_name is None or plan.references is None or not drawn:
+        return None, ""
+    names, hashes = zip(*record.references, strict=True)
+    size_px = next(iter(drawn.values())).pixels.shape[0]
+    try:
+        if plan.references == references.SCIKIT_IMAGE:
+            place = references.load(plan.references).place
+        else:  # the one file's hash is checked when it is read; the others may be many
+            place = Path(os.path.abspath(os.path.expanduser(plan.references)))
+        found = References(plan.references, place, names, hashes)
+        [image] = found.images([names.index(summary.best_reference_name)], size_px)
+    except BadInput as error:
+        return None, f"the best reference is left out: {error}"
+    name = Path(summary.best_reference_name).name
+    name = name if len(name) <= 16 else f"{name[:15]}…"
+    caption = f"{name}\n{number(summary.best_reference, 3)} (reference)"
+    return Panel(image.permute(1, 2, 0).numpy(), caption), ""
