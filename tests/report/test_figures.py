@@ -21,7 +21,7 @@ from xdream import loop
 from xdream.errors import BadInput, WeightsMissing
 from xdream.generators import GENERATORS
 from xdream.plan import Plan
-from xdream.report import RunSummary, figures, show, summarise, table
+from xdream.report import RunSummary, redraw, show, summarise, table
 from xdream.report.figures import log_spaced, number
 from xdream.store import FILE_NAME, Record
 from xdream.types import quantise
@@ -167,9 +167,9 @@ def test_drawing_uses_the_recorded_number_of_threads_and_leaves_it_as_it_was(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used = []
-    assemble = figures.assemble
+    assemble = redraw.assemble
     monkeypatch.setattr(
-        figures, "assemble", lambda plan: used.append(torch.get_num_threads()) or assemble(plan)
+        redraw, "assemble", lambda plan: used.append(torch.get_num_threads()) or assemble(plan)
     )
     before = torch.get_num_threads()
     sql = "UPDATE experiment SET value = replace(value, 'threads = {}', 'threads = {}')"
@@ -358,7 +358,7 @@ def test_curves_are_drawn_when_the_generators_weights_are_gone(
     def gone(_: Plan) -> None:
         raise WeightsMissing("fc6.pt was not found")
 
-    monkeypatch.setattr(figures, "assemble", gone)
+    monkeypatch.setattr(redraw, "assemble", gone)
     shown = show(record)
     assert shown.main.exists()
     assert shown.runs[0].response.exists()
