@@ -9,7 +9,7 @@ demo: .venv/demo.stamp
 	$(BIN)/xdream evolve --name demo --target efficientnet-lite0:_fc:954 --references scikit-image --presentations 1200
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest -m "not soak"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not soak"
 
 soak: .venv/dev.stamp
 	$(BIN)/python -m pytest -m soak

@@ -101,6 +101,11 @@ def assemble(plan: Plan) -> Parts:
     optimizer = OPTIMIZERS.make(plan.optimizer.name, **hyperparameters)
     objective = OBJECTIVES.make(plan.objective.name, **plan.objective.options)
     options = plan.generator.options
+    if plan.init.startswith("statistics:") and optimizer.starts_from == "centre":
+        raise BadInput(
+            f"init '{plan.init}' says how a population is drawn, but {plan.optimizer.name} starts from a "
+            "centre; use default, zeros, codes, images or references"
+        )
     if plan.init.startswith("statistics:") and plan.generator.name.startswith("deepsim-"):
         options["statistics"] = plan.init.partition(":")[2]
     generator = GENERATORS.make(plan.generator.name, **options).to(device)
@@ -279,14 +284,16 @@ def _initial(plan: Plan, generator: Generator) -> tuple[InitialCodes, Codes | No
 def _codes_from(path: str, dim: int) -> Codes:
     """(k, dim) codes from a .npz with `codes` (as `xdream encode` writes it) or a .npy. Raises BadInput."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        codes = loaded if isinstance(loaded, np.ndarray) else loaded["codes"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            found = loaded if isinstance(loaded, np.ndarray) else loaded["codes"]
+            codes = found.astype(np.float64, casting="same_kind")
+    except Exception as error:  # a reader of foreign bytes raises whatever it likes
         raise BadInput(
             f"codes '{path}' cannot be read ({networks.one_line(error)}); give a .npz with `codes`, as "
             "xdream encode writes it, or a .npy"
         ) from None
     try:
-        return checked_codes(codes.reshape(len(codes), -1) if codes.ndim > 2 else codes, dim)
+        return checked_codes(codes.reshape(len(codes), -1) if codes.ndim > 2 and codes.size else codes, dim)
     except BadInput as error:
         raise BadInput(f"codes '{path}': {error}") from None

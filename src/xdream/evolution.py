@@ -53,12 +53,14 @@ class Evolution:
         seeds = torch.tensor([checked_seed(seed)])
         self._state = self.optimizer.start(seeds, self._initial(seeds, initial))
         self._scores: dict[str, float] = {}
+        self._open = True
 
     def ask(self) -> Batch:
         """The generation that is to be shown: all of its images, told or not. Asking twice gives the same.
 
         Images are float32 in [0, 1] on the 8-bit grid: `(batch.images * 255).round()` is what is shown.
         """
+        self._open = True
         codes = self.optimizer.ask(self._state)[0]
         with torch.inference_mode():
             size = (self.image_size_px, self.image_size_px)
@@ -85,11 +87,17 @@ class Evolution:
             self.close_generation()
 
     def close_generation(self) -> None:
-        """Declare what was not told as not seen, and go on to the next generation."""
+        """Declare what was not told as not seen, and go on to the next generation.
+
+        When all were told this has happened already, and nothing is closed until the next `ask`.
+        """
+        if not self._open:
+            return
         scores = [self._scores.get(name, np.nan) for name in self._ids()]
         told = torch.tensor([scores], dtype=torch.float64, device=self._state.seeds.device)
         self._state = self.optimizer.tell(self._state, told)
         self._scores = {}
+        self._open = False
         self.generation += 1
 
     def _ids(self) -> tuple[str, ...]:

@@ -62,4 +62,8 @@ class Registry(Generic[Part]):
                         f"{self.kind} '{name}' has no option '{option}'; "
                         f"it takes: {', '.join(parameters) or 'none'}"
                     )
-        return factory(**options)
+        try:
+            return factory(**options)
+        except TypeError as error:
+            given = ", ".join(f"{key} = {value!r}" for key, value in options.items())
+            raise BadInput(f"{self.kind} '{name}' cannot be made with {given}: {error}") from error

@@ -1,0 +1,66 @@
+"""What many tests need: a few photographs, processes to kill, and the number of threads as it was."""
+
+import multiprocessing
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+
+@pytest.fixture(autouse=True)
+def _threads_stay_as_they_were() -> Iterator[None]:
+    """An experiment sets the number of threads for its process."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """A folder with seven small images of unlike brightness."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(7):
+        pixels = rng.integers(20 * number, 100 + 20 * number, (12, 10, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+class Child:
+    """Starts code in processes of their own, which begin with xdream imported already."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["xdream"])
+        self._started: list[ForkServerProcess] = []
+
+    def start(self, code: str, **names: object) -> ForkServerProcess:
+        """Run `code` with these names."""
+        process = self._context.Process(target=exec, args=(code, names), daemon=True)
+        process.start()
+        self._started.append(process)
+        return process
+
+    def pipe(self) -> tuple[Connection, Connection]:
+        """Two ends, one to keep and one to hand over."""
+        return self._context.Pipe()
+
+    def end(self) -> None:
+        """Leave nothing running."""
+        for process in self._started:
+            process.kill()
+            process.join()
+            process.close()
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    made = Child()
+    yield made
+    made.end()
