@@ -41,7 +41,7 @@ def test_the_plan_of_the_parts_has_its_defaults_written_out() -> None:
     assert resolved.optimizer.options == {
         "population": 10,
         "mutation_rate": 0.25,
-        "mutation_size": 0.5,
+        "mutation_size": 0.125,
         "selectivity": 2.0,
         "heritability": 0.5,
         "elites": 0,
