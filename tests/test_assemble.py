@@ -170,10 +170,10 @@ REFUSED: list[tuple[dict[str, Any], type[BadInput], list[str]]] = [
     ({"presentations": 19}, BadInput, ["presentations is 19", "one generation of 20", "at least 20"]),
     ({"presentations": 59, "repeats": 3}, BadInput, ["presentations is 59", "at least 60"]),
     ({"device": "gpu"}, BadInput, ["device 'gpu'", "cpu always can"]),
-    ({"references": "nowhere"}, BadInput, ["references 'nowhere' do not exist"]),
+    ({"references": "nowhere"}, BadInput, ["nowhere' do not exist"]),
     ({"init": "statistics:nowhere.h5"}, BadInput, ["nowhere.h5"]),
-    ({"init": "images:nowhere"}, BadInput, ["'nowhere'"]),
-    ({"init": "codes:nowhere.npz"}, BadInput, ["codes 'nowhere.npz' cannot be read", "xdream encode"]),
+    ({"init": "images:nowhere"}, BadInput, ["nowhere'"]),
+    ({"init": "codes:nowhere.npz"}, BadInput, ["nowhere.npz' cannot be read", "xdream encode"]),
 ]
 
 

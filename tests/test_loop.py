@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import xdream
-from xdream import loop, random
+from xdream import beginning, random
 from xdream.errors import BadInput
 from xdream.generators import GENERATORS, encode
 from xdream.optimizers import OPTIMIZERS
@@ -83,7 +83,7 @@ def answers(record: Record, run: int, *, references: bool) -> list[tuple[Any, ..
 
 def test_a_generation_is_what_its_parts_make_of_it(tmp_path: Path) -> None:
     record = xdream.run(plan(), tmp_path / "x")
-    optimizer = OPTIMIZERS.make("genetic", population=4)
+    optimizer = OPTIMIZERS.make("genetic", population=4, mutation_rate=0.25, mutation_size=0.125)
     state = optimizer.start(torch.tensor([11]), direct_start())
     rows = record.dump()["image"]
     assert len(rows) == 3 * 4
@@ -139,7 +139,7 @@ def test_repeats_are_averaged_and_count_as_presentations(tmp_path: Path) -> None
 
 def test_the_optimizer_is_told_what_was_observed_not_what_is_noise_free(tmp_path: Path) -> None:
     record = xdream.run(plan(noise_scale=7.0), tmp_path / "x")
-    optimizer = OPTIMIZERS.make("genetic", population=4)
+    optimizer = OPTIMIZERS.make("genetic", population=4, mutation_rate=0.25, mutation_size=0.125)
     state = optimizer.start(torch.tensor([11]), direct_start())
     for generation, scores in enumerate(record.scores(0, noise_free=False)):
         assert not np.array_equal(scores, record.scores(0)[generation])
@@ -336,7 +336,7 @@ def test_noise_spikes_set_the_scale_by_the_expected_best_of_the_references(
     record = xdream.run(plan(references=str(photographs), noise_spikes=20.0), tmp_path / "all")
     # Fewer than 10,000: the expected best of all of them, which is the best.
     assert record.runs()[0].spikes_per_activation == pytest.approx(20.0 / responses.max(), rel=1e-5)
-    monkeypatch.setattr(loop, "NOISE_REFERENCES", 3)
+    monkeypatch.setattr(beginning, "NOISE_REFERENCES", 3)
     record = xdream.run(plan(references=str(photographs), noise_spikes=20.0), tmp_path / "some")
     expected = np.mean([max(some) for some in itertools.combinations(responses, 3)])
     k = record.runs()[0].spikes_per_activation
@@ -495,7 +495,7 @@ def test_with_minus_mean_the_best_references_are_those_that_suppress_most(
 def test_the_record_explains_itself(tmp_path: Path) -> None:
     record = xdream.run(plan(), tmp_path / "x")
     resolved = Plan.from_toml(record.facts["plan"])
-    assert resolved.optimizer.options["mutation_rate"] == 0.5  # the defaults are written out
+    assert resolved.optimizer.options["mutation_rate"] == 0.25  # the defaults are written out
     assert resolved.threads == 1
     assert record.facts["draws"] == random.VERSION
     assert record.runs()[0].optimizer["selectivity"] == 2.0

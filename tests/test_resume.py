@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from xdream.errors import BadInput, StoreBusy, StoreError, SubjectError
 from xdream.optimizers.fdgd import FDGD
 from xdream.optimizers.genetic import Genetic
 from xdream.plan import Plan
+from xdream.progress import Nobody
 from xdream.store import FILE_NAME, Record, Store, sqlite
 from xdream.subjects import KnownPixels, NetworkUnits
 
@@ -378,3 +380,33 @@ def test_on_a_network_share_the_continuation_is_identical(
     record = xdream.resume(tmp_path / "x")
     assert record.dump() == expected
     assert "is on a network share (cifs)" in record.facts["notes"]
+
+
+def test_it_resumes_from_another_folder_and_without_the_files_of_its_first_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    monkeypatch.chdir(here)
+    np.save("codes.npy", np.random.default_rng(0).normal(size=(20, 192)))
+    plan = xdream.Plan.make(
+        targets=["known:linear::0"],
+        generator={"name": "pixels", "size_px": 8},
+        presentations=60,
+        init="codes:codes.npy",
+    )
+    whole = xdream.run(plan, tmp_path / "whole").dump()
+
+    class Killed(BaseException):
+        pass
+
+    class Killer(Nobody):
+        def best(self, score: float) -> None:
+            raise Killed
+
+    with pytest.raises(Killed):
+        xdream.run(plan, tmp_path / "killed", Killer())
+    (here / "codes.npy").unlink()
+    monkeypatch.chdir(there)
+    assert xdream.resume(tmp_path / "killed").dump() == whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -149,7 +150,7 @@ def assemble(plan: Plan) -> Parts:
 
 
 def _resolved(plan: Plan) -> Plan:
-    """The plan with its defaults looked up: hyperparameters, the generator's size, threads."""
+    """The plan with its defaults looked up, and its paths absolute, to be resumed from anywhere."""
     optimizer, generator = plan.optimizer, plan.generator
     OPTIMIZERS.factory(optimizer.name)
     GENERATORS.factory(generator.name)
@@ -159,11 +160,24 @@ def _resolved(plan: Plan) -> Plan:
         "optimizer": Part(name=optimizer.name, **filled),
         "threads": plan.threads or torch.get_num_threads(),
     }
+    options = generator.options
     # What is drawn at any size is drawn at the size at which it is shown.
-    if plan.image_size_px and generator.name in ("pixels", "fourier") and "size_px" not in generator.options:
-        options = generator.options | {"size_px": plan.image_size_px}
-        update["generator"] = Part(name=generator.name, **options)
+    if plan.image_size_px and generator.name in ("pixels", "fourier"):
+        options = {"size_px": plan.image_size_px} | options
+    for key in ("weights", "statistics"):
+        if isinstance(options.get(key), str):
+            options[key] = _absolute(options[key])
+    update["generator"] = Part(name=generator.name, **options)
+    if plan.references not in (None, references.SCIKIT_IMAGE):
+        update["references"] = _absolute(str(plan.references))
+    kind, _, value = plan.init.partition(":")
+    if kind in ("statistics", "codes", "images"):
+        update["init"] = f"{kind}:{_absolute(value)}"
     return plan.model_copy(update=update)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _device(name: str) -> torch.device:

@@ -12,28 +12,25 @@ it together, so after a kill an unfinished chunk is computed again as a whole.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import platform
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
 
-import safetensors.torch
 import torch
 
 from xdream import random
-from xdream.assemble import INITIAL_ENCODING_STEPS, Parts, Run, assemble
+from xdream.assemble import Parts, Run, assemble
+from xdream.beginning import first_state, noise_scales, show_references
 from xdream.errors import BadInput
-from xdream.generators import encode
-from xdream.optimizers import Optimizer, State, grouped, joined, rows
+from xdream.groups import Group, groups_of, loaded_state, saved_states
+from xdream.optimizers import State
 from xdream.plan import Plan
-from xdream.references import expected_best
+from xdream.progress import Nobody, Watcher
 from xdream.store import (
     AskedRow,
     PresentationRow,
@@ -46,32 +43,7 @@ from xdream.store import (
     notes_on,
 )
 from xdream.subjects import poisson_responses
-from xdream.types import Codes, ShownImages
-
-#: Natural images whose expected best response sets the scale of the noise (Xiao & Kreiman 2020).
-NOISE_REFERENCES = 10_000
-
-
-class Watcher(Protocol):
-    """Who is told how far an experiment is; a progress bar, or nobody."""
-
-    def stage(self, name: str, done: int, total: int) -> None:
-        """`done` of `total` steps of "references" or "generations" are committed."""
-        ...
-
-    def best(self, score: float) -> None:
-        """The best noise-free score of the generation that was told last, over all runs."""
-        ...
-
-
-class Nobody:
-    """A watcher that does nothing."""
-
-    def stage(self, name: str, done: int, total: int) -> None:
-        """Ignore."""
-
-    def best(self, score: float) -> None:
-        """Ignore."""
+from xdream.types import ShownImages
 
 
 def run(plan: Plan, out: str | Path | None = None, watcher: Watcher | None = None) -> Record:
@@ -113,7 +85,10 @@ def resume(folder: str | Path, watcher: Watcher | None = None) -> Record:
             f"{folder} was begun with the draws {record.facts['draws']}; this release has {random.VERSION}: "
             "resume it with the release that began it"
         )
-    parts = assemble(Plan.from_toml(record.facts["plan"]))
+    plan = Plan.from_toml(record.facts["plan"])
+    if record.started:  # the files of the initial codes have done their work and may be gone
+        plan = plan.model_copy(update={"init": "default"})
+    parts = assemble(plan)
     if _identities(parts) != record.references:
         raise BadInput(
             f"references '{parts.plan.references}' have changed since {folder} was begun; put them back"
@@ -143,14 +118,6 @@ def _identities(parts: Parts) -> list[tuple[str, str]]:
     return [] if found is None else list(zip(found.names, found.hashes, strict=True))
 
 
-@dataclass(frozen=True, eq=False)
-class _Group:
-    """Runs of one algorithm and population, whose optimizer is computed at once."""
-
-    optimizer: Optimizer[Any]
-    runs: tuple[Run, ...]
-
-
 @dataclass(frozen=True)
 class _Shown:
     """One image of the stream: of a run (index: the slot), or an interleaved reference (run None).
@@ -165,14 +132,15 @@ class _Shown:
 
 def _go_on(parts: Parts, store: Store, watcher: Watcher) -> None:
     """From wherever the store is to the end."""
-    groups = _groups(parts.runs)
+    groups = groups_of(parts.runs)
     if not _started(store):
-        responses = _show_references(parts, store, watcher)
-        states = {g: _start(parts, g, responses) for g in groups}
-        spikes = _noise_scales(parts, responses)
-        store.write_start(spikes, {r.id: one for g, s in states.items() for r, one in _saved(g, s)})
+        responses = show_references(parts, store, watcher)
+        states = {g: first_state(parts, g, responses) for g in groups}
+        spikes = noise_scales(parts, responses)
+        first = {r.id: one for g, s in states.items() for r, one in saved_states(g, s)}
+        store.write_start(spikes, first)
     else:
-        states = {g: _loaded(parts, g, store) for g in groups}
+        states = {g: loaded_state(g, store, parts.generator.centre.device) for g in groups}
         spikes = dict(store.query("SELECT id, spikes_per_activation FROM run"))
     # Runs go in step; one that ended early stays behind with its last state.
     [(begun,)] = store.query("SELECT max(generation) FROM state")
@@ -191,110 +159,11 @@ def _started(store: Store) -> bool:
     return bool(store.query("SELECT 1 FROM state LIMIT 1"))
 
 
-def _groups(runs: Sequence[Run]) -> list[_Group]:
-    alike: dict[tuple[str, int, int], list[Run]] = defaultdict(list)
-    for one in runs:
-        alike[one.optimizer, one.population, one.generations].append(one)
-    return [
-        _Group(grouped(members[0].optimizer, [r.hyperparameters for r in members]), tuple(members))
-        for members in alike.values()
-    ]
-
-
-# ------------------------------------------------------------------ before the first generation
-
-
-def _show_references(parts: Parts, store: Store, watcher: Watcher) -> dict[int, torch.Tensor]:
-    """Each run's noise-free responses to all references, (N,); what is in the store is not shown again."""
-    if parts.references is None:
-        return {}
-    count = len(parts.references)
-    known: dict[int, dict[int, float]] = defaultdict(dict)
-    for reference, run_id, response in store.query("SELECT reference, run, response FROM reference_response"):
-        known[run_id][reference] = torch.nan if response is None else response
-    for start in range(0, count, parts.plan.batch):
-        watcher.stage("references", start, count)
-        some = range(start, min(start + parts.plan.batch, count))
-        if all(i in known[r.id] for r in parts.runs for i in some):
-            continue
-        images = parts.references.images(some, parts.image_size_px)
-        answers = [subject.respond(images) for subject in parts.subjects]
-        new = [
-            (index, r.id, float(answers[r.subject][row, r.unit]))
-            for r in parts.runs
-            for row, index in enumerate(some)
-        ]
-        store.write_reference_responses(new)
-        for index, run_id, response in new:
-            known[run_id][index] = response
-    watcher.stage("references", count, count)
-    return {
-        r.id: torch.tensor([known[r.id][i] for i in range(count)], dtype=torch.float64) for r in parts.runs
-    }
-
-
-def _noise_scales(parts: Parts, responses: Mapping[int, torch.Tensor]) -> dict[int, float]:
-    """Spikes per unit of activation, k = N / (expected best of 10,000 natural images), of each run."""
-    plan = parts.plan
-    if plan.noise_scale is not None:
-        return {r.id: plan.noise_scale for r in parts.runs}
-    if plan.noise_spikes is None:
-        return {}
-    scales = {}
-    for one in parts.runs:
-        best = expected_best(responses[one.id], min(NOISE_REFERENCES, len(responses[one.id])))
-        if not best > 0.0:
-            raise BadInput(
-                f"noise_spikes needs a positive best response to the references, but {one.target} gives "
-                f"{best:g}; use other references, or noise_scale"
-            )
-        scales[one.id] = plan.noise_spikes / best
-    return scales
-
-
-def _start(parts: Parts, group: _Group, responses: Mapping[int, torch.Tensor]) -> State:
-    """The first states: initial codes drawn, given, or encoded from references."""
-    seeds = torch.tensor([r.seed for r in group.runs], device=parts.generator.centre.device)
-    n = group.optimizer.population
-    kind, _, choice = parts.plan.init.partition(":")
-    if parts.initial is not None:
-        codes = _repeated(parts.initial, n, group).expand(len(group.runs), -1, -1)
-    elif kind == "references":
-        each = [_encoded_references(parts, responses[r.id], choice, n) for r in group.runs]
-        codes = torch.stack([_repeated(one, n, group) for one in each])
-    elif group.optimizer.starts_from == "centre":
-        codes = parts.generator.centre.expand(len(group.runs), 1, -1)
-    else:
-        codes = parts.initial_distribution.draw(seeds, n)
-    started: State = group.optimizer.start(seeds, codes.to(seeds.device))
-    return started
-
-
-def _repeated(codes: Codes, n: int, group: _Group) -> Codes:
-    """(n, d): the first n of the given codes, taken round again when they are fewer; all for a centre."""
-    if group.optimizer.starts_from == "centre":
-        return codes
-    return codes[torch.arange(n) % len(codes)]
-
-
-def _encoded_references(parts: Parts, responses: torch.Tensor, choice: str, n: int) -> Codes:
-    """Codes of the n best, middle or worst references for one run (Xiao & Kreiman 2020, `opt`)."""
-    assert parts.references is not None
-    objective = parts.objective(responses[:, None, None])
-    order = torch.argsort(objective.nan_to_num(nan=-torch.inf), descending=True, stable=True)
-    n = min(n, len(order))
-    first = {"best": 0, "middle": (len(order) - n) // 2, "worst": len(order) - n}[choice]
-    indices = order[first : first + n].tolist()
-    images = parts.references.images(indices, parts.generator.image_size_px)
-    codes, _ = encode(parts.generator, images.to(torch.float32) / 255.0, INITIAL_ENCODING_STEPS)
-    return codes
-
-
 # ------------------------------------------------------------------ one generation
 
 
 def _ask(
-    parts: Parts, groups: Sequence[_Group], states: Mapping[_Group, State], store: Store, generation: int
+    parts: Parts, groups: Sequence[Group], states: Mapping[Group, State], store: Store, generation: int
 ) -> dict[tuple[int, int], torch.Tensor]:
     """The codes of a generation by (run, slot), committed. After a kill: those that were committed."""
     device = parts.generator.centre.device
@@ -319,7 +188,7 @@ def _ask(
     return codes
 
 
-def _chunks(parts: Parts, groups: Sequence[_Group], generation: int) -> Iterator[tuple[int, list[_Shown]]]:
+def _chunks(parts: Parts, groups: Sequence[Group], generation: int) -> Iterator[tuple[int, list[_Shown]]]:
     """(subject, images) of each chunk: per subject the images of its runs in order, then references."""
     runs = sorted((r for g in groups for r in g.runs), key=lambda r: r.id)
     for number in range(len(parts.subjects)):
@@ -347,7 +216,7 @@ def _interleaved(parts: Parts, generation: int) -> list[int]:
 
 def _show(
     parts: Parts,
-    groups: Sequence[_Group],
+    groups: Sequence[Group],
     codes: Mapping[tuple[int, int], torch.Tensor],
     spikes: Mapping[int, float | None],
     store: Store,
@@ -408,7 +277,7 @@ def identity(image: ShownImages) -> str:
 
 
 def _tell(
-    parts: Parts, groups: Sequence[_Group], states: dict[_Group, State], store: Store, generation: int
+    parts: Parts, groups: Sequence[Group], states: dict[Group, State], store: Store, generation: int
 ) -> float:
     """Scores from the committed responses, to the optimizers; committed with their next states."""
     observed, clean = _responses_of(parts, groups, store, generation)
@@ -417,7 +286,7 @@ def _tell(
     for g in groups:
         scores = torch.stack([parts.objective(observed[r.id]) for r in g.runs])
         states[g] = g.optimizer.tell(states[g], scores.to(states[g].seeds.device))
-        for (r, state), row in zip(_saved(g, states[g]), scores.tolist(), strict=True):
+        for (r, state), row in zip(saved_states(g, states[g]), scores.tolist(), strict=True):
             noise_free = parts.objective(clean[r.id])
             best = max(best, float(noise_free.nan_to_num(nan=-torch.inf).max()))
             told.append(ToldRow(r.id, row, noise_free.tolist(), state, generation + 1 == r.generations))
@@ -426,7 +295,7 @@ def _tell(
 
 
 def _responses_of(
-    parts: Parts, groups: Sequence[_Group], store: Store, generation: int
+    parts: Parts, groups: Sequence[Group], store: Store, generation: int
 ) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]]:
     """Each run's (population, repeats, 1) responses of a generation as committed, with noise and without."""
     shape = (parts.plan.repeats, 1)
@@ -443,28 +312,3 @@ def _responses_of(
         if noise_free is not None:
             clean[run][slot, repeat, 0] = noise_free
     return observed, clean
-
-
-# ------------------------------------------------------------------ states in and out of the store
-
-
-def _saved(group: _Group, state: State) -> Iterator[tuple[Run, bytes]]:
-    """Each run's own state as safetensors."""
-    for number, r in enumerate(group.runs):
-        one = rows(state, [number])
-        tensors = {f.name: getattr(one, f.name).cpu().contiguous() for f in dataclasses.fields(one)}
-        yield r, safetensors.torch.save(tensors)
-
-
-def _loaded(parts: Parts, group: _Group, store: Store) -> State:
-    """The group's state, from those of its runs."""
-    device = parts.generator.centre.device
-    saved = dict(store.query("SELECT run, tensors FROM state"))
-    states = [
-        group.optimizer.state_type(
-            **{name: tensor.to(device) for name, tensor in safetensors.torch.load(saved[r.id]).items()}
-        )
-        for r in group.runs
-    ]
-    together: State = joined(states)
-    return together

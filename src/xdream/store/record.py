@@ -61,6 +61,11 @@ class Record:
         ]
 
     @property
+    def started(self) -> bool:
+        """Whether the optimizers have their first states."""
+        return bool(list(self._rows("SELECT 1 FROM state LIMIT 1")))
+
+    @property
     def finished(self) -> bool:
         """Whether every run came to its end."""
         return all(run.finished for run in self.runs())

@@ -1,0 +1,107 @@
+"""Before the first generation: the references shown once, the scale of the noise, the initial codes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import torch
+
+from xdream.assemble import INITIAL_ENCODING_STEPS, Parts
+from xdream.errors import BadInput
+from xdream.generators import encode
+from xdream.groups import Group
+from xdream.optimizers import State
+from xdream.progress import Watcher
+from xdream.references import expected_best
+from xdream.store import Store
+from xdream.types import Codes
+
+#: Natural images whose expected best response sets the scale of the noise (Xiao & Kreiman 2020).
+NOISE_REFERENCES = 10_000
+
+
+def show_references(parts: Parts, store: Store, watcher: Watcher) -> dict[int, torch.Tensor]:
+    """Each run's noise-free responses to all references, (N,); what is in the store is not shown again."""
+    if parts.references is None:
+        return {}
+    count = len(parts.references)
+    known: dict[int, dict[int, float]] = defaultdict(dict)
+    for reference, run_id, response in store.query("SELECT reference, run, response FROM reference_response"):
+        known[run_id][reference] = torch.nan if response is None else response
+    for start in range(0, count, parts.plan.batch):
+        watcher.stage("references", start, count)
+        some = range(start, min(start + parts.plan.batch, count))
+        if all(i in known[r.id] for r in parts.runs for i in some):
+            continue
+        images = parts.references.images(some, parts.image_size_px)
+        answers = [subject.respond(images) for subject in parts.subjects]
+        new = [
+            (index, r.id, float(answers[r.subject][row, r.unit]))
+            for r in parts.runs
+            for row, index in enumerate(some)
+        ]
+        store.write_reference_responses(new)
+        for index, run_id, response in new:
+            known[run_id][index] = response
+    watcher.stage("references", count, count)
+    return {
+        r.id: torch.tensor([known[r.id][i] for i in range(count)], dtype=torch.float64) for r in parts.runs
+    }
+
+
+def noise_scales(parts: Parts, responses: Mapping[int, torch.Tensor]) -> dict[int, float]:
+    """Spikes per unit of activation, k = N / (expected best of 10,000 natural images), of each run."""
+    plan = parts.plan
+    if plan.noise_scale is not None:
+        return {r.id: plan.noise_scale for r in parts.runs}
+    if plan.noise_spikes is None:
+        return {}
+    scales = {}
+    for one in parts.runs:
+        best = expected_best(responses[one.id], min(NOISE_REFERENCES, len(responses[one.id])))
+        if not best > 0.0:
+            raise BadInput(
+                f"noise_spikes needs a positive best response to the references, but {one.target} gives "
+                f"{best:g}; use other references, or noise_scale"
+            )
+        scales[one.id] = plan.noise_spikes / best
+    return scales
+
+
+def first_state(parts: Parts, group: Group, responses: Mapping[int, torch.Tensor]) -> State:
+    """The first states: initial codes drawn, given, or encoded from references."""
+    seeds = torch.tensor([r.seed for r in group.runs], device=parts.generator.centre.device)
+    n = group.optimizer.population
+    kind, _, choice = parts.plan.init.partition(":")
+    if parts.initial is not None:
+        codes = _repeated(parts.initial, n, group).expand(len(group.runs), -1, -1)
+    elif kind == "references":
+        each = [_encoded_references(parts, responses[r.id], choice, n) for r in group.runs]
+        codes = torch.stack([_repeated(one, n, group) for one in each])
+    elif group.optimizer.starts_from == "centre":
+        codes = parts.generator.centre.expand(len(group.runs), 1, -1)
+    else:
+        codes = parts.initial_distribution.draw(seeds, n)
+    started: State = group.optimizer.start(seeds, codes.to(seeds.device))
+    return started
+
+
+def _repeated(codes: Codes, n: int, group: Group) -> Codes:
+    """(n, d): the first n of the given codes, taken round again when they are fewer; all for a centre."""
+    if group.optimizer.starts_from == "centre":
+        return codes
+    return codes[torch.arange(n) % len(codes)]
+
+
+def _encoded_references(parts: Parts, responses: torch.Tensor, choice: str, n: int) -> Codes:
+    """Codes of the n best, middle or worst references for one run (Xiao & Kreiman 2020, `opt`)."""
+    assert parts.references is not None
+    objective = parts.objective(responses[:, None, None])
+    order = torch.argsort(objective.nan_to_num(nan=-torch.inf), descending=True, stable=True)
+    n = min(n, len(order))
+    first = {"best": 0, "middle": (len(order) - n) // 2, "worst": len(order) - n}[choice]
+    indices = order[first : first + n].tolist()
+    images = parts.references.images(indices, parts.generator.image_size_px)
+    codes, _ = encode(parts.generator, images.to(torch.float32) / 255.0, INITIAL_ENCODING_STEPS)
+    return codes
