@@ -3,16 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench soak clean
+.PHONY: demo test check bench clean
 
 demo: .venv/demo.stamp
 	$(BIN)/xdream evolve --name demo --target efficientnet-lite0:_fc:954 --references scikit-image --presentations 1200
 
 test: .venv/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not soak"
-
-soak: .venv/dev.stamp
-	$(BIN)/python -m pytest -m soak
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 check: .venv/dev.stamp
 	$(BIN)/ruff format --check src tests benches

@@ -4,8 +4,8 @@
 
 EfficientNet-Lite0, generator `fourier` with its defaults, one seed. Noise: Poisson, 20 spikes at the expected
 best of the references. All reported responses are noise-free. The runs of one optimizer and noise condition
-are one experiment, kept in OUT/work so that the bench can be interrupted and continued; the table is written
-to OUT/foundation.csv and, for reading, OUT/foundation.md.
+are one experiment, kept in OUT/work so that the bench can be interrupted and continued (and, with --only, run
+in several processes); the table is written to OUT/foundation.csv and, for reading, OUT/foundation.md.
 """
 
 from __future__ import annotations
@@ -31,15 +31,19 @@ def main() -> None:
     )
     parser.add_argument("--references", default="scikit-image")
     parser.add_argument("--presentations", type=int, default=1000)
+    parser.add_argument("--threads", type=int, help="of the CPU (default: all)")
+    parser.add_argument("--only", choices=OPTIMIZERS, help="run one optimizer and write no table")
     parser.add_argument("--out", type=Path, default=Path("benches/results"))
     options = parser.parse_args()
     rows = []
     for noisy in (False, True):
-        for optimizer in OPTIMIZERS:
+        for optimizer in [options.only] if options.only else OPTIMIZERS:
             name = f"{optimizer}-{'noisy' if noisy else 'clean'}"
             record = _record(name, optimizer, noisy, options)
             rows += [(noisy, summary) for summary in summarise(record)]
             print(f"{name}: {record.seconds:.0f} s", flush=True)
+    if options.only:
+        return
     _write_csv(rows, options.out / "foundation.csv")
     text = _markdown(rows, options)
     (options.out / "foundation.md").write_text(text)
@@ -56,6 +60,7 @@ def _record(name: str, optimizer: str, noisy: bool, options: argparse.Namespace)
         optimizer=optimizer,
         presentations=options.presentations,
         references=options.references,
+        threads=options.threads,
         noise_spikes=SPIKES if noisy else None,
     )
     return xdream.run(plan, folder)

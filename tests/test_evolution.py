@@ -102,6 +102,7 @@ def test_scores_may_come_in_any_order_and_in_any_parts(
 ) -> None:
     at_once, bit_by_bit = small(), small()
     batch = at_once.ask()
+    assert same(batch, bit_by_bit.ask())
     at_once.tell(batch.ids, scores)
     cuts = sorted((one, other))
     for part in (order[: cuts[0]], order[cuts[0] : cuts[1]], order[cuts[1] :]):
@@ -117,6 +118,7 @@ def test_scores_may_come_in_any_order_and_in_any_parts(
 def test_closing_a_generation_declares_the_rest_not_seen(scores: list[float], seen: set[int]) -> None:
     closed, told_nan = small(), small()
     batch = closed.ask()
+    assert same(batch, told_nan.ask())
     closed.tell([batch.ids[i] for i in seen], [scores[i] for i in seen])
     closed.close_generation()
     told_nan.tell(batch.ids, [scores[i] if i in seen else NAN for i in range(5)])
@@ -152,6 +154,7 @@ def test_a_wrong_telling_is_refused_and_nothing_of_it_is_taken(
 ) -> None:
     evolution, other = small(), small()
     batch = evolution.ask()
+    other.ask()
     for one in (evolution, other):
         one.tell(batch.ids[4:], [5.0])  # told before
     with pytest.raises(BadInput) as caught:
@@ -165,7 +168,12 @@ def test_a_wrong_telling_is_refused_and_nothing_of_it_is_taken(
 def test_an_id_of_the_last_generation_is_refused() -> None:
     evolution = small()
     old = evolution.ask().ids
+    with pytest.raises(BadInput, match="call ask first"):
+        small().tell(old, np.arange(5))
     evolution.tell(old, np.arange(5))
+    with pytest.raises(BadInput, match="call ask first"):
+        evolution.tell(old[:1], [1.0])
+    evolution.ask()
     with pytest.raises(BadInput, match="not of this generation"):
         evolution.tell(old[:1], [1.0])
 

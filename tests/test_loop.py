@@ -129,7 +129,9 @@ def test_repeats_are_averaged_and_count_as_presentations(tmp_path: Path) -> None
         np.testing.assert_allclose(
             clean, linear(3, shown(codes_of(record)[generation])), rtol=1e-5, atol=1e-6
         )
-        noise = poisson_responses(torch.from_numpy(clean), range(4), 7.0, 3, 11, generation)
+        noise = poisson_responses(
+            torch.from_numpy(clean), range(4), 7.0, 3, 11, generation, "known:linear::0"
+        )
         rows = [row for row in answers(record, 0, references=False) if row[0] == generation]
         assert [row[3] for row in rows] == noise.flatten().tolist()
         assert [row[4] for row in rows] == np.repeat(clean, 3).tolist()  # the noise-free beside it
@@ -291,7 +293,7 @@ def test_interleaved_references_are_shown_but_neither_counted_nor_told(
             order = random.permutation(torch.tensor([11]), torch.tensor([place // 7]), "references", 7)
             reference = int(order[0, place % 7])
             clean = torch.from_numpy(expected[[reference]])
-            noise = poisson_responses(clean, [4 + turn], 5.0, 2, 11, generation)
+            noise = poisson_responses(clean, [4 + turn], 5.0, 2, 11, generation, "known:linear::0")
             responses = [row[3] for row in between if row[:2] == (generation, reference)]
             assert set(noise[0].tolist()) <= set(responses)
 

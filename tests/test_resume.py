@@ -18,9 +18,9 @@ from xdream.errors import BadInput, StoreBusy, StoreError, SubjectError
 from xdream.optimizers.fdgd import FDGD
 from xdream.optimizers.genetic import Genetic
 from xdream.plan import Plan
-from xdream.progress import Nobody
 from xdream.store import FILE_NAME, Record, Store, sqlite
 from xdream.subjects import KnownPixels, NetworkUnits
+from xdream.watcher import Nobody
 
 
 class Killed(BaseException):

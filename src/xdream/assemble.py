@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import defaultdict
@@ -14,9 +15,8 @@ import numpy as np
 import torch
 
 from xdream import defaults, networks, references
-from xdream.errors import BadInput, SubjectError
-from xdream.generators import GENERATORS, Generator, InitialCodes, encode, read_statistics
-from xdream.networks import resize
+from xdream.errors import BadInput
+from xdream.generators import GENERATORS, Generator, InitialCodes, draw, encode, read_statistics
 from xdream.objectives import OBJECTIVES, Objective
 from xdream.optimizers import OPTIMIZERS, checked_codes
 from xdream.plan import Part, Plan, PreprocessingPlan, TargetPlan
@@ -61,6 +61,8 @@ class Run:
 class Parts:
     """Everything that a plan names, made and checked. plan: with every default filled in.
 
+    identities: SHA-256 of the weights of the generator and of each network, and of each image to match: what
+    must be the same when the experiment is resumed. Code of the user's own is not looked into.
     initial: (k, d) codes to start from that the plan names, or None where they are drawn or follow from
     the references' responses. notes: what the user should know before the start.
     """
@@ -71,6 +73,7 @@ class Parts:
     objective: Objective
     references: References | None
     runs: tuple[Run, ...]
+    identities: dict[str, str]
     initial: Codes | None
     initial_distribution: InitialCodes
     notes: tuple[str, ...]
@@ -82,14 +85,9 @@ class Parts:
 
     def draw(self, codes: Sequence[torch.Tensor]) -> ShownImages:
         """(n, 3, h, w) uint8: exactly the pixels that are shown for these codes, together in one batch."""
-        size = (self.image_size_px, self.image_size_px)
         if not codes:
-            return torch.empty((0, 3, *size), dtype=torch.uint8)
-        with torch.inference_mode():
-            images = resize(self.generator(torch.stack(list(codes))), size)
-            if not bool(torch.isfinite(images).all()):
-                raise SubjectError(f"generator '{self.generator.name}' made an image with NaN or inf in it")
-            return quantise(images)
+            return torch.empty((0, 3, self.image_size_px, self.image_size_px), dtype=torch.uint8)
+        return draw(self.generator, torch.stack(list(codes)), self.image_size_px)
 
 
 def assemble(plan: Plan) -> Parts:
@@ -114,7 +112,10 @@ def assemble(plan: Plan) -> Parts:
     size_px = plan.image_size_px or generator.image_size_px
 
     found = references.load(plan.references) if plan.references else None
-    subjects, units = _subjects(plan, size_px, device)
+    subjects, units, identities = _subjects(plan, size_px, device)
+    module = getattr(generator, "module", None)
+    if isinstance(module, torch.nn.Module):
+        identities[f"generator {generator.name}"] = networks.fingerprint(module)
     distribution, initial = _initial(plan, generator)
     seeds = range(plan.seed, plan.seed + plan.runs)
     runs = tuple(
@@ -143,6 +144,7 @@ def assemble(plan: Plan) -> Parts:
         objective=objective,
         references=found,
         runs=runs,
+        identities=identities,
         initial=initial,
         initial_distribution=distribution,
         notes=(*warnings, *notes),
@@ -168,8 +170,12 @@ def _resolved(plan: Plan) -> Plan:
         if isinstance(options.get(key), str):
             options[key] = _absolute(options[key])
     update["generator"] = Part(name=generator.name, **options)
-    if plan.references not in (None, references.SCIKIT_IMAGE):
-        update["references"] = _absolute(str(plan.references))
+    if plan.references is not None:
+        update["references"] = _absolute(plan.references)
+    update["targets"] = tuple(
+        target.model_copy(update={"network": _absolute_network(target.network)}) for target in plan.targets
+    )
+    update["preprocessing"] = {_absolute_network(k): v for k, v in plan.preprocessing.items()}
     kind, _, value = plan.init.partition(":")
     if kind in ("statistics", "codes", "images"):
         update["init"] = f"{kind}:{_absolute(value)}"
@@ -177,7 +183,23 @@ def _resolved(plan: Plan) -> Plan:
 
 
 def _absolute(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
+    return path if path == references.SCIKIT_IMAGE else os.path.abspath(os.path.expanduser(path))
+
+
+def _absolute_network(name: str) -> str:
+    scheme, _, rest = name.partition(":")
+    if scheme == "file":
+        return f"{scheme}:{_absolute(rest)}"
+    if scheme == "match":
+        path, network = _split_match(rest)
+        return ":".join([scheme, _absolute(path), *([_absolute_network(network)] if network else [])])
+    return name
+
+
+def _split_match(rest: str) -> tuple[str, str]:
+    """(file, network or "") of what follows `match:`; both may hold colons, so the file must exist."""
+    places = [i for i, character in enumerate(rest) if character == ":"]
+    return next(((rest[:i], rest[i + 1 :]) for i in places if Path(rest[:i]).is_file()), (rest, ""))
 
 
 def _device(name: str) -> torch.device:
@@ -216,64 +238,79 @@ def _generations(plan: Plan, population: int, hyperparameters: dict[str, Any]) -
 
 def _subjects(
     plan: Plan, size_px: int, device: torch.device
-) -> tuple[tuple[Subject, ...], list[tuple[str, int, int]]]:
-    """The subjects (one per network and layer), and (target, subject, unit) of each unit named."""
+) -> tuple[tuple[Subject, ...], list[tuple[str, int, int]], dict[str, str]]:
+    """The subjects (one per network and layer), (target, subject, unit) of each unit named, identities."""
+    identities: dict[str, str] = {}
     requests: dict[str, list[TargetPlan]] = defaultdict(list)
     for target in plan.targets:
         requests[target.network].append(target)
     subjects: list[Subject] = []
     units: list[tuple[str, int, int]] = []
     for network, targets in requests.items():
-        for subject in _subjects_of(network, targets, plan, size_px, device):
+        for subject in _subjects_of(network, targets, plan, size_px, device, identities):
             units += [(f"{network}:{unit}", len(subjects), i) for i, unit in enumerate(subject.units)]
             subjects.append(subject)
     names = [name for name, _, _ in units]
     twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
     if twice:
         raise BadInput(f"target {min(twice)} is named twice; use runs to repeat it with other seeds")
-    return tuple(subjects), units
+    return tuple(subjects), units, identities
 
 
 def _subjects_of(
-    network: str, targets: Sequence[TargetPlan], plan: Plan, size_px: int, device: torch.device
+    network: str,
+    targets: Sequence[TargetPlan],
+    plan: Plan,
+    size_px: int,
+    device: torch.device,
+    identities: dict[str, str],
 ) -> list[Subject]:
     scheme, _, rest = network.partition(":")
     if scheme == "known":
         return [known_pixels(network, t.layer, t.units, size_px) for t in targets]
     if scheme == "match":
-        return [_match(rest, target, plan, device) for target in targets]
-    loaded = networks.load(network, _preprocessing(plan, network))
+        return [_match(rest, target, plan, size_px, device, identities) for target in targets]
+    loaded = _loaded(network, plan, identities)
     by_layer: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for target in targets:
         by_layer[target.layer].append((target.layer, target.units))
     # A subject per layer: every run has images of its own, which go no deeper than its layer.
-    return [network_units(loaded, requests, device) for requests in by_layer.values()]
+    return [network_units(loaded, requests, device, size_px) for requests in by_layer.values()]
 
 
-def _match(rest: str, target: TargetPlan, plan: Plan, device: torch.device) -> ImageMatch:
+def _match(
+    rest: str,
+    target: TargetPlan,
+    plan: Plan,
+    size_px: int,
+    device: torch.device,
+    identities: dict[str, str],
+) -> ImageMatch:
     """`match:FILE::0` compares pixels, `match:FILE:NETWORK:LAYER:0` the activations of a layer."""
     if target.units not in ("0", "all"):
         raise BadInput(f"target '{target}' has one unit, 0")
-    path, network = rest, ""
-    if target.layer:
-        at = [i for i, character in enumerate(rest) if character == ":"]
-        splits = [(rest[:i], rest[i + 1 :]) for i in at if Path(rest[:i]).is_file()]
-        if not splits:
-            raise BadInput(f"target '{target}' is not match:FILE:NETWORK:LAYER:0 with a file that exists")
-        path, network = splits[0]
+    path, network = _split_match(rest)
+    if bool(target.layer) and not network:
+        raise BadInput(f"target '{target}' is not match:FILE:NETWORK:LAYER:0 with a file that exists")
     try:
-        image = references.decode(Path(path).read_bytes())[None]
+        data = Path(path).read_bytes()
+        image = references.decode(data)[None].to(torch.float32) / 255.0
     except Exception as error:  # a decoder of foreign bytes raises whatever it likes
         raise BadInput(f"image '{path}' cannot be read ({networks.one_line(error)})") from None
+    identities[f"image {path}"] = hashlib.sha256(data).hexdigest()
+    shown = quantise(networks.resize(image, (size_px, size_px)))
     if not network:
-        return ImageMatch(f"match:{path}", image)
-    reader, _ = layer_reader(networks.load(network, _preprocessing(plan, network)), [target.layer], device)
-    return ImageMatch(f"match:{path}:{network}", image, reader)
+        return ImageMatch(f"match:{path}", shown)
+    reader, _ = layer_reader(_loaded(network, plan, identities), [target.layer], device, size_px)
+    return ImageMatch(f"match:{path}:{network}", shown, reader)
 
 
-def _preprocessing(plan: Plan, network: str) -> networks.Preprocessing | None:
+def _loaded(network: str, plan: Plan, identities: dict[str, str]) -> networks.Network:
     declared: PreprocessingPlan | None = plan.preprocessing.get(network)
-    return None if declared is None else networks.Preprocessing(**declared.model_dump())
+    preprocessing = None if declared is None else networks.Preprocessing(**declared.model_dump())
+    loaded = networks.load(network, preprocessing)
+    identities[f"network {network}"] = networks.fingerprint(loaded.module)
+    return loaded
 
 
 def _initial(plan: Plan, generator: Generator) -> tuple[InitialCodes, Codes | None]:
@@ -286,7 +323,7 @@ def _initial(plan: Plan, generator: Generator) -> tuple[InitialCodes, Codes | No
             return generator.initial, None
         return read_statistics(Path(value), generator.name, generator.code_shape), None
     if kind == "codes":
-        return generator.initial, _codes_from(value, len(generator.centre))
+        return generator.initial, _codes_from(value, generator)
     if kind == "images":
         images = references.load(value)
         shown = images.images(range(len(images)), generator.image_size_px)
@@ -295,19 +332,25 @@ def _initial(plan: Plan, generator: Generator) -> tuple[InitialCodes, Codes | No
     return generator.initial, None
 
 
-def _codes_from(path: str, dim: int) -> Codes:
-    """(k, dim) codes from a .npz with `codes` (as `xdream encode` writes it) or a .npy. Raises BadInput."""
+def _codes_from(path: str, generator: Generator) -> Codes:
+    """(k, d) codes from a .npz with `codes` (as `xdream encode` writes it) or a .npy. Raises BadInput."""
+    made_with = generator.name
     try:
         with open(path, "rb") as file:
             loaded = np.load(file, allow_pickle=False)
             found = loaded if isinstance(loaded, np.ndarray) else loaded["codes"]
+            if not isinstance(loaded, np.ndarray) and "generator" in loaded:
+                made_with = str(loaded["generator"])
             codes = found.astype(np.float64, casting="same_kind")
     except Exception as error:  # a reader of foreign bytes raises whatever it likes
         raise BadInput(
             f"codes '{path}' cannot be read ({networks.one_line(error)}); give a .npz with `codes`, as "
             "xdream encode writes it, or a .npy"
         ) from None
+    if made_with != generator.name:
+        raise BadInput(f"codes '{path}' were made with the generator {made_with}, not {generator.name}")
+    flat = codes.reshape(len(codes), -1) if codes.ndim > 2 and codes.size else codes
     try:
-        return checked_codes(codes.reshape(len(codes), -1) if codes.ndim > 2 and codes.size else codes, dim)
+        return checked_codes(flat, len(generator.centre))
     except BadInput as error:
         raise BadInput(f"codes '{path}': {error}") from None

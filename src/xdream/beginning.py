@@ -12,10 +12,10 @@ from xdream.errors import BadInput
 from xdream.generators import encode
 from xdream.groups import Group
 from xdream.optimizers import State
-from xdream.progress import Watcher
 from xdream.references import expected_best
 from xdream.store import Store
 from xdream.types import Codes
+from xdream.watcher import Watcher
 
 #: Natural images whose expected best response sets the scale of the noise (Xiao & Kreiman 2020).
 NOISE_REFERENCES = 10_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import signal
 import sys
@@ -22,12 +23,14 @@ from xdream.optimizers import OPTIMIZERS
 from xdream.plan import INIT_FORMS, Plan
 from xdream.progress import Bar
 from xdream.store import Record
+from xdream.subjects import KNOWN
 
 INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. The exit status: 0 done, 2 bad input, 3 the subject failed, 130 interrupted."""
+    sys.path.insert(0, os.getcwd())  # modules of the user's own, as `python -m` finds them
     parser = _parser()
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -89,8 +92,6 @@ def _print_record(record: Record, options: argparse.Namespace, *, figures: bool)
     drawn = report.show(record) if figures else None
     summaries = report.summarise(record)
     print(report.table(summaries), file=sys.stderr if options.json else sys.stdout)
-    for note in json.loads(record.facts["notes"]):
-        print(f"note: {note}", file=sys.stderr)
     if drawn is not None:
         for warning in drawn.warnings:
             print(f"note: {warning}", file=sys.stderr)
@@ -98,7 +99,7 @@ def _print_record(record: Record, options: argparse.Namespace, *, figures: bool)
     if options.json:
         objects = [summary.as_json() for summary in summaries]
         whole = objects[0] if len(objects) == 1 else {"runs": objects, "seconds": record.seconds}
-        print(json.dumps({"folder": str(record.folder)} | whole))
+        print(json.dumps({"folder": str(record.folder)} | whole, allow_nan=False))
     return 0
 
 
@@ -123,6 +124,7 @@ def _encode(options: argparse.Namespace) -> int:
         names=np.array(images.names),
         losses=losses.cpu().numpy(),
         generator=np.array(generator.name),
+        notes=np.array(generator.warnings, dtype=str),
     )
     for name, loss in zip(images.names, losses.tolist(), strict=True):
         print(f"{name}: mean squared difference {loss:.5f}")
@@ -163,7 +165,12 @@ def _list(options: argparse.Namespace) -> int:
             "generators": GENERATORS.names,
             "optimizers": OPTIMIZERS.names,
             "objectives": OBJECTIVES.names,
-            "targets": lambda: [*networks.names(), "known:NAME", "match:FILE", "match:FILE:NETWORK"],
+            "targets": lambda: [
+                *networks.names(),
+                *(f"known:{name}" for name in KNOWN.names()),
+                "match:FILE",
+                "match:FILE:NETWORK",
+            ],
         }
         listed = choices[options.kind]()
         print("\n".join(listed))

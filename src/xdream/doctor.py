@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 
 from xdream import loop, random
 from xdream.evolution import Evolution
-from xdream.networks import weights
+from xdream.networks import one_line, weights
 from xdream.subjects import KNOWN, known_pixels
 from xdream.types import quantise
 
@@ -39,19 +40,34 @@ class Finding:
 def examine() -> list[Finding]:
     """Look at everything; nothing is fetched or changed."""
     findings = [Finding("versions", True, ", ".join(f"{k} {v}" for k, v in loop.versions().items()))]
-    findings.append(Finding("SQLite", apsw.sqlite_lib_version() >= "3.51.3", apsw.sqlite_lib_version()))
+    findings.append(_sqlite())
     cuda = f", CUDA: {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ", no CUDA device"
     findings.append(
         Finding("processor", True, f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used{cuda}")
     )
     for module, text in EXTRAS.items():
-        state = "installed" if importlib.util.find_spec(module) else "not installed"
-        findings.append(Finding("extra", True, f"{text}: {state}"))
+        findings.append(Finding("extra", True, f"{text}: {_state(module)}"))
     for row in weights.listing():
         findings.append(Finding("weights", True, f"{row.name}: {row.path or 'not found'}"))
     findings.append(_draws())
     findings += [_search(name) for name in KNOWN.names()]
     return findings
+
+
+def _state(module: str) -> str:
+    if importlib.util.find_spec(module) is None:
+        return "not installed"
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # timm beside a torchvision that does not fit this torch, for instance
+        return f"installed, but cannot be imported ({one_line(error)})"
+    return "installed"
+
+
+def _sqlite() -> Finding:
+    """Older releases than this have a fault in WAL that can lose data."""
+    version = apsw.sqlite_lib_version()
+    return Finding("SQLite", tuple(map(int, version.split("."))) >= (3, 51, 3), version)
 
 
 def _draws() -> Finding:
@@ -76,7 +92,7 @@ def _search(name: str) -> Finding:
     share = (max(bests) - bests[0]) / (optimum - bests[0])
     return Finding(
         "search",
-        share >= LEAST_SHARE,
+        LEAST_SHARE <= share <= 1.0,
         f"known optimum of a {name} neuron {optimum:.3g}: {bests[0]:.3g} at first, {max(bests):.3g} after "
         f"{GENERATIONS} generations ({share:.0%} of the way)",
     )

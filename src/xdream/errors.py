@@ -35,7 +35,3 @@ class SubjectError(XDreamError):
     """The subject failed while it was being shown images."""
 
     exit_status = 3
-
-
-class SubjectSilent(SubjectError):
-    """The subject did not answer before its deadline."""

@@ -11,10 +11,10 @@ import torch
 
 from xdream import defaults
 from xdream.errors import BadInput
-from xdream.generators import GENERATORS, Generator
-from xdream.networks import resize
+from xdream.generators import GENERATORS, Generator, draw
+from xdream.generators.pixels import check_size
 from xdream.optimizers import OPTIMIZERS, checked_codes, checked_seed
-from xdream.types import Batch, Codes, quantise
+from xdream.types import Batch, Codes
 
 
 class Evolution:
@@ -39,21 +39,21 @@ class Evolution:
         generator_options: Mapping[str, Any] | None = None,
         initial: npt.ArrayLike | None = None,
         image_size_px: int | None = None,
-        noisy: bool = True,
         **hyperparameters: Any,
     ) -> None:
         if isinstance(generator, str):
             generator = GENERATORS.make(generator, **(generator_options or {}))
         OPTIMIZERS.factory(optimizer)
-        filled = defaults.hyperparameters(generator.name, optimizer, noisy=noisy) | hyperparameters
+        filled = defaults.hyperparameters(generator.name, optimizer, noisy=True) | hyperparameters
         self.generator = generator
         self.optimizer = OPTIMIZERS.make(optimizer, **filled)
-        self.image_size_px = image_size_px or generator.image_size_px
+        self.image_size_px = generator.image_size_px if image_size_px is None else image_size_px
+        check_size(self.image_size_px)
         self.generation = 0
         seeds = torch.tensor([checked_seed(seed)])
         self._state = self.optimizer.start(seeds, self._initial(seeds, initial))
         self._scores: dict[str, float] = {}
-        self._open = True
+        self._open = False
 
     def ask(self) -> Batch:
         """The generation that is to be shown: all of its images, told or not. Asking twice gives the same.
@@ -62,9 +62,7 @@ class Evolution:
         """
         self._open = True
         codes = self.optimizer.ask(self._state)[0]
-        with torch.inference_mode():
-            size = (self.image_size_px, self.image_size_px)
-            images = quantise(resize(self.generator(codes), size)).to(torch.float32) / 255.0
+        images = draw(self.generator, codes, self.image_size_px).to(torch.float32) / 255.0
         return Batch(self._ids(), codes.cpu().numpy().copy(), images.cpu().numpy())
 
     def tell(self, ids: Sequence[str], scores: npt.ArrayLike) -> None:
@@ -76,6 +74,8 @@ class Evolution:
         values = np.array(scores, dtype=np.float64)
         if values.shape != (len(ids),):
             raise BadInput(f"{len(ids)} ids but scores of shape {values.shape}; one score for each id")
+        if not self._open:
+            raise BadInput("no generation is open; call ask first")
         asked = self._ids()
         for number, name in enumerate(ids):
             if name not in asked:

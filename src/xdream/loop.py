@@ -13,6 +13,7 @@ it together, so after a kill an unfinished chunk is computed again as a whole.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,6 @@ from xdream.errors import BadInput
 from xdream.groups import Group, groups_of, loaded_state, saved_states
 from xdream.optimizers import State
 from xdream.plan import Plan
-from xdream.progress import Nobody, Watcher
 from xdream.store import (
     AskedRow,
     PresentationRow,
@@ -44,6 +44,7 @@ from xdream.store import (
 )
 from xdream.subjects import poisson_responses
 from xdream.types import ShownImages
+from xdream.watcher import Nobody, Watcher
 
 
 def run(plan: Plan, out: str | Path | None = None, watcher: Watcher | None = None) -> Record:
@@ -56,7 +57,12 @@ def run(plan: Plan, out: str | Path | None = None, watcher: Watcher | None = Non
     notes = (*parts.notes, *notes_on(folder))
     store = Store.create(
         folder,
-        facts={"plan": parts.plan.to_toml(), "draws": random.VERSION, "notes": json.dumps(notes)},
+        facts={
+            "plan": parts.plan.to_toml(),
+            "draws": random.VERSION,
+            "notes": json.dumps(notes),
+            "identities": json.dumps(parts.identities),
+        },
         versions=versions(),
         runs=[RunRow(r.id, r.target, r.seed, r.optimizer_json(), r.generations) for r in parts.runs],
         references=_identities(parts),
@@ -75,7 +81,7 @@ def run(plan: Plan, out: str | Path | None = None, watcher: Watcher | None = Non
 def resume(folder: str | Path, watcher: Watcher | None = None) -> Record:
     """Continue an experiment as if it had never stopped; a finished one is only read.
 
-    Raises BadInput when the plan's parts have changed since (other references, other draws).
+    Raises BadInput when the plan's parts have changed since: references, weights, images to match, draws.
     """
     record = Record(folder)
     if record.finished:
@@ -93,6 +99,11 @@ def resume(folder: str | Path, watcher: Watcher | None = None) -> Record:
         raise BadInput(
             f"references '{parts.plan.references}' have changed since {folder} was begun; put them back"
         )
+    for part, begun_with in json.loads(record.facts["identities"]).items():
+        if parts.identities.get(part) != begun_with:
+            raise BadInput(
+                f"the {part} has changed since {folder} was begun; put the same weights or file back"
+            )
     record.close()  # the last connection to close tidies the file up, and that is to be the writer
     with Store.open_existing(Path(folder), versions()) as store:
         _go_on(parts, store, watcher or Nobody())
@@ -101,7 +112,7 @@ def resume(folder: str | Path, watcher: Watcher | None = None) -> Record:
 
 def versions() -> dict[str, str]:
     """What the numbers depend on: this package, its libraries, the machine."""
-    packages = ("xdream", "torch", "numpy", "pillow", "apsw", "safetensors")
+    packages = ("xdream", "torch", "numpy", "pillow", "apsw", "safetensors", "efficientnet_lite_pytorch")
     return {name: metadata.version(name) for name in packages} | {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
@@ -109,8 +120,10 @@ def versions() -> dict[str, str]:
 
 
 def new_folder(name: str) -> Path:
-    """Where an experiment goes when nothing else is said: runs/DATE-TIME-NAME."""
-    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    """Where an experiment goes when nothing else is said: runs/DATE-TIME-NAME, with a number if need be."""
+    first = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(folder for folder in itertools.chain([first], numbered) if not folder.exists())
 
 
 def _identities(parts: Parts) -> list[tuple[str, str]]:
@@ -259,7 +272,9 @@ def _responses(
         return clean[:, None].expand(-1, parts.plan.repeats)
     # Where in the run's own stream each image comes: the population, then the references.
     numbers = [r.population + s.turn if s.run is None else s.index for s in places]
-    return poisson_responses(clean, numbers, spikes_per_activation, parts.plan.repeats, r.seed, generation)
+    return poisson_responses(
+        clean, numbers, spikes_per_activation, parts.plan.repeats, r.seed, generation, r.target
+    )
 
 
 def _rows(

@@ -1,33 +1,10 @@
-"""How far an experiment is: who is told, and a progress bar on standard error."""
+"""A progress bar on standard error for the two stages of an experiment."""
 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Protocol
 
 from tqdm import tqdm
-
-
-class Watcher(Protocol):
-    """Who is told how far an experiment is; a progress bar, or nobody."""
-
-    def stage(self, name: str, done: int, total: int) -> None:
-        """`done` of `total` steps of "references" or "generations" are committed."""
-        ...
-
-    def best(self, score: float) -> None:
-        """The best noise-free score of the generation that was told last, over all runs."""
-        ...
-
-
-class Nobody:
-    """A watcher that does nothing."""
-
-    def stage(self, name: str, done: int, total: int) -> None:
-        """Ignore."""
-
-    def best(self, score: float) -> None:
-        """Ignore."""
 
 
 class Bar:

@@ -405,6 +405,7 @@ def summary(record: Record) -> RunSummary:
         "presentations": 12_345,
         "first_generation_best": 1.0,
         "last_generation_best": 123.456,
+        "observed_last_generation_best": 123.456,
         "best_ever": 0.012345,
         "best_reference": 61.728,
         "best_reference_name": "chelsea.png",
@@ -418,9 +419,9 @@ def summary(record: Record) -> RunSummary:
 def test_the_table_has_a_row_for_each_run_with_four_digits(summary: RunSummary) -> None:
     lines = table([summary, replace(summary, seed=17)]).splitlines()
     assert lines[1].split() == (
-        "target seed presentations generation generation ever reference activation seconds".split()
+        "target seed presentations generation generation ever reference activation best ever".split()
     )
-    figures_of = "12,345 1.000 123.5 0.01235 61.73 (chelsea.png) 2.000 98.76".split()
+    figures_of = "12,345 1.000 123.5 0.01235 61.73 (chelsea.png) 2.000 1.319".split()
     assert lines[2].split() == ["known:linear::0", "0", *figures_of]
     assert lines[3].split() == ["known:linear::0", "17", *figures_of]
     assert len(lines[2]) == len(lines[3])
@@ -431,7 +432,7 @@ def test_the_table_says_how_few_the_references_are(summary: RunSummary) -> None:
         "only 13 reference photographs: relative activation compares with the best of these, "
         "not of natural images at large"
     )
-    assert table([summary]).splitlines()[-1] == sentence
+    assert sentence in table([summary]).splitlines()
     assert "only 1 reference photograph:" in table([replace(summary, references=1)])
     for enough in (0, 1_000):
         assert "only" not in table([replace(summary, references=enough)])
@@ -441,7 +442,23 @@ def test_what_is_missing_is_a_dash_in_the_table(summary: RunSummary) -> None:
     none = replace(
         summary, best_reference=None, best_reference_name=None, relative_activation=None, references=0
     )
-    assert table([none]).splitlines()[-1].split()[-3:] == ["\N{EN DASH}", "\N{EN DASH}", "98.76"]
+    assert "reference" not in table([none])
+    assert table([replace(none, best_ever=None)]).splitlines()[2].split()[-1] == "\N{EN DASH}"
+
+
+def test_the_table_shows_what_was_observed_where_it_differs(summary: RunSummary) -> None:
+    assert "observed" not in table([summary])
+    assert "1.258" in table([replace(summary, observed_last_generation_best=1.258)]).splitlines()[2].split()
+
+
+def test_the_table_shows_the_expected_best_of_as_many_references(summary: RunSummary) -> None:
+    assert "as many" not in table([summary])
+    more = table([replace(summary, references=100_000, expected_best_reference=55.5)])
+    assert "55.50" in more.splitlines()[2].split()
+
+
+def test_the_table_ends_with_the_notes_of_the_record(summary: RunSummary) -> None:
+    assert table([summary]).splitlines()[-1] == f"note: {summary.notes[0]}"
 
 
 def test_a_long_table_shows_the_first_ten_the_last_and_the_medians(summary: RunSummary) -> None:
@@ -452,7 +469,7 @@ def test_a_long_table_shows_the_first_ten_the_last_and_the_medians(summary: RunS
     assert lines[13].split()[1] == "40"
     assert lines[14].startswith("median of 41 runs")
     assert "20.00" in lines[14]
-    assert len(table(runs[:30]).splitlines()) == 33
+    assert len(table(runs[:30]).splitlines()) == 30 + 2 + 3
 
 
 @pytest.mark.parametrize(

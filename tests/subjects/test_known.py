@@ -20,7 +20,7 @@ def in_code_space(name: str) -> KnownNeuron:
     second = torch.nn.functional.normalize(second - (second @ first) * first, dim=0)
     neurons: dict[str, KnownNeuron] = {
         "linear": Linear(first, limit=2.0),
-        "energy": Energy(first, second, radius=3.0),
+        "energy": Energy(first, second, limit=2.0),
         "gaussian": Gaussian(4.0 * first, width=0.5),
     }
     return neurons[name]
@@ -28,10 +28,8 @@ def in_code_space(name: str) -> KnownNeuron:
 
 def within_domain(neuron: KnownNeuron, x: torch.Tensor) -> torch.Tensor:
     """The nearest points of the neuron's domain."""
-    if isinstance(neuron, Linear):
+    if isinstance(neuron, Linear | Energy):
         return x.clamp(-neuron.limit, neuron.limit)
-    if isinstance(neuron, Energy):
-        return x * (neuron.radius / x.norm(dim=1, keepdim=True)).clamp_max(1.0)
     return x
 
 

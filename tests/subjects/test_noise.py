@@ -19,9 +19,12 @@ def noisy(
     seed: int = 0,
     generation: int = 0,
     places: list[int] | None = None,
+    target: str = "net:layer:1",
 ) -> torch.Tensor:
     places = list(range(len(clean))) if places is None else places
-    return poisson_responses(torch.tensor(clean, dtype=torch.float64), places, k, repeats, seed, generation)
+    return poisson_responses(
+        torch.tensor(clean, dtype=torch.float64), places, k, repeats, seed, generation, target
+    )
 
 
 @pytest.mark.parametrize(("activation", "k"), [(0.3, 2.0), (4.0, 0.5), (4.0, 5.0), (100.0, 1.0)])
@@ -38,6 +41,18 @@ def test_noise_is_poisson_of_a_k_over_k(activation: float, k: float) -> None:
         p = math.exp(spikes * math.log(rate) - rate - math.lgamma(spikes + 1))
         found = float((counts.round() == spikes).double().mean())
         assert found == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / n) + 1e-9)
+
+
+def test_units_that_share_a_seed_do_not_share_their_noise() -> None:
+    one, other = (noisy([20.0] * 200, target=f"net:layer:{unit}").flatten() for unit in (1, 2))
+    assert torch.equal(one, noisy([20.0] * 200).flatten())
+    assert abs(float(torch.corrcoef(torch.stack((one, other)))[0, 1])) < 0.15
+
+
+def test_a_rate_of_any_size_is_drawn_at_once() -> None:
+    counts = noisy([1e12] * 300, k=1.0).flatten()
+    assert float(counts.mean()) == pytest.approx(1e12, abs=5 * 1e6 / math.sqrt(900))
+    assert float(counts.std()) == pytest.approx(1e6, rel=0.15)
 
 
 def test_an_activation_of_zero_or_below_gives_no_spikes() -> None:

@@ -2,6 +2,7 @@
 
 from xdream.generators import deepsim, fourier, pixels
 from xdream.generators.base import GENERATORS, Generator, InitialCodes
+from xdream.generators.draw import draw
 from xdream.generators.encode import encode
 from xdream.generators.statistics import read_statistics
 
@@ -10,6 +11,7 @@ __all__ = [
     "Generator",
     "InitialCodes",
     "deepsim",
+    "draw",
     "encode",
     "fourier",
     "pixels",

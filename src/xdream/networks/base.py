@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +41,16 @@ def resize(images: torch.Tensor, size_px: tuple[int, int] | None) -> torch.Tenso
     if size_px is None or tuple(images.shape[-2:]) == size_px:
         return images
     return nn.functional.interpolate(images, size_px, mode="bilinear", antialias=True, align_corners=False)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 of a module's parameters and buffers, by name and content."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        if isinstance(tensor, torch.Tensor):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,12 @@ def names() -> list[str]:
     return [*_NAMED, "timm:NAME", "python:MODULE:FUNCTION", "file:PATH"]
 
 
+#: Images of the batch with which a network is tried: more than one, since a batch size may be fixed at that.
+TRIAL_IMAGES = 2
+#: Their size where neither the network nor the plan says one.
+DEFAULT_PX = 224
+
+
 @dataclass(frozen=True)
 class LayerInfo:
     """A layer that can be a target.
@@ -59,15 +65,17 @@ class LayerInfo:
     calls: int
 
 
-def layers(network: Network) -> list[LayerInfo]:
-    """The layers whose output is a tensor, in the order in which they finish. Runs one grey image.
+def layers(network: Network, shown_px: int | None = None) -> list[LayerInfo]:
+    """The layers whose output is a tensor, in the order in which they finish. Runs a grey batch of two.
 
-    Raises BadInput when the network does not take its images.
+    shown_px: the size of the images, for a network that takes them at their own (default 224). A module
+    that has several names in the network is listed under its first. Raises BadInput when the network does
+    not take its images, or does not answer each of them.
     """
     found: dict[str, LayerInfo] = {}
 
     def note(name: str, _module: nn.Module, _inputs: object, output: object) -> None:
-        if isinstance(output, torch.Tensor) and output.ndim > 1 and output.shape[0] == 1:
+        if isinstance(output, torch.Tensor) and output.ndim > 1 and output.shape[0] == TRIAL_IMAGES:
             before = found.pop(name, None)
             calls = 1 if before is None else before.calls + 1
             found[name] = LayerInfo(name, tuple(output.shape[1:]), calls)
@@ -77,7 +85,7 @@ def layers(network: Network) -> list[LayerInfo]:
         for name, module in network.module.named_modules():
             handles.append(module.register_forward_hook(functools.partial(note, name)))
     try:
-        output = forward_grey(network)
+        output = forward_grey(network, shown_px)
     finally:
         for handle in handles:
             handle.remove()
@@ -86,19 +94,25 @@ def layers(network: Network) -> list[LayerInfo]:
     return list(found.values())
 
 
-def forward_grey(network: Network) -> object:
-    """The network's response to one grey image. Raises BadInput when it does not take it."""
-    size = network.preprocessing.size_px or (224, 224)
+def forward_grey(network: Network, shown_px: int | None = None) -> object:
+    """The network's response to a grey batch of two. Raises BadInput when it does not take it."""
+    size = network.preprocessing.size_px or (shown_px or DEFAULT_PX,) * 2
     tensor = next(network.module.parameters(), torch.empty(0))
-    grey = torch.full((1, 3, *size), 128, dtype=torch.uint8, device=tensor.device)
+    grey = torch.full((TRIAL_IMAGES, 3, *size), 128, dtype=torch.uint8, device=tensor.device)
     try:
         with torch.inference_mode():
-            return network.module(network.preprocessing(grey))
+            output: object = network.module(network.preprocessing(grey))
     except Exception as error:  # whatever the user's own network raises
         raise BadInput(
             f"network '{network.name}' does not take images of {size[0]} x {size[1]} px "
             f"({weights.one_line(error)}); declare its preprocessing"
         ) from error
+    if isinstance(output, torch.Tensor) and (output.ndim == 0 or len(output) != TRIAL_IMAGES):
+        raise BadInput(
+            f"network '{network.name}' gives {tuple(output.shape)} for {TRIAL_IMAGES} images; "
+            "the first axis must be the images"
+        )
+    return output
 
 
 def _names_a_module(name: str) -> bool:

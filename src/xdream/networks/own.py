@@ -102,7 +102,9 @@ def from_file(
     _refuse_random(name, random_weights)
     path = Path(name.partition(":")[2]).expanduser()
     if preprocessing is None:
-        raise BadInput(f"'{name}' does not say how images become its input; declare preprocessing")
+        raise BadInput(
+            f"'{name}' does not say how images become its input; declare preprocessing in a plan file"
+        )
     if not path.exists():
         raise WeightsMissing(f"no network file {path}; check the path")
     try:

@@ -105,7 +105,6 @@ KNOWN: dict[str, WeightsFile] = {
             None,
             "as its owner says",
         ),
-        _hub("caffenet", "caffenet.pt"),
         WeightsFile(
             "squeezenet1.1",
             ("squeezenet_weights_tf_dim_ordering_tf_kernels.h5",),

@@ -6,7 +6,6 @@ Nothing in a figure depends on the time or on the user's matplotlib settings: eq
 
 from __future__ import annotations
 
-import json
 import textwrap
 import warnings
 from collections import defaultdict
@@ -32,7 +31,7 @@ from PIL.PngImagePlugin import PngInfo
 from xdream.errors import BadInput
 from xdream.plan import Plan
 from xdream.report.redraw import NOT_IDENTICAL, Panel, Redrawn, best_reference, redraw
-from xdream.report.summary import RunSummary, plan_of, summarise
+from xdream.report.summary import RunSummary, notes_of, plan_of, summarise
 from xdream.report.table import number
 from xdream.store import ImageRecord, Record
 
@@ -142,7 +141,7 @@ def show(record: Record, folder: Path | None = None, most_runs: int = 12) -> Fig
         )
     folder = record.folder / "figures" if folder is None else folder
     plan = plan_of(record)
-    frame = _Frame(_axis(plan), tuple(json.loads(record.facts.get("notes", "[]"))))
+    frame = _Frame(_axis(plan), notes_of(record))
     drawn, alarms = redraw(record, plan, [i for story in stories[:most_runs] for i in story.images])
     width = max(3, len(str(max(s.summary.run for s in stories))))
     written = []
@@ -249,8 +248,8 @@ def _run_figures(
         whole,
         response,
         montage,
-        _save_image(ever, drawn, folder, f"{before}best"),
-        _save_image(shown[-1] if shown else None, drawn, folder, f"{before}best_last_generation"),
+        _save_image(ever, drawn, folder, f"{before}best", notes),
+        _save_image(shown[-1] if shown else None, drawn, folder, f"{before}best_last_generation", notes),
     )
 
 
@@ -461,7 +460,13 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _save_image(image: ImageRecord | None, drawn: dict[int, Redrawn], folder: Path, name: str) -> Path | None:
+def _save_image(
+    image: ImageRecord | None,
+    drawn: dict[int, Redrawn],
+    folder: Path,
+    name: str,
+    notes: Sequence[str],
+) -> Path | None:
     """The pixels as they are, under a name that says whether they are those that were shown."""
     names = {True: folder / f"{name}.png", False: folder / f"{name}_not_identical.png"}
     for path in names.values():  # of an earlier look at the record
@@ -471,6 +476,6 @@ def _save_image(image: ImageRecord | None, drawn: dict[int, Redrawn], folder: Pa
     one = drawn[image.id]
     about = PngInfo()
     said = f"generation {image.generation + 1}, response {number(image.noise_free_score)}"
-    about.add_text("Description", said if one.exact else f"{said}; {NOT_IDENTICAL}")
+    about.add_text("Description", "; ".join([said, *([] if one.exact else [NOT_IDENTICAL]), *notes]))
     Image.fromarray(one.pixels).save(names[one.exact], pnginfo=about)
     return names[one.exact]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,7 +22,8 @@ class RunSummary:
 
     best_ever: over all generations; the paper's measures use the last generation. expected_best_reference:
     of as many natural images as were presented (at most all), drawn without replacement.
-    relative_activation: last_generation_best over best_reference (Xiao & Kreiman 2020).
+    relative_activation: last_generation_best over best_reference (Xiao & Kreiman 2020). seconds,
+    presentations_per_second: of the whole experiment, all its runs together. notes: what every output says.
     """
 
     run: int
@@ -45,10 +48,14 @@ class RunSummary:
     relative_activation_of_best_ever: float | None
     seconds: float
     presentations_per_second: float | None
+    notes: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
-        return asdict(self)
+        """For `--json`; a number that JSON has no word for (infinity) is None."""
+        return {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in asdict(self).items()
+        }
 
 
 def plan_of(record: Record) -> Plan:
@@ -56,11 +63,27 @@ def plan_of(record: Record) -> Plan:
     return Plan.from_toml(record.facts["plan"])
 
 
+def notes_of(record: Record) -> tuple[str, ...]:
+    """What every output must say: of the parts, of the plan, and of a continuation elsewhere."""
+    notes: list[str] = json.loads(record.facts["notes"])
+    first, *later = record.versions()
+    changed = {name for versions in later for name in versions if versions[name] != first.get(name)}
+    if changed:
+        notes.append(
+            f"resumed with another {', '.join(sorted(changed))} than it was begun with: the continuation may "
+            "differ in the last digits"
+        )
+    return tuple(notes)
+
+
 def summarise(record: Record) -> list[RunSummary]:
     """Every run of an experiment, finished or not."""
     plan = plan_of(record)
     objective = OBJECTIVES.make(plan.objective.name, **plan.objective.options)
-    return [_summary(record, plan, objective, run) for run in record.runs()]
+    notes, runs = notes_of(record), record.runs()
+    total = sum(record.presentations(run.id) for run in runs)
+    rate = total / record.seconds if record.seconds > 0 else None
+    return [_summary(record, plan, objective, run, rate, notes) for run in runs]
 
 
 def reference_scores(record: Record, run: int, objective: Objective) -> torch.Tensor:
@@ -69,14 +92,20 @@ def reference_scores(record: Record, run: int, objective: Objective) -> torch.Te
     return objective(responses[:, None, None]) if len(responses) else responses
 
 
-def _summary(record: Record, plan: Plan, objective: Objective, run: RunRecord) -> RunSummary:
+def _summary(
+    record: Record,
+    plan: Plan,
+    objective: Objective,
+    run: RunRecord,
+    rate: float | None,
+    notes: tuple[str, ...],
+) -> RunSummary:
     clean, observed = (record.scores(run.id, noise_free=flag) for flag in (True, False))
     references = reference_scores(record, run.id, objective)
     presentations = record.presentations(run.id)
     best_reference = _best([references.numpy()])
     last = _best(clean[-1:])
     ever = _best(clean)
-    seconds = record.seconds
     return RunSummary(
         run=run.id,
         target=run.target,
@@ -100,8 +129,9 @@ def _summary(record: Record, plan: Plan, objective: Objective, run: RunRecord) -
         references=len(references),
         relative_activation=None if last is None else relative_activation(last, best_reference),
         relative_activation_of_best_ever=None if ever is None else relative_activation(ever, best_reference),
-        seconds=seconds,
-        presentations_per_second=presentations / seconds if seconds > 0 else None,
+        seconds=record.seconds,
+        presentations_per_second=rate,
+        notes=notes,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,53 +16,87 @@ MOST_ROWS, FIRST_ROWS = 30, 10
 MISSING = "\N{EN DASH}"
 
 
+@dataclass(frozen=True)
+class _Column:
+    """Two words above, and the cell of a run: text, or a number of which a median can be taken."""
+
+    heads: tuple[str, str]
+    cell: Callable[[RunSummary], str | float | None]
+
+
+_RUN = (
+    _Column(("", "target"), lambda s: s.target),
+    _Column(("", "seed"), lambda s: str(s.seed)),
+    _Column(("", "presentations"), lambda s: f"{s.presentations:,}"),
+    _Column(("first", "generation"), lambda s: s.first_generation_best),
+    _Column(("last", "generation"), lambda s: s.last_generation_best),
+    _Column(("best", "ever"), lambda s: s.best_ever),
+)
+_OBSERVED = (_Column(("last, as", "observed"), lambda s: s.observed_last_generation_best),)
+_REFERENCES = (
+    _Column(
+        ("best", "reference"), lambda s: f"{number(s.best_reference)} ({s.best_reference_name or MISSING})"
+    ),
+)
+_EXPECTED = (_Column(("expected", "best of as many"), lambda s: s.expected_best_reference),)
+_RELATIVE = (
+    _Column(("relative", "activation"), lambda s: s.relative_activation),
+    _Column(("of the", "best ever"), lambda s: s.relative_activation_of_best_ever),
+)
+
+
 def table(summaries: Sequence[RunSummary]) -> str:
     """An aligned table for the terminal, one row per run, and what to know when reading it."""
-    shown = [_row(s) for s in summaries]
+    noisy = any(s.observed_last_generation_best != s.last_generation_best for s in summaries)
+    compared = any(s.references for s in summaries)
+    fewer = any(s.presentations < s.references for s in summaries)
+    columns = (
+        *_RUN,
+        *(_OBSERVED if noisy else ()),
+        *(_REFERENCES if compared else ()),
+        *(_EXPECTED if fewer else ()),
+        *(_RELATIVE if compared else ()),
+    )
+    rows = [[_text(column.cell(s)) for column in columns] for s in summaries]
     if len(summaries) > MOST_ROWS:
-        shown = [*shown[:FIRST_ROWS], ["…"] + [""] * 8, shown[-1], _medians(summaries)]
-    rows = [
-        ["", "", "", "first", "last", "best", "best", "relative", ""],
-        "target,seed,presentations,generation,generation,ever,reference,activation,seconds".split(","),
-        *shown,
-    ]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        rows = [*rows[:FIRST_ROWS], ["…"] + [""] * (len(columns) - 1), rows[-1], _medians(columns, summaries)]
+    rows = [[column.heads[0] for column in columns], [column.heads[1] for column in columns], *rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
     lines = [
         "  ".join(
             cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
     ]
+    return "\n".join([*(line.rstrip() for line in lines), *_remarks(summaries)])
+
+
+def _remarks(summaries: Sequence[RunSummary]) -> Iterator[str]:
+    total = sum(s.presentations for s in summaries)
+    seconds = summaries[0].seconds
+    rate = f", {total / seconds:.1f} per second" if seconds > 0 else ""
+    yield f"{total:,} presentations in {number(seconds, 3)} s{rate}"
     few = min((s.references for s in summaries if s.references), default=FEW_REFERENCES)
     if few < FEW_REFERENCES:
-        lines.append(
+        yield (
             f"only {few} reference photograph{'s' if few > 1 else ''}: relative activation compares with the "
             "best of these, not of natural images at large"
         )
-    return "\n".join(line.rstrip() for line in lines)
+    yield from (f"note: {note}" for note in summaries[0].notes)
 
 
-def _row(s: RunSummary) -> list[str]:
-    reference = number(s.best_reference)
-    return [
-        s.target,
-        str(s.seed),
-        f"{s.presentations:,}",
-        *map(number, (s.first_generation_best, s.last_generation_best, s.best_ever)),
-        f"{reference} ({s.best_reference_name})" if s.best_reference_name else reference,
-        number(s.relative_activation),
-        number(s.seconds),
-    ]
+def _medians(columns: Sequence[_Column], summaries: Sequence[RunSummary]) -> list[str]:
+    cells = [f"median of {len(summaries)} runs"]
+    for column in columns[1:]:
+        values = [column.cell(s) for s in summaries]
+        numbers = [value for value in values if isinstance(value, float)]
+        text = any(isinstance(value, str) for value in values)
+        cells.append("" if text else number(float(np.median(numbers)) if numbers else None))
+    return cells
 
 
-def _medians(summaries: Sequence[RunSummary]) -> list[str]:
-    def median(name: str) -> str:
-        values = [getattr(s, name) for s in summaries if getattr(s, name) is not None]
-        return number(float(np.median(values)) if values else None)
-
-    names = "first_generation_best last_generation_best best_ever best_reference relative_activation seconds"
-    presentations = f"{np.median([s.presentations for s in summaries]):,.0f}"
-    return [f"median of {len(summaries)} runs", "", presentations, *map(median, names.split())]
+def _text(cell: str | float | None) -> str:
+    return cell if isinstance(cell, str) else number(cell)
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -75,6 +75,10 @@ class Record:
         """(name, SHA-256 of the file) of each reference."""
         return list(self._rows("SELECT name, sha256 FROM reference ORDER BY id"))
 
+    def versions(self) -> list[dict[str, str]]:
+        """The versions with which each session worked, the first that of the beginning."""
+        return [json.loads(text) for (text,) in self._rows("SELECT versions FROM session ORDER BY id")]
+
     @property
     def seconds(self) -> float:
         """Time spent, over all sessions, from each one's start to its last commit."""

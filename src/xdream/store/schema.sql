@@ -1,5 +1,5 @@
 -- Schema 1 of experiment.sqlite. A missing (NaN) number is NULL; `answered_utc` says that an answer came.
-CREATE TABLE experiment (                 -- what explains the record: plan, versions, draws, threads
+CREATE TABLE experiment (                 -- what explains the record: plan, draws, identities, notes
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) STRICT;

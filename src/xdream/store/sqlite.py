@@ -151,6 +151,7 @@ class Store:
         self._lock = lock
         self._connection = connection
         self._session = 0
+        self._made: list[Path] = []
         self._began = time.monotonic()
 
     @classmethod
@@ -167,9 +168,11 @@ class Store:
         facts: what goes into the table `experiment`. references: (name, sha256). Raises StoreError when the
         folder already holds an experiment or cannot be written, StoreBusy when one lives in it.
         """
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            _remove_files(folder, made)
             raise StoreError(f"folder {folder} cannot be made: {error.strerror}") from None
         lock = _locked(folder)
         path = folder / FILE_NAME
@@ -181,11 +184,13 @@ class Store:
         try:
             with said_plainly(path):
                 _write_first(folder, facts, runs, references)
-            return cls._begun(folder, lock, versions)
+            store = cls._begun(folder, lock, versions)
         except BaseException:
             lock.release()
-            _remove_files(folder)
+            _remove_files(folder, made)
             raise
+        store._made = made
+        return store
 
     @classmethod
     def open_existing(cls, folder: Path, versions: Mapping[str, str]) -> Store:
@@ -218,9 +223,9 @@ class Store:
         self._lock.release()
 
     def discard(self) -> None:
-        """End the writing and remove the experiment, and its folder if nothing else is in it."""
+        """End the writing and remove the experiment, with the folders that were made for it."""
         self.close()
-        _remove_files(self.folder)
+        _remove_files(self.folder, self._made)
 
     def __enter__(self) -> Store:
         return self
@@ -363,13 +368,15 @@ def _write_first(
     os.replace(new, folder / FILE_NAME)
 
 
-def _remove_files(folder: Path) -> None:
+def _remove_files(folder: Path, made: Sequence[Path]) -> None:
+    """Remove an experiment's files, and those folders, innermost first, that were made for them."""
     for name in (FILE_NAME, NEW_NAME):
         for ending in ("", "-wal", "-shm", "-journal"):
             (folder / f"{name}{ending}").unlink(missing_ok=True)
     (folder / LOCK_NAME).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # other things are in it
-        folder.rmdir()
+    for path in made:
+        with contextlib.suppress(OSError):  # other things are in it
+            path.rmdir()
 
 
 def code_of(blob: bytes) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

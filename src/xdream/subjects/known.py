@@ -1,7 +1,7 @@
 """Neurons whose best stimulus is known: the ground truth for tests and for `xdream doctor`.
 
 Each works on vectors, in code space (n, d) or on pixels (through `KnownPixels`), and has a `best` vector
-with the response `best_response`, the maximum over vectors of that norm.
+with the greatest response in its domain.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from xdream.errors import BadInput
 from xdream.registry import Registry
 from xdream.subjects.target import parse_units
 from xdream.types import ShownImages
+
+#: Directions among which the best of an energy neuron is looked for.
+ANGLES = 3600
 
 
 class KnownNeuron(Protocol):
@@ -52,17 +55,20 @@ class Linear:
 class Energy:
     """(w₁ · x)² + (w₂ · x)², a complex cell (Adelson & Bergen 1985): w₁ ⊥ w₂, both of unit norm.
 
-    Domain: the ball |x| <= radius, where every vector of the plane's rim is best.
+    Domain: |x| <= limit per component.
     """
 
     first: torch.Tensor
     second: torch.Tensor
-    radius: float = 1.0
+    limit: float = 1.0
 
     @property
     def best(self) -> torch.Tensor:
-        """One of the best: along w₁."""
-        return self.first * self.radius
+        """The response is the largest square of u(θ) · x over the directions u(θ) = cos θ w₁ + sin θ w₂,
+        and u · x is largest in the corner of the box on the side of u, where it is limit · |u|₁."""
+        angles = torch.linspace(0.0, torch.pi, ANGLES, dtype=torch.float64)[:, None]
+        directions = angles.cos() * self.first + angles.sin() * self.second
+        return directions[directions.abs().sum(1).argmax()].sign().to(torch.float32) * self.limit
 
     def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
         """(n, d) -> (n,)."""
@@ -103,8 +109,7 @@ def _energy(seed: int, size_px: int) -> Energy:
     first = _smooth(seed, size_px, "known/energy/first")
     second = _smooth(seed, size_px, "known/energy/second")
     second = second - (second @ first) * first
-    # The radius: where the best stimulus just reaches black or white.
-    return Energy(first, second / second.norm(), radius=0.5 / float(first.abs().max()))
+    return Energy(first, torch.nn.functional.normalize(second, dim=0), limit=0.5)
 
 
 def _gaussian(seed: int, size_px: int) -> Gaussian:

@@ -40,7 +40,7 @@ class LayerReader:
         self.network = network
         self.calls = calls
         self.device = device
-        # Channels last: 1.5 to 1.7 times as fast for EfficientNet-Lite0 on a CPU, and no slower elsewhere.
+        # Channels last: 1.5 to 1.7 times as fast for EfficientNet-Lite0 on a CPU.
         self._module = network.module.to(device)
         if network.layers:
             self._module = self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -52,13 +52,19 @@ class LayerReader:
                 inputs = self.network.preprocessing(images.to(self.device))
                 if self.network.layers:
                     inputs = inputs.contiguous(memory_format=torch.channels_last)
-                return _outputs(self._module, inputs, self.calls)
+                outputs = _outputs(self._module, inputs, self.calls)
         except SubjectError:
             raise
         except Exception as error:  # whatever the user's own network raises
             raise SubjectError(
                 f"network '{self.network.name}' failed on a batch: {networks.one_line(error)}"
             ) from error
+        for layer, output in outputs.items():
+            if len(output) != len(images):
+                raise SubjectError(
+                    f"layer '{layer}' of {self.network.name} gave {len(output)} rows for {len(images)} images"
+                )
+        return outputs
 
 
 class NetworkUnits:
@@ -79,13 +85,17 @@ class NetworkUnits:
 
 
 def layer_reader(
-    network: Network, layers: Sequence[str], device: torch.device | None = None
+    network: Network,
+    layers: Sequence[str],
+    device: torch.device | None = None,
+    size_px: int | None = None,
 ) -> tuple[LayerReader, dict[str, tuple[int, ...]]]:
     """A reader of some layers, and their shapes without the batch.
 
-    The network sees one grey image, so that a layer that does not exist is known now. Raises BadInput.
+    size_px: of the images that will be shown, for a network that takes them at their own size. The network
+    sees a grey batch, so that a layer that does not exist is known now. Raises BadInput.
     """
-    known = {info.name: info for info in networks.layers(network)}
+    known = {info.name: info for info in networks.layers(network, size_px)}
     for layer in layers:
         if layer and not network.layers:
             raise BadInput(
@@ -107,10 +117,13 @@ def layer_reader(
 
 
 def network_units(
-    network: Network, requests: Sequence[tuple[str, str]], device: torch.device | None = None
+    network: Network,
+    requests: Sequence[tuple[str, str]],
+    device: torch.device | None = None,
+    size_px: int | None = None,
 ) -> NetworkUnits:
-    """A subject from (layer, units as written) requests. Raises BadInput with what does exist."""
-    reader, shapes = layer_reader(network, [layer for layer, _ in requests], device)
+    """A subject from (layer, units as written) requests; size_px as in `layer_reader`. Raises BadInput."""
+    reader, shapes = layer_reader(network, [layer for layer, _ in requests], device, size_px)
     readouts = []
     for layer, text in requests:
         try:
@@ -122,6 +135,8 @@ def network_units(
 
 def _outputs(module: nn.Module, inputs: torch.Tensor, calls: dict[str, int]) -> dict[str, torch.Tensor]:
     """The outputs of the layers named in `calls`, each at its last call; the pass ends with the last."""
+    if calls == {"": 1}:  # no hook: a compiled file takes none
+        return {"": module(inputs)}
     left = dict(calls)
     outputs: dict[str, torch.Tensor] = {}
 
@@ -143,6 +158,7 @@ def _hooks(module: nn.Module, left: dict[str, int], outputs: dict[str, torch.Ten
             outputs[layer] = output
             if not any(left.values()):
                 raise _LastLayerReached
+            outputs[layer] = output.clone()  # what comes may write over it
 
         return hook
 

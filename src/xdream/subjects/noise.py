@@ -16,16 +16,20 @@ def poisson_responses(
     repeats: int,
     seed: int,
     generation: int,
+    target: str,
 ) -> torch.Tensor:
     """Noisy repeats of noise-free responses: Poisson(max(0, a k)) / k.
 
     clean: (n,) float64, a. places: where each image comes in the run's generation. spikes_per_activation:
     k > 0. -> (n, repeats) float64; NaN where `clean` is not finite. Drawn from the run's own stream by
-    generation, place and repeat, so that the same presentation always has the same noise.
+    target, generation, place and repeat, so that the same presentation always has the same noise, and units
+    that share a seed do not share their noise.
     """
     shape = (max(places, default=-1) + 1, repeats)
     seeds = torch.tensor([seed])
-    uniforms = random.uniform64(seeds, torch.tensor([generation]), "noise", shape)[0, list(places)]
+    uniforms = random.uniform64(seeds, torch.tensor([generation]), f"noise of {target}", shape)[
+        0, list(places)
+    ]
     rates = (clean * spikes_per_activation)[:, None].expand_as(uniforms)
     answered = torch.isfinite(rates)
     counts = random.poisson(uniforms, torch.where(answered, rates, 0.0).clamp_min(0.0))

@@ -1,0 +1,27 @@
+"""Who is told how far an experiment is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Watcher(Protocol):
+    """Who is told how far an experiment is; a progress bar, or nobody."""
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """`done` of `total` steps of "references" or "generations" are committed."""
+        ...
+
+    def best(self, score: float) -> None:
+        """The best noise-free score of the generation that was told last, over all runs."""
+        ...
+
+
+class Nobody:
+    """A watcher that does nothing."""
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Ignore."""
+
+    def best(self, score: float) -> None:
+        """Ignore."""
