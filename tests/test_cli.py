@@ -132,8 +132,10 @@ def test_random_weights_are_named_on_every_output(tmp_path, capsys):
     assert main(["evolve", *target, *flags, "--image-size", "16", "--out", out]) == 0
     captured = capsys.readouterr()
     assert "random weights" in captured.err
+    assert "random weights" in json.loads(captured.out.splitlines()[-1])["notes"][0]
     assert main(["show", out]) == 0
-    assert "random weights" in capsys.readouterr().err
+    assert "random weights" in capsys.readouterr().out
+    assert "random weights" in Image.open(tmp_path / "run" / "figures" / "best.png").info["Description"]
 
 
 def test_list_names_everything_and_layers_with_shapes(capsys):
@@ -324,3 +326,40 @@ def test_the_installed_command_runs():
     script = Path(sys.executable).with_name("xdream")
     found = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
     assert found.stdout.startswith("xdream ")
+
+
+def test_an_infinite_response_is_null_in_json(tmp_path, capsys, monkeypatch):
+    (tmp_path / "infinite.py").write_text(
+        "import torch\ndef respond(images):\n    return images.flatten(1)[:, :1] / 0.0\n"
+    )
+    monkeypatch.chdir(tmp_path)  # modules of the current folder are found
+    flags = ["--presentations", 20, "--json", "--no-figures"]
+    assert evolve(tmp_path / "run", *flags, target="python:infinite:respond::0") == 0
+    assert last_json(capsys)["best_ever"] is None
+
+
+def test_codes_of_another_generator_are_refused(tmp_path, capsys, photographs):
+    codes = tmp_path / "codes.npz"
+    assert main(["encode", str(photographs), "--generator", "pixels", "--out", str(codes)]) == 0
+    capsys.readouterr()
+    refused(capsys, evolve(tmp_path / "run", "--init", f"codes:{codes}"), "pixels", "fourier")
+
+
+def test_default_folders_do_not_collide(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["evolve", "--target", "known:linear::0", *QUICK, "--presentations", "20", "--no-figures"]
+    for _ in range(3):
+        assert main(command) == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 3
+
+
+def test_a_refused_experiment_leaves_no_parent_folders(tmp_path, capsys, photographs):
+    flags = ["--references", photographs, "--noise-spikes", 20]
+    status = evolve(tmp_path / "a" / "b" / "run", *flags, target=f"match:{photographs / 'p0.png'}::0")
+    assert status == 2
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_photographs_of_scikit_image_can_be_encoded_as_initial_codes(tmp_path, capsys):
+    flags = ["--presentations", 20, "--init", "images:scikit-image", "--no-figures"]
+    assert evolve(tmp_path / "run", *flags) == 0

@@ -46,8 +46,8 @@ def names() -> list[str]:
     return [*_NAMED, "timm:NAME", "python:MODULE:FUNCTION", "file:PATH"]
 
 
-#: Images of the batch with which a network is tried: more than one, since a batch size may be fixed at that.
-TRIAL_IMAGES = 2
+#: Images of the batch with which a network is tried: a number at which nobody fixes a batch size.
+TRIAL_IMAGES = 3
 #: Their size where neither the network nor the plan says one.
 DEFAULT_PX = 224
 
@@ -66,7 +66,7 @@ class LayerInfo:
 
 
 def layers(network: Network, shown_px: int | None = None) -> list[LayerInfo]:
-    """The layers whose output is a tensor, in the order in which they finish. Runs a grey batch of two.
+    """The layers whose output is a tensor, in the order in which they finish. Runs a small grey batch.
 
     shown_px: the size of the images, for a network that takes them at their own (default 224). A module
     that has several names in the network is listed under its first. Raises BadInput when the network does
@@ -95,7 +95,7 @@ def layers(network: Network, shown_px: int | None = None) -> list[LayerInfo]:
 
 
 def forward_grey(network: Network, shown_px: int | None = None) -> object:
-    """The network's response to a grey batch of two. Raises BadInput when it does not take it."""
+    """The network's response to a small grey batch. Raises BadInput when it does not take it."""
     size = network.preprocessing.size_px or (shown_px or DEFAULT_PX,) * 2
     tensor = next(network.module.parameters(), torch.empty(0))
     grey = torch.full((TRIAL_IMAGES, 3, *size), 128, dtype=torch.uint8, device=tensor.device)
