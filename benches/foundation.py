@@ -1,9 +1,11 @@
 """Does a search drive units of a real network? 3 optimizers x {noise-free, noisy} x 3 layers x 3 units.
 
-    python benches/foundation.py --references FOLDER_OR_ZIP [--presentations 1000] [--out benches/results]
+    python benches/foundation.py --references FOLDER_OR_ZIP [--noise-references FOLDER_OR_ZIP]
+        [--presentations 1000] [--out benches/results]
 
-EfficientNet-Lite0, generator `fourier` with its defaults, one seed. Noise: Poisson, 20 spikes at the expected
-best of the references. All reported responses are noise-free. The runs of one optimizer and noise condition
+EfficientNet-Lite0, generator `fourier` with its defaults, one seed. Noise: Poisson, 20 spikes at the best of
+the noise references (default: the references). All reported responses are noise-free, and compared with the best
+reference, which is measured in the first experiment. The runs of one optimizer and noise condition
 are one experiment, kept in OUT/work so that the bench can be interrupted and continued (and, with --only, run
 in several processes); the table is written to OUT/foundation.csv and, for reading, OUT/foundation.md.
 """
@@ -31,6 +33,7 @@ def main() -> None:
     )
     parser.add_argument("--references", default="scikit-image")
     parser.add_argument("--presentations", type=int, default=1000)
+    parser.add_argument("--noise-references", help="fewer of the same, which set the scale of the noise")
     parser.add_argument("--threads", type=int, help="of the CPU (default: all)")
     parser.add_argument("--only", choices=OPTIMIZERS, help="run one optimizer and write no table")
     parser.add_argument("--out", type=Path, default=Path("benches/results"))
@@ -54,12 +57,15 @@ def _record(name: str, optimizer: str, noisy: bool, options: argparse.Namespace)
     folder = options.out / "work" / name
     if (folder / FILE_NAME).exists():
         return xdream.resume(folder)
+    references = options.references if (optimizer, noisy) == (OPTIMIZERS[0], False) else None
+    if noisy:
+        references = options.noise_references or options.references
     plan = xdream.Plan.make(
         name=name,
         targets=[f"efficientnet-lite0:{LAYERS[depth]}:{UNITS[depth]}" for depth in LAYERS],
         optimizer=optimizer,
         presentations=options.presentations,
-        references=options.references,
+        references=references,
         threads=options.threads,
         noise_spikes=SPIKES if noisy else None,
     )
@@ -82,30 +88,31 @@ def _markdown(rows: list[tuple[bool, RunSummary]], options: argparse.Namespace) 
     heads = [f"{optimizer}{', noisy' if noisy else ''}" for noisy, optimizer in conditions]
     lines = [
         f"Noise-free best of the last generation / best of {rows[0][1].references} references "
-        f"(best of the first generation -> of the last); {options.presentations} presentations, `fourier`.",
+        f"(best of the first generation -> of the last); {options.presentations} presentations, `fourier`; "
+        f"noise: {SPIKES:g} spikes at the best of {rows[-1][1].references} references.",
         "",
         f"| target | best reference | {' | '.join(heads)} |",
         "|---|---|" + "---|" * len(heads),
     ]
+    best_reference = {unit: found[(*conditions[0], unit)].best_reference or float("nan") for unit in units}
+    relative = {
+        key: (summary.last_generation_best or 0.0) / best_reference[key[2]] for key, summary in found.items()
+    }
     for unit in units:
-        cells = [_cell(found[(*condition, unit)]) for condition in conditions]
-        reference = found[(*conditions[0], unit)].best_reference
-        lines.append(
-            f"| {unit.removeprefix('efficientnet-lite0:')} | {reference:.3g} | {' | '.join(cells)} |"
-        )
+        cells = [_cell(relative[(*c, unit)], found[(*c, unit)]) for c in conditions]
+        name = unit.removeprefix("efficientnet-lite0:")
+        lines.append(f"| {name} | {best_reference[unit]:.3g} | {' | '.join(cells)} |")
     for depth, layer in LAYERS.items():
         medians = [
-            statistics.median(found[(*c, u)].relative_activation or 0.0 for u in units if f":{layer}:" in u)
+            statistics.median(relative[(*c, unit)] for unit in units if f":{layer}:" in unit)
             for c in conditions
         ]
         lines.append(f"| **median, {depth}** | | {' | '.join(f'**{m:.2f}**' for m in medians)} |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(summary: RunSummary) -> str:
-    relative = summary.relative_activation
-    share = "-" if relative is None else f"{relative:.2f}"
-    return f"{share} ({summary.first_generation_best:.3g} -> {summary.last_generation_best:.3g})"
+def _cell(relative: float, summary: RunSummary) -> str:
+    return f"{relative:.2f} ({summary.first_generation_best:.3g} -> {summary.last_generation_best:.3g})"
 
 
 if __name__ == "__main__":

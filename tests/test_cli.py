@@ -135,7 +135,8 @@ def test_random_weights_are_named_on_every_output(tmp_path, capsys):
     assert "random weights" in json.loads(captured.out.splitlines()[-1])["notes"][0]
     assert main(["show", out]) == 0
     assert "random weights" in capsys.readouterr().out
-    assert "random weights" in Image.open(tmp_path / "run" / "figures" / "best.png").info["Description"]
+    with Image.open(tmp_path / "run" / "figures" / "best.png") as image:
+        assert "random weights" in image.info["Description"]
 
 
 def test_list_names_everything_and_layers_with_shapes(capsys):
