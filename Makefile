@@ -7,6 +7,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 
 demo: .venv/demo.stamp
 	$(BIN)/xdream evolve --name demo --target efficientnet-lite0:_fc:954 --references scikit-image --presentations 1200
+	@echo "To go on: source .venv/bin/activate; xdream --help"
 
 test: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

@@ -4,8 +4,8 @@
         [--presentations 1000] [--out benches/results]
 
 EfficientNet-Lite0, generator `fourier` with its defaults, one seed. Noise: Poisson, 20 spikes at the best of
-the noise references (default: the references). All reported responses are noise-free, and compared with the best
-reference, which is measured in the first experiment. The runs of one optimizer and noise condition
+the noise references (default: the references). All reported responses are noise-free, and compared with the
+best reference, which is measured in the first experiment. The runs of one optimizer and noise condition
 are one experiment, kept in OUT/work so that the bench can be interrupted and continued (and, with --only, run
 in several processes); the table is written to OUT/foundation.csv and, for reading, OUT/foundation.md.
 """

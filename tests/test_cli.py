@@ -141,18 +141,20 @@ def test_random_weights_are_named_on_every_output(tmp_path, capsys):
 
 def test_list_names_everything_and_layers_with_shapes(capsys):
     assert main(["list", "generators", "--json"]) == 0
-    assert {"pixels", "fourier", "deepsim-fc6", "deepsim-fc6-places365"} <= set(last_json(capsys))
+    assert {"pixels", "fourier", "deepsim-fc6", "deepsim-fc6-places365"} <= set(
+        last_json(capsys)["generators"]
+    )
     assert main(["list", "optimizers", "--json"]) == 0
-    assert last_json(capsys) == ["fdgd", "genetic", "nes"]
+    assert last_json(capsys) == {"optimizers": ["fdgd", "genetic", "nes"]}
     assert main(["list", "targets", "--layers", "efficientnet-lite0", "--json"]) == 0
-    layers = {one["layer"]: one["shape"] for one in last_json(capsys)}
+    layers = {one["layer"]: one["shape"] for one in last_json(capsys)["layers"]}
     assert layers["_fc"] == [1000]
     assert layers["_blocks.15"] == [320, 7, 7]
 
 
 def test_doctor_finds_known_optima_here(capsys):
     assert main(["doctor", "--json"]) == 0
-    found = last_json(capsys)
+    found = last_json(capsys)["findings"]
     assert {"versions", "SQLite", "random draws", "search"} <= {one["subject"] for one in found}
 
 

@@ -148,7 +148,8 @@ def _weights(options: argparse.Namespace) -> int:
         where = row.path or f"not found; source: {row.source}"
         print(f"{row.name:22} {where} (licence: {row.licence})")
     if options.json:
-        print(json.dumps([{"name": row.name, "path": row.path and str(row.path)} for row in rows]))
+        found = [{"name": row.name, "path": row.path and str(row.path)} for row in rows]
+        print(json.dumps({"weights": found}))
     return 0
 
 
@@ -158,7 +159,7 @@ def _list(options: argparse.Namespace) -> int:
             raise BadInput("--layers goes with: xdream list targets")
         infos = networks.layers(networks.load(options.layers))
         for info in infos:
-            print(f"{info.name or '(output)':40} {' x '.join(map(str, info.shape))}")
+            print(f"{info.name or '(output: leave LAYER empty)':40} {' x '.join(map(str, info.shape))}")
         listed: Any = [{"layer": info.name, "shape": info.shape} for info in infos]
     else:
         choices: dict[str, Callable[[], list[str]]] = {
@@ -175,7 +176,7 @@ def _list(options: argparse.Namespace) -> int:
         listed = choices[options.kind]()
         print("\n".join(listed))
     if options.json:
-        print(json.dumps(listed))
+        print(json.dumps({"layers" if options.layers else options.kind: listed}))
     return 0
 
 
@@ -184,7 +185,7 @@ def _doctor(options: argparse.Namespace) -> int:
     for finding in findings:
         print(f"{'ok ' if finding.ok else 'BAD'} {finding.subject}: {finding.text}")
     if options.json:
-        print(json.dumps([vars(finding) for finding in findings]))
+        print(json.dumps({"findings": [vars(finding) for finding in findings]}))
     return 0 if all(finding.ok for finding in findings) else 2
 
 

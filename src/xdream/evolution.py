@@ -18,7 +18,9 @@ from xdream.types import Batch, Codes
 
 
 class Evolution:
-    """One evolution in memory. Ask for a batch, show it, tell the scores in any order, ask again.
+    """One evolution, in memory only: nothing is stored (an experiment that survives a kill is `xdream.run`).
+
+    Ask for a batch, show it, tell the scores in any order, ask again.
 
         evolution = Evolution(generator="pixels", optimizer="genetic", seed=0)
         batch = evolution.ask()
@@ -71,7 +73,10 @@ class Evolution:
         When all are told the next generation begins. Raises BadInput, and takes nothing, for an id that
         was not asked or was told before, and when the counts differ.
         """
-        values = np.array(scores, dtype=np.float64)
+        try:
+            values = np.array(scores, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise BadInput("scores are not numbers; NaN stands for not seen") from None
         if values.shape != (len(ids),):
             raise BadInput(f"{len(ids)} ids but scores of shape {values.shape}; one score for each id")
         if not self._open:

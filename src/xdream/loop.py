@@ -47,11 +47,14 @@ from xdream.types import ShownImages
 from xdream.watcher import Nobody, Watcher
 
 
-def run(plan: Plan, out: str | Path | None = None, watcher: Watcher | None = None) -> Record:
+def run(plan: Plan | str | Path, out: str | Path | None = None, watcher: Watcher | None = None) -> Record:
     """Run an experiment from the start, in the folder `out` (default runs/DATE-TIME-NAME).
+
+    plan: a plan, or the path of a plan file.
 
     Raises BadInput before anything is written; StoreError; SubjectError, after which `resume` goes on.
     """
+    plan = plan if isinstance(plan, Plan) else Plan.read(plan)
     parts = assemble(plan)
     folder = Path(out) if out is not None else new_folder(plan.name)
     notes = (*parts.notes, *notes_on(folder))

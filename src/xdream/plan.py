@@ -69,6 +69,10 @@ def _target(value: Any) -> Any:
     return value
 
 
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str | TargetPlan) else value
+
+
 def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
@@ -87,7 +91,7 @@ class Plan(_Frozen):
     """
 
     name: str = Field(default="evolution", pattern=r"^[\w.-]+$")
-    targets: tuple[Annotated[TargetPlan, BeforeValidator(_target)], ...]
+    targets: Annotated[tuple[Annotated[TargetPlan, BeforeValidator(_target)], ...], BeforeValidator(_several)]
     generator: Annotated[Part, BeforeValidator(_named)] = Part(name="fourier")
     optimizer: Annotated[Part, BeforeValidator(_named)] = Part(name="genetic")
     objective: Annotated[Part, BeforeValidator(_named)] = Part(name="mean")

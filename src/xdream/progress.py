@@ -27,7 +27,7 @@ class Bar:
     def best(self, score: float) -> None:
         """Write the best score of the last generation beside the bar."""
         if self._bar is not None:
-            self._bar.set_postfix_str(f"best {score:.3g}", refresh=False)
+            self._bar.set_postfix_str(f"best of this generation {score:.3g}", refresh=False)
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -215,9 +215,10 @@ def _zip_names(place: Path, source: str) -> list[str]:
 
 
 def _hidden(name: str) -> bool:
-    """Whether a path holds a name that starts with a dot, or macOS's copies of such in a zip file."""
+    """Whether a path is one of those that systems leave in folders and zip files unasked."""
     parts = PurePosixPath(name).parts
-    return parts[:1] == ("__MACOSX",) or any(part.startswith(".") for part in parts)
+    left = parts[:1] == ("__MACOSX",) or parts[-1].lower() in ("thumbs.db", "desktop.ini")
+    return left or any(part.startswith(".") for part in parts)
 
 
 @contextmanager

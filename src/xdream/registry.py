@@ -13,7 +13,11 @@ from xdream.errors import BadInput, UnknownName
 Part = TypeVar("Part")
 
 
-def nearest(name: str, known: list[str], most: int = 5) -> str:
+#: So few names are all listed.
+FEW = 5
+
+
+def nearest(name: str, known: list[str], most: int = FEW) -> str:
     """The known names nearest to `name`, or all of them when they are few, as one phrase."""
     near = known if len(known) <= most else difflib.get_close_matches(name, known, most, cutoff=0.4)
     return ", ".join(near or [*known[:most], "…"])
@@ -48,7 +52,11 @@ class Registry(Generic[Part]):
     def factory(self, name: str) -> Callable[..., Part]:
         """The factory behind a name. Raises UnknownName."""
         if name not in self.names():
-            raise UnknownName(f"unknown {self.kind} '{name}'; known: {nearest(name, self.names())}")
+            known = self.names()
+            if len(known) <= FEW:
+                raise UnknownName(f"unknown {self.kind} '{name}'; known: {', '.join(known)}")
+            near = nearest(name, known)
+            raise UnknownName(f"unknown {self.kind} '{name}'; near: {near} (all: xdream list {self.kind}s)")
         return self._factories[name]
 
     def make(self, name: str, **options: Any) -> Part:

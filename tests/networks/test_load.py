@@ -128,7 +128,7 @@ def test_lite0_can_be_read_at_its_units():
 
 def test_a_network_that_does_not_take_its_images_says_so():
     module = nn.Linear(10, 2)
-    with pytest.raises(BadInput, match=r"8 x 8 px.*preprocessing"):
+    with pytest.raises(BadInput, match=r"8, 8.*preprocessing"):
         layers(Network("linear", module, SMALL))
     assert not module._forward_hooks
 

@@ -117,7 +117,7 @@ def test_each_unit_is_another_neuron_and_the_same_each_time() -> None:
     ("network", "layer", "units", "error", "said"),
     [
         ("known:linaer", "", "0", UnknownName, "'linaer'; known: energy, gaussian, linear"),
-        ("known:linear", "conv", "0", BadInput, "no layer 'conv'; write known:linear::0"),
+        ("known:linear", "conv", "0", BadInput, "has a layer; write known:linear::0"),
         ("known:linear", "", "1000", BadInput, "unit 1000 does not exist"),
         ("known:linear", "", "0@1,1", BadInput, "has a position"),
     ],

@@ -104,12 +104,18 @@ def forward_grey(network: Network, shown_px: int | None = None) -> object:
             output: object = network.module(network.preprocessing(grey))
     except Exception as error:  # whatever the user's own network raises
         raise BadInput(
-            f"network '{network.name}' does not take images of {size[0]} x {size[1]} px "
-            f"({weights.one_line(error)}); declare its preprocessing"
+            f"network '{network.name}' failed on a grey batch of {tuple(grey.shape)}: "
+            f"{weights.one_line(error)}; if it does not take images like these, declare its preprocessing"
         ) from error
-    if isinstance(output, torch.Tensor) and (output.ndim == 0 or len(output) != TRIAL_IMAGES):
+    shape = tuple(getattr(output, "shape", ()))
+    if not network.layers and (not isinstance(output, torch.Tensor) or len(shape) not in (2, 4)):
         raise BadInput(
-            f"network '{network.name}' gives {tuple(output.shape)} for {TRIAL_IMAGES} images; "
+            f"network '{network.name}' returned {type(output).__name__} of shape {shape} for {TRIAL_IMAGES} "
+            "images; a tensor (images, units) is needed"
+        )
+    if isinstance(output, torch.Tensor) and (not shape or shape[0] != TRIAL_IMAGES):
+        raise BadInput(
+            f"network '{network.name}' gives {shape} for {TRIAL_IMAGES} images; "
             "the first axis must be the images"
         )
     return output

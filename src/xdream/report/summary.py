@@ -66,6 +66,10 @@ def plan_of(record: Record) -> Plan:
 def notes_of(record: Record) -> tuple[str, ...]:
     """What every output must say: of the parts, of the plan, and of a continuation elsewhere."""
     notes: list[str] = json.loads(record.facts["notes"])
+    if any(scores and np.isnan(np.concatenate(scores)).all() for scores in map(record.scores, _ids(record))):
+        notes.append("a run never had a response: all of its scores are missing")
+    if not record.finished:
+        notes.append(f"unfinished; if nothing is running, go on with: xdream resume {record.folder}")
     first, *later = record.versions()
     changed = {name for versions in later for name in versions if versions[name] != first.get(name)}
     if changed:
@@ -74,6 +78,10 @@ def notes_of(record: Record) -> tuple[str, ...]:
             "differ in the last digits"
         )
     return tuple(notes)
+
+
+def _ids(record: Record) -> list[int]:
+    return [run.id for run in record.runs()]
 
 
 def summarise(record: Record) -> list[RunSummary]:

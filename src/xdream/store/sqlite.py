@@ -218,7 +218,9 @@ class Store:
         return store
 
     def close(self) -> None:
-        """End the writing; the file stays."""
+        """End the writing. One file stays (unless somebody is reading), and the lock, which is empty."""
+        with contextlib.suppress(apsw.Error):
+            self._connection.pragma("journal_mode", "delete")
         self._connection.close()
         self._lock.release()
 

@@ -154,7 +154,8 @@ class KnownPixels:
 def known_pixels(network: str, layer: str, units: str, size_px: int) -> KnownPixels:
     """The subject behind the target `known:NAME::UNITS` for images of a size. Raises BadInput."""
     if layer:
-        raise BadInput(f"target '{network}' has no layer '{layer}'; write {network}::{units}")
+        name = network.removeprefix("known").removeprefix(":") or layer
+        raise BadInput(f"target '{network}:{layer}:{units}' has a layer; write known:{name}::{units}")
     return KnownPixels(
         network.removeprefix("known:"),
         tuple(unit.channel for unit in parse_units(units, (1000,))),
