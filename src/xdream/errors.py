@@ -1,5 +1,8 @@
 """Every error that XDream raises on purpose: one tree, each message with the value and the remedy."""
 
+#: Exit status of the command line after Ctrl-C or SIGTERM.
+INTERRUPTED = 130
+
 
 class XDreamError(Exception):
     """Base of all of XDream's errors. `exit_status` is what the command line ends with."""

@@ -1,0 +1,228 @@
+"""What each command of the command line does: it builds a plan, calls the loop, prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from xdream import doctor, loop, networks, references, report
+from xdream.errors import INTERRUPTED, BadInput, XDreamError
+from xdream.generators import GENERATORS, encode
+from xdream.networks import weights
+from xdream.objectives import OBJECTIVES
+from xdream.optimizers import OPTIMIZERS
+from xdream.plan import Plan
+from xdream.progress import Bar
+from xdream.store import Record
+from xdream.subjects import KNOWN
+
+
+def _evolve(options: argparse.Namespace) -> int:
+    """Run an experiment."""
+    plan = _plan(options)
+    folder = Path(options.out) if options.out else loop.new_folder(plan.name)
+    return _watched(lambda bar: loop.run(plan, folder, bar), folder, options)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    """Go on with an experiment."""
+    folder = Path(options.folder)
+    return _watched(lambda bar: loop.resume(folder, bar), folder, options)
+
+
+def _watched(work: Callable[[Bar], Record], folder: Path, options: argparse.Namespace) -> int:
+    """Run or resume with a progress bar, then show; an interruption says how to go on."""
+    began = (folder / "experiment.sqlite").exists
+    bar = Bar(hidden=options.quiet)
+    try:
+        with bar:
+            record = work(bar)
+    except KeyboardInterrupt:
+        how = f"; go on with: xdream resume {shlex.quote(str(folder))}" if began() else ""
+        print(f"xdream: interrupted{how}", file=sys.stderr)
+        return INTERRUPTED
+    except XDreamError as error:
+        if error.exit_status == 3 and began():
+            print(f"xdream: stopped; go on with: xdream resume {shlex.quote(str(folder))}", file=sys.stderr)
+        raise
+    return _print_record(record, options, figures=not options.no_figures)
+
+
+def _show(options: argparse.Namespace) -> int:
+    """Summary and figures of an experiment."""
+    return _print_record(Record(options.folder), options, figures=True)
+
+
+def _print_record(record: Record, options: argparse.Namespace, *, figures: bool) -> int:
+    drawn = report.show(record) if figures else None
+    summaries = report.summarise(record)
+    print(report.table(summaries), file=sys.stderr if options.json else sys.stdout)
+    if drawn is not None:
+        for warning in drawn.warnings:
+            print(f"note: {warning}", file=sys.stderr)
+        print(f"figure: {drawn.main}", file=sys.stderr if options.json else sys.stdout)
+    if options.json:
+        objects = [summary.as_json() for summary in summaries]
+        whole = objects[0] if len(objects) == 1 else {"runs": objects, "seconds": record.seconds}
+        print(json.dumps({"folder": str(record.folder)} | whole, allow_nan=False))
+    return 0
+
+
+def _encode(options: argparse.Namespace) -> int:
+    """Codes for images."""
+    out = Path(options.out)
+    if out.suffix != ".npz":
+        raise BadInput(f"--out is '{out}'; give a name that ends in .npz")
+    if not out.parent.is_dir():
+        raise BadInput(f"folder '{out.parent}' does not exist; make it first")
+    generator = GENERATORS.make(options.generator, **_settings(options.set, "generator"))
+    images = references.load(options.images)
+    shown = images.images(range(len(images)), generator.image_size_px)
+    codes, losses = encode(generator, shown.to(torch.float32) / 255.0, options.steps)
+    np.savez(
+        out,
+        codes=codes.cpu().numpy(),
+        names=np.array(images.names),
+        losses=losses.cpu().numpy(),
+        generator=np.array(generator.name),
+        notes=np.array(generator.warnings, dtype=str),
+    )
+    for name, loss in zip(images.names, losses.tolist(), strict=True):
+        print(f"{name}: mean squared difference {loss:.5f}")
+    for warning in generator.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    print(f"{len(codes)} codes of {codes.shape[1]} numbers: {out}")
+    if options.json:
+        print(json.dumps({"out": str(out), "codes": len(codes), "losses": losses.tolist()}))
+    return 0
+
+
+def _weights(options: argparse.Namespace) -> int:
+    """List weights files, or fetch them."""
+    if options.action == "get":
+        for name in options.names or []:
+            print(f"{name}: {weights.get(name)}")
+        if not options.names:
+            raise BadInput("weights get: name at least one; xdream weights list shows them")
+        return 0
+    rows = weights.listing()
+    for row in rows:
+        where = row.path or f"not found; source: {row.source}"
+        print(f"{row.name:22} {where} (licence: {row.licence})")
+    if options.json:
+        found = [{"name": row.name, "path": row.path and str(row.path)} for row in rows]
+        print(json.dumps({"weights": found}))
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    """Names of parts; layers of a network."""
+    if options.layers:
+        if options.kind != "targets":
+            raise BadInput("--layers goes with: xdream list targets")
+        infos = networks.layers(networks.load(options.layers))
+        for info in infos:
+            print(f"{info.name or '(output: leave LAYER empty)':40} {' x '.join(map(str, info.shape))}")
+        listed: Any = [{"layer": info.name, "shape": info.shape} for info in infos]
+    else:
+        choices: dict[str, Callable[[], list[str]]] = {
+            "generators": GENERATORS.names,
+            "optimizers": OPTIMIZERS.names,
+            "objectives": OBJECTIVES.names,
+            "targets": lambda: [
+                *networks.names(),
+                *(f"known:{name}" for name in KNOWN.names()),
+                "match:FILE",
+                "match:FILE:NETWORK",
+            ],
+        }
+        listed = choices[options.kind]()
+        print("\n".join(listed))
+    if options.json:
+        print(json.dumps({"layers" if options.layers else options.kind: listed}))
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """Examine the installation."""
+    findings = doctor.examine()
+    for finding in findings:
+        print(f"{'ok ' if finding.ok else 'BAD'} {finding.subject}: {finding.text}")
+    if options.json:
+        print(json.dumps({"findings": [vars(finding) for finding in findings]}))
+    return 0 if all(finding.ok for finding in findings) else 2
+
+
+# ------------------------------------------------------------------ a plan from flags
+
+#: Flags of `evolve` that are keys of the plan under the same name.
+_SAME = (
+    *("presentations", "repeats", "noise_spikes", "noise_scale", "references", "init", "seed", "runs"),
+    *("image_size_px", "name", "device", "references_per_generation"),
+)
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    """A plan file, or the defaults, with the flags laid over it."""
+    values: dict[str, Any] = {}
+    if options.plan:
+        values = Plan.read(options.plan).model_dump(exclude_unset=True)
+    for key in _SAME:
+        if getattr(options, key) is not None:
+            values[key] = getattr(options, key)
+    if options.target:
+        values["targets"] = options.target
+    if "targets" not in values:
+        raise BadInput("no target: give --target NETWORK:LAYER:UNITS, or a plan file")
+    for part in ("generator", "optimizer", "objective"):
+        given = values.get(part, Plan.model_fields[part].default.model_dump())
+        named = getattr(options, part)
+        if named is not None:
+            given = {"name": named}
+        values[part] = {**given, **_settings(options.set, part)}
+    if options.population is not None:
+        values["optimizer"]["population"] = options.population
+    if options.weights is not None:
+        values["generator"]["weights"] = options.weights
+    if options.random_weights:
+        values["generator"]["random_weights"] = True
+    return Plan.make(**values)
+
+
+def _settings(pairs: Sequence[str], part: str) -> dict[str, Any]:
+    """The options of one part among `--set PART.KEY=VALUE`; VALUE is read as TOML, else as text."""
+    settings = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        at, dot, name = key.partition(".")
+        if not equals or not dot or at not in ("generator", "optimizer", "objective") or not name:
+            raise BadInput(
+                f"--set '{pair}' is not PART.KEY=VALUE with PART generator, optimizer or objective"
+            )
+        if at == part:
+            try:
+                settings[name] = tomllib.loads(f"value = {text}")["value"]
+            except tomllib.TOMLDecodeError:
+                settings[name] = text
+    return settings
+
+
+#: Every command by name.
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "evolve": _evolve,
+    "resume": _resume,
+    "show": _show,
+    "encode": _encode,
+    "weights": _weights,
+    "list": _list,
+    "doctor": _doctor,
+}
