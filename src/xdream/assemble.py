@@ -19,6 +19,7 @@ from xdream.errors import BadInput
 from xdream.generators import GENERATORS, Generator, InitialCodes, draw, encode, read_statistics
 from xdream.objectives import OBJECTIVES, Objective
 from xdream.optimizers import OPTIMIZERS, checked_codes
+from xdream.memory import keep_freed_blocks
 from xdream.plan import Part, Plan, PreprocessingPlan, TargetPlan
 from xdream.references import References
 from xdream.subjects import (
@@ -94,6 +95,7 @@ def assemble(plan: Plan) -> Parts:
     """Make the parts of a plan. Raises BadInput (and its kinds) before anything is written."""
     plan = _resolved(plan)
     assert plan.threads is not None
+    keep_freed_blocks()
     torch.set_num_threads(plan.threads)  # before the first number is computed
     device = _device(plan.device)
     hyperparameters = plan.optimizer.options

@@ -1,0 +1,21 @@
+"""How the C library handles the large blocks of tensors on a CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+def keep_freed_blocks() -> bool:
+    """Let glibc keep freed memory for the next batch. Returns whether it does (False: another C library).
+
+    By default each large block is fetched from the system and given back, for every layer of every batch,
+    and each of its pages is faulted in anew: half of the processor time of a forward pass of
+    EfficientNet-Lite0 (docs/decisions/0004-memory.md). The process's memory stays at its peak instead.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    library = ctypes.CDLL(None)
+    return bool(library.mallopt(_M_MMAP_MAX, 0) and library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
