@@ -17,9 +17,9 @@ import torch
 from xdream import defaults, networks, references
 from xdream.errors import BadInput
 from xdream.generators import GENERATORS, Generator, InitialCodes, draw, encode, read_statistics
+from xdream.memory import keep_freed_blocks
 from xdream.objectives import OBJECTIVES, Objective
 from xdream.optimizers import OPTIMIZERS, checked_codes
-from xdream.memory import keep_freed_blocks
 from xdream.plan import Part, Plan, PreprocessingPlan, TargetPlan
 from xdream.references import References
 from xdream.subjects import (
