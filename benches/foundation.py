@@ -6,7 +6,7 @@
 EfficientNet-Lite0, generator `fourier` with its defaults, one seed. Noise: Poisson, 20 spikes at the best of
 the noise references (default: the references). All reported responses are noise-free, and compared with the
 best reference, which is measured in the first experiment. The runs of one optimizer and noise condition
-are one experiment, kept in OUT/work so that the bench can be interrupted and continued (and, with --only, run
+are one experiment, kept in OUT/runs so that the bench can be interrupted and continued (and, with --only, run
 in several processes); the table is written to OUT/foundation.csv and, for reading, OUT/foundation.md.
 """
 
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _record(name: str, optimizer: str, noisy: bool, options: argparse.Namespace) -> xdream.Record:
-    folder = options.out / "work" / name
+    folder = options.out / "runs" / name
     if (folder / FILE_NAME).exists():
         return xdream.resume(folder)
     references = options.references if (optimizer, noisy) == (OPTIMIZERS[0], False) else None

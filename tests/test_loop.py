@@ -130,7 +130,7 @@ def test_repeats_are_averaged_and_count_as_presentations(tmp_path: Path) -> None
             clean, linear(3, shown(codes_of(record)[generation])), rtol=1e-5, atol=1e-6
         )
         noise = poisson_responses(
-            torch.from_numpy(clean), range(4), 7.0, 3, 11, generation, "known:linear::0"
+            torch.from_numpy(clean), range(4), 7.0, 3, 11, generation, "known:linear::3"
         )
         rows = [row for row in answers(record, 0, references=False) if row[0] == generation]
         assert [row[3] for row in rows] == noise.flatten().tolist()
@@ -293,7 +293,7 @@ def test_interleaved_references_are_shown_but_neither_counted_nor_told(
             order = random.permutation(torch.tensor([11]), torch.tensor([place // 7]), "references", 7)
             reference = int(order[0, place % 7])
             clean = torch.from_numpy(expected[[reference]])
-            noise = poisson_responses(clean, [4 + turn], 5.0, 2, 11, generation, "known:linear::0")
+            noise = poisson_responses(clean, [4 + turn], 5.0, 2, 11, generation, "known:linear::3")
             responses = [row[3] for row in between if row[:2] == (generation, reference)]
             assert set(noise[0].tolist()) <= set(responses)
 
@@ -513,8 +513,9 @@ def test_shown_images_can_be_drawn_again_from_the_record(tmp_path: Path) -> None
     assert image is not None
     codes, row = record.chunk_codes(image)
     made = GENERATORS.make("pixels", size_px=SIZE)
-    larger = torch.nn.functional.interpolate(made(torch.from_numpy(codes)), (20, 20), mode="bilinear")
-    pixels = (larger[row].clamp(0, 1) * 255).round().to(torch.uint8)
+    clipped = made(torch.from_numpy(codes)).clamp(0, 1)
+    larger = torch.nn.functional.interpolate(clipped, (20, 20), mode="bilinear")
+    pixels = (larger[row] * 255).round().to(torch.uint8)
     assert hashlib.sha256(pixels.numpy().tobytes()).hexdigest() == image.pixels
 
 

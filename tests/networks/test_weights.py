@@ -79,12 +79,12 @@ def test_an_unknown_name_lists_near_ones(own):
 
 
 def test_the_listing_shows_what_is_here_and_what_is_not(own):
-    path = write(own / "caffenet.pt")
+    path = write(own / "deepsim-fc7.pt")
     rows = {row.name: row for row in weights.listing()}
-    assert rows["caffenet"].path == path
-    assert rows["deepsim-fc7"].path is None
-    assert "upconvGAN_fc7.pt" in rows["deepsim-fc7"].source
-    assert len(rows) == 11
+    assert rows["deepsim-fc7"].path == path
+    assert rows["deepsim-fc6"].path is None
+    assert "upconvGAN_fc6.pt" in rows["deepsim-fc6"].source
+    assert len(rows) == 10
 
 
 # Fetching

@@ -372,10 +372,12 @@ def _write_first(
 
 def _remove_files(folder: Path, made: Sequence[Path]) -> None:
     """Remove an experiment's files, and those folders, innermost first, that were made for them."""
-    for name in (FILE_NAME, NEW_NAME):
-        for ending in ("", "-wal", "-shm", "-journal"):
-            (folder / f"{name}{ending}").unlink(missing_ok=True)
-    (folder / LOCK_NAME).unlink(missing_ok=True)
+    names = [
+        f"{name}{ending}" for name in (FILE_NAME, NEW_NAME) for ending in ("", "-wal", "-shm", "-journal")
+    ]
+    for name in (*names, LOCK_NAME):
+        with contextlib.suppress(OSError):  # not there, or the folder is none
+            (folder / name).unlink()
     for path in made:
         with contextlib.suppress(OSError):  # other things are in it
             path.rmdir()
