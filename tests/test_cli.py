@@ -366,3 +366,15 @@ def test_a_refused_experiment_leaves_no_parent_folders(tmp_path, capsys, photogr
 def test_the_photographs_of_scikit_image_can_be_encoded_as_initial_codes(tmp_path, capsys):
     flags = ["--presentations", 20, "--init", "images:scikit-image", "--no-figures"]
     assert evolve(tmp_path / "run", *flags) == 0
+
+
+def test_a_neuron_that_never_answers_is_noted(tmp_path, capsys, monkeypatch):
+    (tmp_path / "silent.py").write_text(
+        "def respond(images):\n    return images.flatten(1)[:, :1] * float('nan')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    flags = ["--presentations", 40, "--json", "--no-figures"]
+    assert evolve(tmp_path / "silent", *flags, target="python:silent:respond::0") == 0
+    assert "never had a response" in last_json(capsys)["notes"][0]
+    assert evolve(tmp_path / "run", *flags) == 0
+    assert last_json(capsys)["notes"] == []

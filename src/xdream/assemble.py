@@ -29,7 +29,7 @@ from xdream.subjects import (
     layer_reader,
     network_units,
 )
-from xdream.types import Codes, ShownImages, quantise
+from xdream.types import Codes, ShownImages
 
 #: Steps of the gradient descent that prepares initial codes from images (Xiao & Kreiman 2020).
 INITIAL_ENCODING_STEPS = 200
@@ -296,11 +296,10 @@ def _match(
         raise BadInput(f"target '{target}' is not match:FILE:NETWORK:LAYER:0 with a file that exists")
     try:
         data = Path(path).read_bytes()
-        image = references.decode(data)[None].to(torch.float32) / 255.0
+        shown = references.at_size(data, size_px)[None]
     except Exception as error:  # a decoder of foreign bytes raises whatever it likes
         raise BadInput(f"image '{path}' cannot be read ({networks.one_line(error)})") from None
     identities[f"image {path}"] = hashlib.sha256(data).hexdigest()
-    shown = quantise(networks.resize(image, (size_px, size_px)))
     if not network:
         return ImageMatch(f"match:{path}", shown)
     reader, _ = layer_reader(_loaded(network, plan, identities), [target.layer], device, size_px)

@@ -22,7 +22,7 @@ from xdream.objectives import OBJECTIVES
 from xdream.optimizers import OPTIMIZERS
 from xdream.plan import Plan
 from xdream.progress import Bar
-from xdream.store import Record
+from xdream.store import FILE_NAME, Record
 from xdream.subjects import KNOWN
 
 
@@ -41,7 +41,7 @@ def _resume(options: argparse.Namespace) -> int:
 
 def _watched(work: Callable[[Bar], Record], folder: Path, options: argparse.Namespace) -> int:
     """Run or resume with a progress bar, then show; an interruption says how to go on."""
-    began = (folder / "experiment.sqlite").exists
+    began = (folder / FILE_NAME).exists
     bar = Bar(hidden=options.quiet)
     try:
         with bar:

@@ -77,8 +77,7 @@ class References:
                     data = read(self.names[index])
                     if _hash(data) != self.hashes[index]:
                         raise OSError(f"{self.names[index]!r} has other contents")
-                    full = decode(data).to(torch.float32)[None] / 255.0
-                    shown[row] = quantise(resize(full, (size_px, size_px)))[0]
+                    shown[row] = at_size(data, size_px)
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise BadInput(
                 f"references '{self.source}' changed after they were checked ({_reason(error)}); "
@@ -128,6 +127,12 @@ def decode(data: bytes) -> torch.Tensor:
         with Image.open(io.BytesIO(data)) as file:
             rgb = np.array(_rgb(ImageOps.exif_transpose(file)))
     return torch.from_numpy(rgb).permute(2, 0, 1)
+
+
+def at_size(data: bytes, size_px: int) -> ShownImages:
+    """The bytes of an image file -> (3, size, size) uint8: decoded as by `decode`, resized whole."""
+    full = decode(data).to(torch.float32)[None] / 255.0
+    return quantise(resize(full, (size_px, size_px)))[0]
 
 
 def expected_best(responses: torch.Tensor, n: int) -> float:

@@ -108,6 +108,19 @@ def usable(scores: Scores) -> Scores:
     return scores.clamp(-SCORE_LIMIT, SCORE_LIMIT)
 
 
+def antithetic(scores: Scores) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """((s⁺ − s⁻) / 2, (s⁺ + s⁻) / 2, number of complete pairs, at least 1) of (runs, n) scores.
+
+    The first half of the scores belongs to c + d_i, the second to c − d_i. A pair with one side missing is
+    0 in both and not counted, so that it contributes nothing to a mean over the complete pairs.
+    """
+    plus, minus = usable(scores).chunk(2, dim=-1)
+    complete = ~torch.isnan(plus + minus)
+    half_difference = torch.where(complete, (plus - minus) / 2.0, 0.0)
+    half_sum = torch.where(complete, (plus + minus) / 2.0, 0.0)
+    return half_difference, half_sum, complete.sum(-1).clamp_min(1)
+
+
 def limited(codes: torch.Tensor) -> Codes:
     """float32 codes within ±CODE_LIMIT."""
     return codes.clamp(-CODE_LIMIT, CODE_LIMIT).to(torch.float32)

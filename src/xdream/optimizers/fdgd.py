@@ -20,11 +20,11 @@ from xdream.optimizers.base import (
     LEAST_RADIUS,
     PerRun,
     State,
+    antithetic,
     check,
     check_population,
     column,
     limited,
-    usable,
 )
 from xdream.types import Codes, Scores, Seeds
 
@@ -70,10 +70,10 @@ class FDGD:
     def tell(self, state: CentreState, scores: Scores) -> CentreState:
         """Move the centre along the estimated gradient."""
         step = self._steps(state).to(torch.float64)
-        slope, complete = half_differences(scores)  # (1)
+        slope, _, pairs = antithetic(scores)  # (1)
         length = step.abs().mean(-1)
         weight = torch.where(length > 0.0, slope / length**2, 0.0)  # a step of 0 says nothing
-        gradient = (weight[:, None, :] @ step)[:, 0] / complete.clamp_min(1)[:, None]  # (2)
+        gradient = (weight[:, None, :] @ step)[:, 0] / pairs[:, None]  # (2)
         centre = state.centre + column(self.learning_rate, 2, gradient) * gradient  # (3)
         return CentreState(state.seeds, state.steps + 1, limited(centre))
 
@@ -81,10 +81,3 @@ class FDGD:
         shape = (self.population // 2, state.centre.shape[-1])
         radius = column(self.search_radius, 3, state.centre).to(torch.float32)
         return radius * random.normal(state.seeds, state.steps, "fdgd/steps", shape)
-
-
-def half_differences(scores: Scores) -> tuple[torch.Tensor, torch.Tensor]:
-    """((s⁺ − s⁻) / 2 per antithetic pair, 0 where a side is missing; number of complete pairs)."""
-    plus, minus = usable(scores).chunk(2, dim=-1)
-    half = (plus - minus) / 2.0
-    return half.nan_to_num(nan=0.0), (~torch.isnan(half)).sum(-1)

@@ -20,11 +20,11 @@ from xdream.optimizers.base import (
     LEAST_RADIUS,
     PerRun,
     State,
+    antithetic,
     check,
     check_population,
     column,
     limited,
-    usable,
 )
 from xdream.types import Codes, Scores, Seeds
 
@@ -81,12 +81,7 @@ class NES:
     def tell(self, state: NESState, scores: Scores) -> NESState:
         """Move the centre and change the radius."""
         noise = self._noise(state).to(torch.float64)
-        plus, minus = usable(scores).chunk(2, dim=-1)
-        complete = ~torch.isnan(plus + minus)
-        pairs = complete.sum(-1).clamp_min(1)
-        half_difference = torch.where(complete, (plus - minus) / 2.0, 0.0)
-        half_sum = torch.where(complete, (plus + minus) / 2.0, 0.0)
-
+        half_difference, half_sum, pairs = antithetic(scores)
         gradient = (half_difference[:, None, :] @ noise)[:, 0] / (pairs * state.radius)[:, None]
         centre = state.centre + column(self.learning_rate, 2, gradient) * gradient  # (1)
         spread = (half_sum * (noise**2 - 1.0).mean(-1)).sum(-1) / pairs

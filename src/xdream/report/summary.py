@@ -66,7 +66,7 @@ def plan_of(record: Record) -> Plan:
 def notes_of(record: Record) -> tuple[str, ...]:
     """What every output must say: of the parts, of the plan, and of a continuation elsewhere."""
     notes: list[str] = json.loads(record.facts["notes"])
-    if any(scores and np.isnan(np.concatenate(scores)).all() for scores in map(record.scores, _ids(record))):
+    if record.silent_runs():
         notes.append("a run never had a response: all of its scores are missing")
     if not record.finished:
         notes.append(f"unfinished; if nothing is running, go on with: xdream resume {record.folder}")
@@ -80,18 +80,17 @@ def notes_of(record: Record) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _ids(record: Record) -> list[int]:
-    return [run.id for run in record.runs()]
-
-
 def summarise(record: Record) -> list[RunSummary]:
     """Every run of an experiment, finished or not."""
     plan = plan_of(record)
     objective = OBJECTIVES.make(plan.objective.name, **plan.objective.options)
     notes, runs = notes_of(record), record.runs()
-    total = sum(record.presentations(run.id) for run in runs)
-    rate = total / record.seconds if record.seconds > 0 else None
-    return [_summary(record, plan, objective, run, rate, notes) for run in runs]
+    counts = [record.presentations(run.id) for run in runs]
+    rate = sum(counts) / record.seconds if record.seconds > 0 else None
+    return [
+        _summary(record, plan, objective, run, count, rate, notes)
+        for run, count in zip(runs, counts, strict=True)
+    ]
 
 
 def reference_scores(record: Record, run: int, objective: Objective) -> torch.Tensor:
@@ -105,12 +104,12 @@ def _summary(
     plan: Plan,
     objective: Objective,
     run: RunRecord,
+    presentations: int,
     rate: float | None,
     notes: tuple[str, ...],
 ) -> RunSummary:
     clean, observed = (record.scores(run.id, noise_free=flag) for flag in (True, False))
     references = reference_scores(record, run.id, objective)
-    presentations = record.presentations(run.id)
     best_reference = _best([references.numpy()])
     last = _best(clean[-1:])
     ever = _best(clean)

@@ -94,6 +94,14 @@ class Record:
         )
         return int(count)
 
+    def silent_runs(self) -> list[int]:
+        """Runs with told generations but without a single response."""
+        rows = self._rows(
+            "SELECT run FROM told EXCEPT SELECT run FROM image WHERE noise_free_score IS NOT NULL"
+            " ORDER BY run"
+        )
+        return [run for (run,) in rows]
+
     def scores(self, run: int, *, noise_free: bool = True) -> list[Array]:
         """(population,) scores of each generation that was told; NaN = not seen."""
         column = "noise_free_score" if noise_free else "score"
