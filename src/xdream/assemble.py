@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,15 @@ import torch
 
 from xdream import defaults, networks, references
 from xdream.errors import BadInput
-from xdream.generators import GENERATORS, Generator, InitialCodes, draw, encode, read_statistics
+from xdream.generators import (
+    GENERATORS,
+    Generator,
+    InitialCodes,
+    draw,
+    encode,
+    learned,
+    read_statistics,
+)
 from xdream.memory import keep_freed_blocks
 from xdream.objectives import OBJECTIVES, Objective
 from xdream.optimizers import OPTIMIZERS, checked_codes
@@ -26,7 +33,6 @@ from xdream.subjects import (
     ImageMatch,
     Subject,
     known_pixels,
-    layer_reader,
     network_units,
 )
 from xdream.types import Codes, ShownImages
@@ -97,7 +103,7 @@ def assemble(plan: Plan) -> Parts:
     assert plan.threads is not None
     keep_freed_blocks()
     torch.set_num_threads(plan.threads)  # before the first number is computed
-    device = _device(plan.device)
+    device = networks.device(plan.device)
     hyperparameters = plan.optimizer.options
     optimizer = OPTIMIZERS.make(plan.optimizer.name, **hyperparameters)
     objective = OBJECTIVES.make(plan.objective.name, **plan.objective.options)
@@ -159,7 +165,8 @@ def _resolved(plan: Plan) -> Plan:
     OPTIMIZERS.factory(optimizer.name)
     GENERATORS.factory(generator.name)
     noisy = plan.noise_spikes is not None or plan.noise_scale is not None
-    filled = defaults.hyperparameters(generator.name, optimizer.name, noisy=noisy) | optimizer.options
+    tuned = learned.tuned_as(generator.name)
+    filled = defaults.hyperparameters(tuned, optimizer.name, noisy=noisy) | optimizer.options
     update: dict[str, Any] = {
         "optimizer": Part(name=optimizer.name, **filled),
         "threads": plan.threads or torch.get_num_threads(),
@@ -170,31 +177,31 @@ def _resolved(plan: Plan) -> Plan:
         options = {"size_px": plan.image_size_px} | options
     for key in ("weights", "statistics"):
         if isinstance(options.get(key), str):
-            options[key] = _absolute(options[key])
-    update["generator"] = Part(name=generator.name, **options)
+            options[key] = references.absolute(options[key])
+    file = generator.name.endswith(learned.SUFFIX)
+    name = references.absolute(generator.name) if file else generator.name
+    update["generator"] = Part(name=name, **options)
     if plan.references is not None:
-        update["references"] = _absolute(plan.references)
+        update["references"] = references.absolute(plan.references)
     update["targets"] = tuple(
         target.model_copy(update={"network": _absolute_network(target.network)}) for target in plan.targets
     )
     update["preprocessing"] = {_absolute_network(k): v for k, v in plan.preprocessing.items()}
     kind, _, value = plan.init.partition(":")
     if kind in ("statistics", "codes", "images"):
-        update["init"] = f"{kind}:{_absolute(value)}"
+        update["init"] = f"{kind}:{references.absolute(value)}"
     return plan.model_copy(update=update)
-
-
-def _absolute(path: str) -> str:
-    return path if path == references.SCIKIT_IMAGE else os.path.abspath(os.path.expanduser(path))
 
 
 def _absolute_network(name: str) -> str:
     scheme, _, rest = name.partition(":")
     if scheme == "file":
-        return f"{scheme}:{_absolute(rest)}"
+        return f"{scheme}:{references.absolute(rest)}"
     if scheme == "match":
         path, network = _split_match(rest)
-        return ":".join([scheme, _absolute(path), *([_absolute_network(network)] if network else [])])
+        return ":".join(
+            [scheme, references.absolute(path), *([_absolute_network(network)] if network else [])]
+        )
     return name
 
 
@@ -202,17 +209,6 @@ def _split_match(rest: str) -> tuple[str, str]:
     """(file, network or "") of what follows `match:`; both may hold colons, so the file must exist."""
     places = [i for i, character in enumerate(rest) if character == ":"]
     return next(((rest[:i], rest[i + 1 :]) for i in places if Path(rest[:i]).is_file()), (rest, ""))
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise BadInput(
-            f"device '{name}' cannot be used ({networks.one_line(error)}); cpu always can"
-        ) from None
-    return device
 
 
 def _generations(plan: Plan, population: int, hyperparameters: dict[str, Any]) -> tuple[int, tuple[str, ...]]:
@@ -302,7 +298,7 @@ def _match(
     identities[f"image {path}"] = hashlib.sha256(data).hexdigest()
     if not network:
         return ImageMatch(f"match:{path}", shown)
-    reader, _ = layer_reader(_loaded(network, plan, identities), [target.layer], device, size_px)
+    reader, _ = networks.layer_reader(_loaded(network, plan, identities), [target.layer], device, size_px)
     return ImageMatch(f"match:{path}:{network}", shown, reader)
 
 

@@ -63,59 +63,32 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     evolve = _command(commands, "evolve", "run an experiment")
-    evolve.add_argument("plan", nargs="?", help="a plan file (TOML); flags are laid over it")
-    evolve.add_argument(
-        "--target",
-        action="append",
-        metavar="NETWORK:LAYER:UNITS",
-        help="what to drive, e.g. efficientnet-lite0:_fc:281; may be given several times",
-    )
-    evolve.add_argument("--generator", metavar="NAME", help="default fourier; see xdream list generators")
-    evolve.add_argument("--optimizer", metavar="NAME", help="default genetic; see xdream list optimizers")
-    evolve.add_argument("--objective", metavar="NAME", help="default mean; see xdream list objectives")
-    evolve.add_argument("--presentations", type=int, metavar="N", help="budget of each run (default 10000)")
-    evolve.add_argument("--population", type=int, metavar="N", help="images per generation")
-    evolve.add_argument("--repeats", type=int, metavar="N", help="presentations of each image (default 1)")
-    evolve.add_argument(
-        "--noise-spikes",
-        type=float,
-        metavar="N",
-        help="Poisson noise; the expected best reference gives N spikes",
-    )
-    evolve.add_argument(
-        "--noise-scale", type=float, metavar="K", help="Poisson noise; K spikes per unit of activation"
-    )
-    evolve.add_argument(
-        "--references", metavar="PLACE", help="natural images: a folder, a zip file, or scikit-image"
-    )
-    evolve.add_argument(
-        "--references-per-generation",
-        type=int,
-        metavar="N",
-        help="references interleaved in every generation (default 0)",
-    )
-    evolve.add_argument("--init", metavar="HOW", help=INIT_HELP)
-    evolve.add_argument("--seed", type=int, metavar="N", help="seed of the first run (default 0)")
-    evolve.add_argument("--runs", type=int, metavar="N", help="repeat each target, seeds seed … seed+N-1")
-    evolve.add_argument(
-        "--image-size", dest="image_size_px", type=int, metavar="PX", help="size at which images are shown"
-    )
-    evolve.add_argument("--weights", metavar="FILE", help="weights of the generator")
-    evolve.add_argument(
-        "--random-weights", action="store_true", help="a generator without weights: for timing only"
-    )
-    evolve.add_argument("--device", metavar="NAME", help="cpu (default), cuda, …")
-    evolve.add_argument("--name", metavar="NAME", help="a word for the default folder's name")
-    evolve.add_argument("--out", metavar="FOLDER", help="default runs/DATE-TIME-NAME")
-    _set_flag(evolve)
-    _figure_flags(evolve)
+    _plan_flags(evolve)
 
-    resume = _command(commands, "resume", "go on with an experiment that was interrupted")
-    resume.add_argument("folder", help="the experiment's folder")
+    tune = _command(commands, "tune", "search for the hyperparameters with which a plan's targets do best")
+    _plan_flags(tune)
+    tune.add_argument(
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="search only this hyperparameter; may be given several times (default: all that are numbers)",
+    )
+    tune.add_argument(
+        "--steps",
+        action="append",
+        default=[],
+        metavar="NAME=STEP,STEP",
+        help="other steps for a hyperparameter, the widest first, e.g. mutation_size=2,1.4",
+    )
+    tune.add_argument("--evaluations", type=int, metavar="N", help="end after N settings (default: no limit)")
+
+    resume = _command(commands, "resume", "go on with an experiment or a tuning that was interrupted")
+    resume.add_argument("folder", help="the folder of the experiment or tuning")
     _figure_flags(resume)
 
-    show = _command(commands, "show", "summary and figures of an experiment, running or finished")
-    show.add_argument("folder", help="the experiment's folder")
+    show = _command(commands, "show", "summary and figures of an experiment or a tuning, running or finished")
+    show.add_argument("folder", help="the folder of the experiment or tuning")
 
     codes = _command(commands, "encode", "codes for images, to start from")
     codes.add_argument("images", help="a folder or zip file of images, or scikit-image")
@@ -124,7 +97,14 @@ def _parser() -> argparse.ArgumentParser:
     codes.add_argument(
         "--steps", type=int, default=200, help="of gradient descent, where it is needed (default 200)"
     )
+    codes.add_argument(
+        "--method",
+        choices=("ivt", "opt"),
+        help="ivt: what the generator says itself (default where it does); opt: gradient descent",
+    )
     _set_flag(codes)
+
+    _train_command(commands)
 
     files = _command(commands, "weights", "weights files: which are found, fetch one")
     files.add_argument("action", choices=("list", "get"))
@@ -138,6 +118,42 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _train_command(commands: Any) -> None:
+    train = _command(commands, "train-generator", "train a generator of your own, from images and a network")
+    train.add_argument("recipe", nargs="?", help="a recipe file (TOML); flags are laid over it")
+    train.add_argument(
+        "--images",
+        action="append",
+        metavar="PLACE",
+        help="a folder or zip file of images to train with; may be given several times",
+    )
+    train.add_argument(
+        "--validation", action="append", metavar="PLACE", help="the same, of images that are only measured"
+    )
+    train.add_argument("--network", metavar="NAME", help="the encoder (default efficientnet-lite0)")
+    train.add_argument("--layer", metavar="LAYER", help="its layer that the generator inverts")
+    train.add_argument("--dimensions", type=int, metavar="N", help="numbers of a code (default 256)")
+    train.add_argument("--image-size", dest="image_size_px", type=int, metavar="PX", help="16 to 256")
+    train.add_argument("--batch", type=int, metavar="N", help="images in one step (default 32)")
+    train.add_argument("--steps", type=int, metavar="N", help="of training (default 6000)")
+    train.add_argument("--seed", type=int, metavar="N", help="of weights, order and draws (default 0)")
+    train.add_argument("--device", metavar="NAME", help="cpu (default), cuda, …")
+    train.add_argument("--precision", choices=("float32", "bfloat16"), help="bfloat16: quick on a GPU")
+    train.add_argument("--name", metavar="NAME", help="of the generator")
+    train.add_argument(
+        "--out", metavar="FOLDER", help="a new folder for everything (default generators/NAME)"
+    )
+    train.add_argument("--resume", metavar="FOLDER", help="go on with a training that was interrupted")
+    train.add_argument("--quiet", action="store_true", help="no progress bar")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any other key of a recipe, e.g. grid=2 or losses.adversarial=0.2",
+    )
+
+
 def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
@@ -145,6 +161,55 @@ def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
     command.set_defaults(command=name)
     command.add_argument("--json", action="store_true", help="one JSON object as the last line of output")
     return command
+
+
+def _plan_flags(command: argparse.ArgumentParser) -> None:
+    command.add_argument("plan", nargs="?", help="a plan file (TOML); flags are laid over it")
+    command.add_argument(
+        "--target",
+        action="append",
+        metavar="NETWORK:LAYER:UNITS",
+        help="what to drive, e.g. efficientnet-lite0:_fc:281; may be given several times",
+    )
+    command.add_argument("--generator", metavar="NAME", help="default fourier; see xdream list generators")
+    command.add_argument("--optimizer", metavar="NAME", help="default genetic; see xdream list optimizers")
+    command.add_argument("--objective", metavar="NAME", help="default mean; see xdream list objectives")
+    command.add_argument("--presentations", type=int, metavar="N", help="budget of each run (default 10000)")
+    command.add_argument("--population", type=int, metavar="N", help="images per generation")
+    command.add_argument("--repeats", type=int, metavar="N", help="presentations of each image (default 1)")
+    command.add_argument(
+        "--noise-spikes",
+        type=float,
+        metavar="N",
+        help="Poisson noise; the expected best reference gives N spikes",
+    )
+    command.add_argument(
+        "--noise-scale", type=float, metavar="K", help="Poisson noise; K spikes per unit of activation"
+    )
+    command.add_argument(
+        "--references", metavar="PLACE", help="natural images: a folder, a zip file, or scikit-image"
+    )
+    command.add_argument(
+        "--references-per-generation",
+        type=int,
+        metavar="N",
+        help="references interleaved in every generation (default 0)",
+    )
+    command.add_argument("--init", metavar="HOW", help=INIT_HELP)
+    command.add_argument("--seed", type=int, metavar="N", help="seed of the first run (default 0)")
+    command.add_argument("--runs", type=int, metavar="N", help="repeat each target, seeds seed … seed+N-1")
+    command.add_argument(
+        "--image-size", dest="image_size_px", type=int, metavar="PX", help="size at which images are shown"
+    )
+    command.add_argument("--weights", metavar="FILE", help="weights of the generator")
+    command.add_argument(
+        "--random-weights", action="store_true", help="a generator without weights: for timing only"
+    )
+    command.add_argument("--device", metavar="NAME", help="cpu (default), cuda, …")
+    command.add_argument("--name", metavar="NAME", help="a word for the default folder's name")
+    command.add_argument("--out", metavar="FOLDER", help="default runs/DATE-TIME-NAME")
+    _set_flag(command)
+    _figure_flags(command)
 
 
 def _set_flag(command: argparse.ArgumentParser) -> None:

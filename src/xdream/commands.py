@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shlex
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from xdream import doctor, loop, networks, references, report
+from xdream import doctor, loop, networks, references, report, training, tuning
 from xdream.errors import INTERRUPTED, BadInput, XDreamError
-from xdream.generators import GENERATORS, encode
+from xdream.generators import GENERATORS, encode, learned
 from xdream.networks import weights
 from xdream.objectives import OBJECTIVES
 from xdream.optimizers import OPTIMIZERS
@@ -24,41 +25,84 @@ from xdream.plan import Plan
 from xdream.progress import Bar
 from xdream.store import FILE_NAME, Record
 from xdream.subjects import KNOWN
+from xdream.training import Recipe
+
+T = TypeVar("T")
 
 
 def _evolve(options: argparse.Namespace) -> int:
     """Run an experiment."""
     plan = _plan(options)
     folder = Path(options.out) if options.out else loop.new_folder(plan.name)
-    return _watched(lambda bar: loop.run(plan, folder, bar), folder, options)
+    return _watched(lambda bar: loop.run(plan, folder, bar), _print_run, folder / FILE_NAME, options)
+
+
+def _tune(options: argparse.Namespace) -> int:
+    """Search for hyperparameters."""
+    plan = _plan(options)
+    folder = Path(options.out) if options.out else loop.new_folder(f"{plan.name}-tuning")
+    only, steps, most = options.parameter, _steps(options.steps), options.evaluations
+    return _watched(
+        lambda bar: tuning.tune(plan, folder, only, steps, most, bar),
+        _print_tuning,
+        folder / tuning.FILE_NAME,
+        options,
+    )
 
 
 def _resume(options: argparse.Namespace) -> int:
-    """Go on with an experiment."""
+    """Go on with an experiment or a tuning."""
     folder = Path(options.folder)
-    return _watched(lambda bar: loop.resume(folder, bar), folder, options)
+    if (folder / tuning.FILE_NAME).exists():
+        begun = folder / tuning.FILE_NAME
+        return _watched(lambda bar: tuning.resume(folder, bar), _print_tuning, begun, options)
+    return _watched(lambda bar: loop.resume(folder, bar), _print_run, folder / FILE_NAME, options)
 
 
-def _watched(work: Callable[[Bar], Record], folder: Path, options: argparse.Namespace) -> int:
-    """Run or resume with a progress bar, then show; an interruption says how to go on."""
-    began = (folder / FILE_NAME).exists
+def _watched(
+    work: Callable[[Bar], T],
+    show: Callable[[T, argparse.Namespace], int],
+    begun: Path,
+    options: argparse.Namespace,
+) -> int:
+    """Run or resume with a progress bar, then show; an interruption says how to go on.
+
+    begun: the file without which there is nothing to go on with.
+    """
     bar = Bar(hidden=options.quiet)
+    go_on = f"; go on with: xdream resume {shlex.quote(str(begun.parent))}"
     try:
         with bar:
-            record = work(bar)
+            found = work(bar)
     except KeyboardInterrupt:
-        how = f"; go on with: xdream resume {shlex.quote(str(folder))}" if began() else ""
-        print(f"xdream: interrupted{how}", file=sys.stderr)
+        print(f"xdream: interrupted{go_on if begun.exists() else ''}", file=sys.stderr)
         return INTERRUPTED
     except XDreamError as error:
-        if error.exit_status == 3 and began():
-            print(f"xdream: stopped; go on with: xdream resume {shlex.quote(str(folder))}", file=sys.stderr)
+        if error.exit_status == 3 and begun.exists():
+            print(f"xdream: stopped{go_on}", file=sys.stderr)
         raise
+    return show(found, options)
+
+
+def _print_run(record: Record, options: argparse.Namespace) -> int:
     return _print_record(record, options, figures=not options.no_figures)
 
 
+def _print_tuning(found: tuning.Tuning, options: argparse.Namespace) -> int:
+    out = sys.stderr if options.json else sys.stdout
+    print(tuning.said(found), file=out)
+    print(f"table: {tuning.table_of(found)}", file=out)
+    if not getattr(options, "no_figures", False):  # `show` has no such flag
+        print(f"figure: {tuning.draw(found)}", file=out)
+    if options.json:
+        print(json.dumps(tuning.as_json(found), allow_nan=False))
+    return 0
+
+
 def _show(options: argparse.Namespace) -> int:
-    """Summary and figures of an experiment."""
+    """Summary and figures of an experiment or a tuning."""
+    if (Path(options.folder) / tuning.FILE_NAME).exists():
+        return _print_tuning(tuning.read(options.folder), options)
     return _print_record(Record(options.folder), options, figures=True)
 
 
@@ -87,7 +131,7 @@ def _encode(options: argparse.Namespace) -> int:
     generator = GENERATORS.make(options.generator, **_settings(options.set, "generator"))
     images = references.load(options.images)
     shown = images.images(range(len(images)), generator.image_size_px)
-    codes, losses = encode(generator, shown.to(torch.float32) / 255.0, options.steps)
+    codes, losses = encode(generator, shown.to(torch.float32) / 255.0, options.steps, options.method)
     np.savez(
         out,
         codes=codes.cpu().numpy(),
@@ -104,6 +148,57 @@ def _encode(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"out": str(out), "codes": len(codes), "losses": losses.tolist()}))
     return 0
+
+
+#: Flags of `train-generator` that are keys of the recipe under the same name.
+_RECIPE_KEYS = (
+    *("images", "validation", "network", "layer", "dimensions", "image_size_px", "batch", "steps", "seed"),
+    *("device", "precision", "name"),
+)
+
+
+def _train_generator(options: argparse.Namespace) -> int:
+    """Train a generator, or go on with it."""
+    if options.resume:
+        given = [key for key in _RECIPE_KEYS if getattr(options, key) is not None]
+        if options.recipe or options.out or options.set or given:
+            raise BadInput("--resume takes the recipe as it was begun; leave the other flags out")
+        folder = Path(options.resume)
+        work = functools.partial(training.resume, folder)
+    else:
+        values = Recipe.read(options.recipe).model_dump(exclude_unset=True) if options.recipe else {}
+        values |= {key: getattr(options, key) for key in _RECIPE_KEYS if getattr(options, key) is not None}
+        for pair in options.set:
+            _lay_over(values, pair)
+        recipe = Recipe.make(**values)
+        folder = Path(options.out or f"generators/{recipe.name}")
+        work = functools.partial(training.train, recipe, folder)
+    try:
+        with Bar(hidden=options.quiet) as bar:
+            file = work(bar)
+    except KeyboardInterrupt:
+        how = f"; go on with: xdream train-generator --resume {shlex.quote(str(folder))}"
+        begun = (folder / training.RECIPE).exists()
+        print(f"xdream: interrupted{how if begun else ''}", file=sys.stderr)
+        return INTERRUPTED
+    card = learned.read_card(file)
+    told = ", ".join(f"{name} {value:.4g}" for name, value in card["metrics"].items())
+    print(f"generator: {file}" + (f" ({told})" if told else ""))
+    print(f"use it: xdream evolve --generator {shlex.quote(str(file))} …")
+    if options.json:
+        print(json.dumps({"generator": str(file)} | card))
+    return 0
+
+
+def _lay_over(values: dict[str, Any], pair: str) -> None:
+    """KEY=VALUE or PART.KEY=VALUE into nested values; VALUE is read as TOML, else as text."""
+    key, equals, text = pair.partition("=")
+    *parts, last = key.split(".")
+    if not equals or not last or len(parts) > 1:
+        raise BadInput(f"--set '{pair}' is not KEY=VALUE")
+    for part in parts:
+        values = values.setdefault(part, {})
+    values[last] = _toml_value(text)
 
 
 def _weights(options: argparse.Namespace) -> int:
@@ -135,7 +230,7 @@ def _list(options: argparse.Namespace) -> int:
         listed: Any = [{"layer": info.name, "shape": info.shape} for info in infos]
     else:
         choices: dict[str, Callable[[], list[str]]] = {
-            "generators": GENERATORS.names,
+            "generators": lambda: [*GENERATORS.names(), *learned.installed()],
             "optimizers": OPTIMIZERS.names,
             "objectives": OBJECTIVES.names,
             "targets": lambda: [
@@ -146,7 +241,9 @@ def _list(options: argparse.Namespace) -> int:
             ],
         }
         listed = choices[options.kind]()
-        print("\n".join(listed))
+        for name in listed:
+            about = learned.about(name) if options.kind == "generators" else ""
+            print(f"{name:22} {about}" if about else name)
     if options.json:
         print(json.dumps({"layers" if options.layers else options.kind: listed}))
     return 0
@@ -164,7 +261,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 # ------------------------------------------------------------------ a plan from flags
 
-#: Flags of `evolve` that are keys of the plan under the same name.
+#: Flags of `evolve` and `tune` that are keys of the plan under the same name.
 _SAME = (
     *("presentations", "repeats", "noise_spikes", "noise_scale", "references", "init", "seed", "runs"),
     *("image_size_px", "name", "device", "references_per_generation"),
@@ -209,19 +306,39 @@ def _settings(pairs: Sequence[str], part: str) -> dict[str, Any]:
                 f"--set '{pair}' is not PART.KEY=VALUE with PART generator, optimizer or objective"
             )
         if at == part:
-            try:
-                settings[name] = tomllib.loads(f"value = {text}")["value"]
-            except tomllib.TOMLDecodeError:
-                settings[name] = text
+            settings[name] = _toml_value(text)
     return settings
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _steps(texts: Sequence[str]) -> dict[str, list[float]]:
+    """`--steps NAME=2,1.4,1.2` as numbers."""
+    steps = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        try:
+            steps[name] = [float(value) for value in values.split(",")]
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            raise BadInput(f"--steps '{text}' is not NAME=STEP,STEP,… with numbers, the widest first")
+    return steps
 
 
 #: Every command by name.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "evolve": _evolve,
+    "tune": _tune,
     "resume": _resume,
     "show": _show,
     "encode": _encode,
+    "train-generator": _train_generator,
     "weights": _weights,
     "list": _list,
     "doctor": _doctor,

@@ -47,15 +47,25 @@ from xdream.types import ShownImages
 from xdream.watcher import Nobody, Watcher
 
 
-def run(plan: Plan | str | Path, out: str | Path | None = None, watcher: Watcher | None = None) -> Record:
+def run(
+    plan: Plan | str | Path,
+    out: str | Path | None = None,
+    watcher: Watcher | None = None,
+    like: Record | None = None,
+) -> Record:
     """Run an experiment from the start, in the folder `out` (default runs/DATE-TIME-NAME).
 
-    plan: a plan, or the path of a plan file.
+    plan: a plan, or the path of a plan file. like: an experiment with the same targets, seeds and
+    references: its responses to the references are taken over instead of asked for once more.
 
     Raises BadInput before anything is written; StoreError; SubjectError, after which `resume` goes on.
     """
     plan = plan if isinstance(plan, Plan) else Plan.read(plan)
     parts = assemble(plan)
+    if like is not None:
+        _check_draws(like)
+        _check_same_runs(parts, like)
+        _check_unchanged(parts, like)
     folder = Path(out) if out is not None else new_folder(plan.name)
     notes = (*parts.notes, *notes_on(folder))
     store = Store.create(
@@ -72,6 +82,12 @@ def run(plan: Plan | str | Path, out: str | Path | None = None, watcher: Watcher
     )
     with store:
         try:
+            if like is not None:
+                store.write_reference_responses(
+                    (index, r.id, response)
+                    for r in parts.runs
+                    for index, response in enumerate(like.reference_responses(r.id).tolist())
+                )
             _go_on(parts, store, watcher or Nobody())
         except BadInput:
             # Only the references' responses can show that a plan is impossible (no scale for the noise).
@@ -89,24 +105,12 @@ def resume(folder: str | Path, watcher: Watcher | None = None) -> Record:
     record = Record(folder)
     if record.finished:
         return record
-    if record.facts["draws"] != random.VERSION:
-        raise BadInput(
-            f"{folder} was begun with the draws {record.facts['draws']}; this release has {random.VERSION}: "
-            "resume it with the release that began it"
-        )
+    _check_draws(record)
     plan = Plan.from_toml(record.facts["plan"])
     if record.started:  # the files of the initial codes have done their work and may be gone
         plan = plan.model_copy(update={"init": "default"})
     parts = assemble(plan)
-    if _identities(parts) != record.references:
-        raise BadInput(
-            f"references '{parts.plan.references}' have changed since {folder} was begun; put them back"
-        )
-    for part, begun_with in json.loads(record.facts["identities"]).items():
-        if parts.identities.get(part) != begun_with:
-            raise BadInput(
-                f"the {part} has changed since {folder} was begun; put the same weights or file back"
-            )
+    _check_unchanged(parts, record)
     record.close()  # the last connection to close tidies the file up, and that is to be the writer
     with Store.open_existing(Path(folder), versions()) as store:
         _go_on(parts, store, watcher or Nobody())
@@ -127,6 +131,33 @@ def new_folder(name: str) -> Path:
     first = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
     numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
     return next(folder for folder in itertools.chain([first], numbered) if not folder.exists())
+
+
+def _check_draws(record: Record) -> None:
+    if record.facts["draws"] != random.VERSION:
+        raise BadInput(
+            f"{record.folder} was begun with the draws {record.facts['draws']}; this release has "
+            f"{random.VERSION}: resume it with the release that began it"
+        )
+
+
+def _check_same_runs(parts: Parts, like: Record) -> None:
+    if [(r.target, r.seed) for r in parts.runs] != [(r.target, r.seed) for r in like.runs()]:
+        raise BadInput(f"{like.folder} has other runs; the same targets and seeds are needed")
+
+
+def _check_unchanged(parts: Parts, record: Record) -> None:
+    """Raise BadInput when what the record was begun with is not what there is now."""
+    if _identities(parts) != record.references:
+        raise BadInput(
+            f"references '{parts.plan.references}' have changed since {record.folder} was begun; "
+            "put them back"
+        )
+    for part, begun_with in json.loads(record.facts["identities"]).items():
+        if parts.identities.get(part) != begun_with:
+            raise BadInput(
+                f"the {part} has changed since {record.folder} was begun; put the same weights or file back"
+            )
 
 
 def _identities(parts: Parts) -> list[tuple[str, str]]:

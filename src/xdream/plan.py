@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from xdream.errors import BadInput
-from xdream.registry import nearest
+from xdream.description import Description, Frozen
 from xdream.subjects import split
 
 #: What `init` may say; the part after the colon is a path or a choice.
@@ -22,10 +18,6 @@ INIT_FORMS = (
     "images:FOLDER",
     "references:best|middle|worst",
 )
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Part(BaseModel):
@@ -41,7 +33,7 @@ class Part(BaseModel):
         return dict(self.model_extra or {})
 
 
-class TargetPlan(_Frozen):
+class TargetPlan(Frozen):
     """Units of one layer of a network; several units are several runs."""
 
     network: str = Field(min_length=1)
@@ -52,7 +44,7 @@ class TargetPlan(_Frozen):
         return f"{self.network}:{self.layer}:{self.units}"
 
 
-class PreprocessingPlan(_Frozen):
+class PreprocessingPlan(Frozen):
     """How 8-bit images become the input of a network of the user's own."""
 
     size_px: tuple[int, int] | None = None
@@ -77,7 +69,7 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-class Plan(_Frozen):
+class Plan(Description):
     """Everything about an experiment.
 
     targets: what to drive; each unit is a run. runs: repetitions of each, with seeds seed, seed + 1, …
@@ -91,6 +83,9 @@ class Plan(_Frozen):
     """
 
     name: str = Field(default="evolution", pattern=r"^[\w.-]+$")
+    kind: ClassVar[str] = "plan"
+    inner: ClassVar[dict[str, type[BaseModel]]] = {"targets": TargetPlan, "preprocessing": PreprocessingPlan}
+
     targets: Annotated[tuple[Annotated[TargetPlan, BeforeValidator(_target)], ...], BeforeValidator(_several)]
     generator: Annotated[Part, BeforeValidator(_named)] = Part(name="fourier")
     optimizer: Annotated[Part, BeforeValidator(_named)] = Part(name="genetic")
@@ -108,7 +103,7 @@ class Plan(_Frozen):
     batch: int = Field(default=50, ge=1)
     threads: int | None = Field(default=None, ge=1)
     device: str = "cpu"
-    preprocessing: dict[str, PreprocessingPlan] = {}
+    preprocessing: dict[str, PreprocessingPlan] = Field(default={})
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -129,52 +124,3 @@ class Plan(_Frozen):
         if self.seed + self.runs > 2**63:
             raise ValueError(f"seed {self.seed} leaves no room for {self.runs} runs below 2**63")
         return self
-
-    @classmethod
-    def make(cls, /, **values: Any) -> Plan:
-        """A plan from its values. Raises BadInput: one line that names each wrong key and value."""
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            raise BadInput(f"plan: {_one_line(error)}") from None
-
-    @classmethod
-    def from_toml(cls, text: str) -> Plan:
-        """A plan from TOML. Raises BadInput."""
-        try:
-            values = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise BadInput(f"plan: not TOML: {error}") from None
-        return cls.make(**values)
-
-    @classmethod
-    def read(cls, path: str | Path) -> Plan:
-        """A plan from a file. Raises BadInput."""
-        try:
-            text = Path(path).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"plan '{path}' cannot be read: {error}") from None
-        try:
-            return cls.from_toml(text)
-        except BadInput as error:
-            raise BadInput(f"plan '{path}': {str(error).removeprefix('plan: ')}") from None
-
-    def to_toml(self) -> str:
-        """The plan as TOML; reading it back gives an equal plan."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
-
-
-def _one_line(error: ValidationError) -> str:
-    phrases = []
-    for one in error.errors():
-        where = ".".join(str(part) for part in one["loc"])
-        what = str(one["msg"]).removeprefix("Value error, ")
-        if one["type"] == "extra_forbidden":
-            key = str(one["loc"][-1])
-            inner: dict[str, type[BaseModel]] = {"targets": TargetPlan, "preprocessing": PreprocessingPlan}
-            known = inner[str(one["loc"][0])] if len(one["loc"]) > 1 else Plan
-            what = f"unknown key; near: {nearest(key, sorted(known.model_fields))}"
-        elif where and one["type"] != "value_error":
-            what = f"{what[0].lower()}{what[1:]} (it is {one['input']!r})"
-        phrases.append(f"{where}: {what}" if where else what)
-    return "; ".join(phrases)

@@ -1,4 +1,4 @@
-"""A progress bar on standard error for the two stages of an experiment."""
+"""A progress bar on standard error for the stages of an experiment or a training."""
 
 from __future__ import annotations
 
@@ -26,8 +26,12 @@ class Bar:
 
     def best(self, score: float) -> None:
         """Write the best score of the last generation beside the bar."""
+        self.note(f"best of this generation {score:.3g}")
+
+    def note(self, text: str) -> None:
+        """Write a short text beside the bar."""
         if self._bar is not None:
-            self._bar.set_postfix_str(f"best of this generation {score:.3g}", refresh=False)
+            self._bar.set_postfix_str(text, refresh=False)
 
     def _close(self) -> None:
         if self._bar is not None:

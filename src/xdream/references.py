@@ -114,6 +114,11 @@ def load(source: str) -> References:
     return References(source, place, tuple(names), tuple(hashes))
 
 
+def absolute(source: str) -> str:
+    """A path to the same place from any folder; the word `scikit-image` as it is."""
+    return source if source == SCIKIT_IMAGE else os.path.abspath(os.path.expanduser(source))
+
+
 def decode(data: bytes) -> torch.Tensor:
     """The bytes of an image file -> (3, h, w) uint8, RGB.
 

@@ -32,6 +32,8 @@ class Registry(Generic[Part]):
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+        #: The factory of a name that is not registered (a file, say), or None.
+        self.others: Callable[[str], Callable[..., Part] | None] = lambda name: None
         self._factories: dict[str, Callable[..., Part]] = {}
         self._looked_up = False
 
@@ -52,6 +54,9 @@ class Registry(Generic[Part]):
     def factory(self, name: str) -> Callable[..., Part]:
         """The factory behind a name. Raises UnknownName."""
         if name not in self.names():
+            other = self.others(name)
+            if other is not None:
+                return other
             known = self.names()
             if len(known) <= FEW:
                 raise UnknownName(f"unknown {self.kind} '{name}'; known: {', '.join(known)}")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from xdream.networks import Network, Preprocessing
-from xdream.subjects import ImageMatch, layer_reader
+from xdream.networks import Network, Preprocessing, layer_reader
+from xdream.subjects import ImageMatch
 
 
 def shown(n: int, size: int = 8, seed: int = 0) -> torch.Tensor:

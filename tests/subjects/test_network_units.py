@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from xdream.errors import BadInput, SubjectError
-from xdream.networks import Network, Preprocessing
-from xdream.subjects import layer_reader, network_units
+from xdream.networks import Network, Preprocessing, layer_reader
+from xdream.subjects import network_units
 
 SIZE = 12
 GREY = Preprocessing(None)

@@ -1,6 +1,6 @@
 """Codes -> images: one module per family. Importing this registers every generator."""
 
-from xdream.generators import deepsim, fourier, pixels
+from xdream.generators import deepsim, fourier, learned, pixels
 from xdream.generators.base import GENERATORS, Generator, InitialCodes
 from xdream.generators.draw import draw
 from xdream.generators.encode import encode
@@ -14,6 +14,7 @@ __all__ = [
     "draw",
     "encode",
     "fourier",
+    "learned",
     "pixels",
     "read_statistics",
 ]

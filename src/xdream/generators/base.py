@@ -60,7 +60,7 @@ class Generator(Protocol):
 
 @runtime_checkable
 class Invertible(Protocol):
-    """A generator that finds the code of an image in closed form."""
+    """A generator that says the code of an image itself: in closed form, or by the encoder it inverts."""
 
     def invert(self, images: Images) -> Codes:
         """(n, 3, h, w) in [0, 1], of the generator's own size -> (n, d)."""

@@ -1,6 +1,8 @@
-"""Codes for given images: in closed form where there is one, else by gradient (the paper's `opt`)."""
+"""Codes for given images: what the generator says itself (`ivt`), or by gradient (`opt`)."""
 
 from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
 
 import torch
 
@@ -9,28 +11,36 @@ from xdream.generators.base import Generator, Invertible
 from xdream.networks.base import resize
 from xdream.types import Codes, Images
 
+#: The paper's names: by the generator's own inverse, or by optimisation.
+Method: TypeAlias = Literal["ivt", "opt"]
 #: Length of the first step in code space; the steps fall linearly to 0 (the paper's supplement).
 FIRST_STEP = 8.0
 #: Images encoded at a time, which bounds the memory that gradients take.
 BATCH = 16
 
 
-def encode(generator: Generator, images: Images, steps: int = 100) -> tuple[Codes, torch.Tensor]:
+def encode(
+    generator: Generator, images: Images, steps: int = 100, method: Method | None = None
+) -> tuple[Codes, torch.Tensor]:
     """Codes whose images are near the given ones, and how near they are.
 
     images: (n, 3, h, w) in [0, 1]; they are resized whole to the generator's size. steps: of the
-    gradient descent, 100 in the paper's analyses and 200 for its prepared initial codes; an `Invertible`
-    generator takes none. Returns (n, d) float32 codes and (n,) float32 losses, each the mean squared
+    gradient descent, 100 in the paper's analyses and 200 for its prepared initial codes. method: `ivt`, the
+    code that an `Invertible` generator says itself (the default where there is one; no steps), or `opt`,
+    gradient descent from the zero code. Returns (n, d) float32 codes and (n,) float32 losses, each the mean squared
     difference between the resized image and the clipped image of its code, on the generator's device.
     Raises BadInput.
     """
-    _check(generator, images, steps)
+    if method is None:
+        method = "ivt" if isinstance(generator, Invertible) else "opt"
+    _check(generator, images, steps, method)
     size_px = (generator.image_size_px, generator.image_size_px)
     codes, losses = [], []
     for start in range(0, len(images), BATCH):
         some = images[start : start + BATCH].to(generator.centre.device, torch.float32)
         wanted = resize(some, size_px)
-        if isinstance(generator, Invertible):
+        if method == "ivt":
+            assert isinstance(generator, Invertible)
             found = generator.invert(wanted)
         else:
             found = _descend(generator, wanted, steps)
@@ -58,7 +68,15 @@ def _descend(generator: Generator, wanted: Images, steps: int) -> Codes:
     return codes
 
 
-def _check(generator: Generator, images: Images, steps: int) -> None:
+def _check(generator: Generator, images: Images, steps: int, method: Method) -> None:
+    if method not in get_args(Method):
+        raise BadInput(f"unknown method of encoding '{method}'; known: {', '.join(get_args(Method))}")
+    if method == "ivt" and not isinstance(generator, Invertible):
+        raise BadInput(
+            f"generator '{generator.name}' says no code for an image by itself; use the method opt"
+        )
+    if method == "opt" and not generator.differentiable and isinstance(generator, Invertible):
+        raise BadInput(f"generator '{generator.name}' has no gradients; use the method ivt")
     if not (generator.differentiable or isinstance(generator, Invertible)):
         raise BadInput(
             f"generator '{generator.name}' has neither gradients nor a closed form, so images cannot "

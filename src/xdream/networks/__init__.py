@@ -1,14 +1,19 @@
 """Architectures and their files: from a network's name to a frozen module and its preprocessing."""
 
-from xdream.networks.base import Network, Preprocessing, fingerprint, resize
-from xdream.networks.load import LayerInfo, layers, load, names
+from xdream.networks.base import Network, Preprocessing, device, fingerprint, resize
+from xdream.networks.load import DEFAULT_PX, LayerInfo, layers, load, names
+from xdream.networks.reader import LayerReader, layer_reader
 from xdream.networks.weights import one_line
 
 __all__ = [
+    "DEFAULT_PX",
     "LayerInfo",
+    "LayerReader",
     "Network",
     "Preprocessing",
+    "device",
     "fingerprint",
+    "layer_reader",
     "layers",
     "load",
     "names",

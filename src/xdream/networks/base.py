@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from xdream.errors import BadInput
 from xdream.types import ShownImages
 
 
@@ -41,6 +42,17 @@ def resize(images: torch.Tensor, size_px: tuple[int, int] | None) -> torch.Tenso
     if size_px is None or tuple(images.shape[-2:]) == size_px:
         return images
     return nn.functional.interpolate(images, size_px, mode="bilinear", antialias=True, align_corners=False)
+
+
+def device(name: str) -> torch.device:
+    """A device by its name. Raises BadInput when it cannot be used here."""
+    try:
+        found = torch.device(name)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise BadInput(f"device '{name}' cannot be used ({reason}); cpu always can") from None
+    return found
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -2,10 +2,11 @@
 
 from xdream.store.base import AskedRow, PresentationRow, RunRow, ShownRow, ToldRow
 from xdream.store.record import ImageRecord, Record, RunRecord
-from xdream.store.sqlite import FILE_NAME, Store, code_of, notes_on
+from xdream.store.sqlite import FILE_NAME, LOCK_NAME, Store, code_of, locked, notes_on
 
 __all__ = [
     "FILE_NAME",
+    "LOCK_NAME",
     "AskedRow",
     "ImageRecord",
     "PresentationRow",
@@ -16,5 +17,6 @@ __all__ = [
     "Store",
     "ToldRow",
     "code_of",
+    "locked",
     "notes_on",
 ]

@@ -174,7 +174,7 @@ class Store:
         except OSError as error:
             _remove_files(folder, made)
             raise StoreError(f"folder {folder} cannot be made: {error.strerror}") from None
-        lock = _locked(folder)
+        lock = locked(folder)
         path = folder / FILE_NAME
         if path.exists():
             lock.release()
@@ -196,7 +196,7 @@ class Store:
     def open_existing(cls, folder: Path, versions: Mapping[str, str]) -> Store:
         """The store of an experiment that goes on. Raises StoreError, StoreBusy."""
         connect(folder / FILE_NAME, write=False).close()
-        lock = _locked(folder)
+        lock = locked(folder)
         try:
             return cls._begun(folder, lock, versions)
         except BaseException:
@@ -328,7 +328,8 @@ class Store:
         self._connection.pragma("foreign_keys", True)
 
 
-def _locked(folder: Path) -> filelock.BaseFileLock:
+def locked(folder: Path) -> filelock.BaseFileLock:
+    """The lock of a folder's one writer, taken. Raises StoreBusy, StoreError."""
     lock = filelock.FileLock(folder / LOCK_NAME)
     try:
         lock.acquire(timeout=0)

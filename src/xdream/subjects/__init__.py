@@ -3,7 +3,7 @@
 from xdream.subjects.base import Subject
 from xdream.subjects.known import KNOWN, KnownPixels, known_pixels
 from xdream.subjects.matching import ImageMatch
-from xdream.subjects.network import LayerReader, NetworkUnits, layer_reader, network_units
+from xdream.subjects.network import NetworkUnits, network_units
 from xdream.subjects.noise import poisson_responses
 from xdream.subjects.target import Unit, parse_units, split
 
@@ -11,12 +11,10 @@ __all__ = [
     "KNOWN",
     "ImageMatch",
     "KnownPixels",
-    "LayerReader",
     "NetworkUnits",
     "Subject",
     "Unit",
     "known_pixels",
-    "layer_reader",
     "network_units",
     "parse_units",
     "poisson_responses",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from xdream.networks.base import resize
-from xdream.subjects.network import LayerReader
+from xdream.networks import LayerReader, resize
 from xdream.types import ShownImages
 
 

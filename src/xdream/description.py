@@ -1,0 +1,74 @@
+"""Frozen, validated descriptions as TOML files: what plans and recipes have in common."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from xdream.errors import BadInput
+from xdream.registry import nearest
+
+
+class Frozen(BaseModel):
+    """A description that cannot be changed, and refuses keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Description(Frozen):
+    """A whole file of it. kind: how errors call it. inner: the descriptions inside it, by their key."""
+
+    kind: ClassVar[str]
+    inner: ClassVar[dict[str, type[BaseModel]]] = {}
+
+    @classmethod
+    def make(cls, /, **values: Any) -> Self:
+        """One from its values. Raises BadInput: one line that names each wrong key and value."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise BadInput(f"{cls.kind}: {_one_line(error, cls)}") from None
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """One from TOML. Raises BadInput."""
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise BadInput(f"{cls.kind}: not TOML: {error}") from None
+        return cls.make(**values)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """One from a file. Raises BadInput."""
+        try:
+            text = Path(path).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"{cls.kind} '{path}' cannot be read: {error}") from None
+        try:
+            return cls.from_toml(text)
+        except BadInput as error:
+            raise BadInput(f"{cls.kind} '{path}': {str(error).removeprefix(f'{cls.kind}: ')}") from None
+
+    def to_toml(self) -> str:
+        """As TOML; reading it back gives an equal plan."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _one_line(error: ValidationError, described: type[Description]) -> str:
+    phrases = []
+    for one in error.errors():
+        where = ".".join(str(part) for part in one["loc"])
+        what = str(one["msg"]).removeprefix("Value error, ")
+        if one["type"] == "extra_forbidden":
+            key = str(one["loc"][-1])
+            known = described.inner[str(one["loc"][0])] if len(one["loc"]) > 1 else described
+            what = f"unknown key; near: {nearest(key, sorted(known.model_fields))}"
+        elif where and one["type"] != "value_error":
+            what = f"{what[0].lower()}{what[1:]} (it is {one['input']!r})"
+        phrases.append(f"{where}: {what}" if where else what)
+    return "; ".join(phrases)

@@ -1,0 +1,226 @@
+"""Learned generators: one self-describing file each, made by `xdream train-generator`.
+
+The file (safetensors) holds the up-convolution network, the encoder's projection and the statistics of the
+codes in half precision, and a card in its header: architecture, encoder, provenance, metrics.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import safetensors
+import safetensors.torch
+import torch
+
+from xdream.errors import BadInput, WeightsInvalid
+from xdream.generators.base import GENERATORS, InitialCodes
+from xdream.generators.projection import EncoderSpec, GridReader, Projection
+from xdream.networks import one_line, weights
+from xdream.networks.upconv import UpArchitecture, UpConv
+from xdream.types import Codes, Images
+
+#: What the header's key `format` says, and the newest version of it that is read.
+FORMAT, VERSION = "xdream generator", 1
+SUFFIX = ".safetensors"
+#: The key of the card in the file's header.
+CARD = "xdream"
+#: The generator that comes with the package.
+SHIPPED = "natural-v1"
+
+
+@final
+@dataclass(eq=False)
+class Learned:
+    """A generator as in base.py, trained to invert a layer of a network.
+
+    Codes are whitened: N(0, 1) in each component for natural images. card: what the file says of itself.
+    """
+
+    name: str
+    code_shape: tuple[int, ...]
+    image_size_px: int
+    module: UpConv
+    initial: InitialCodes
+    centre: torch.Tensor
+    encoder: EncoderSpec
+    projection: Projection
+    card: Mapping[str, Any] = field(repr=False)
+    differentiable: bool = True
+    warnings: tuple[str, ...] = ()
+
+    def __call__(self, codes: Codes) -> Images:
+        """(n, d) -> (n, 3, size, size), inside (0, 1)."""
+        images: Images = self.module(codes)
+        return images
+
+    def invert(self, images: Images) -> Codes:
+        """(n, 3, size, size) in [0, 1] -> (n, d): what the encoder says of them (the paper's `ivt`).
+
+        Raises BadInput when the encoder's network is not the one that the generator was trained with.
+        """
+        with torch.inference_mode():
+            return self.projection(self.reader(images))
+
+    @functools.cached_property
+    def reader(self) -> GridReader:
+        """The encoder's network, loaded when it is first needed."""
+        return self.encoder.open(self.centre.device)
+
+    def to(self, device: torch.device) -> Learned:
+        """The same generator on a device; this one stays where it is."""
+        return Learned(
+            self.name,
+            self.code_shape,
+            self.image_size_px,
+            copy.deepcopy(self.module).to(device),
+            InitialCodes(self.initial.mean.to(device), self.initial.std.to(device)),
+            self.centre.to(device),
+            self.encoder,
+            self.projection.to(device),
+            self.card,
+        )
+
+
+def write(
+    path: Path,
+    module: UpConv,
+    encoder: EncoderSpec,
+    projection: Projection,
+    statistics: InitialCodes,
+    about: Mapping[str, Any],
+) -> None:
+    """Write a generator file, whole or not at all. module: folded. about: `name`, `provenance`, `metrics`,
+    whatever else JSON can hold. Raises BadInput when the disk is full or a weight is beyond half precision.
+    """
+    tensors = {f"generator.{key}": value for key, value in module.state_dict().items()}
+    tensors |= {"encoder.mean": projection.mean, "encoder.matrix": projection.matrix}
+    tensors |= {"codes.mean": statistics.mean, "codes.std": statistics.std}
+    half = {key: value.detach().cpu().to(torch.float16).contiguous() for key, value in tensors.items()}
+    for key, value in half.items():
+        if not bool(torch.isfinite(value).all()):
+            raise BadInput(f"'{key}' has values that half precision cannot hold; the training has diverged")
+    card = {
+        "format": FORMAT,
+        "version": VERSION,
+        "architecture": asdict(module.architecture),
+        "encoder": asdict(encoder),
+        **about,
+    }
+    temporary = path.with_suffix(".partial")
+    try:
+        temporary.write_bytes(safetensors.torch.save(half, {CARD: json.dumps(card)}))
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise BadInput(f"cannot write {path}: {one_line(error)}; make room, and resume") from error
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """What a generator file says of itself. Raises WeightsMissing, WeightsInvalid, BadInput."""
+    weights.check_file(path)
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            card = json.loads((file.metadata() or {}).get(CARD, "{}"))
+    except Exception as error:
+        raise WeightsInvalid(
+            f"cannot read generator file {path}: truncated or not safetensors ({one_line(error)})"
+        ) from error
+    if card.get("format") != FORMAT:
+        raise WeightsInvalid(f"{path} is no generator file; xdream train-generator makes them")
+    if card.get("version") != VERSION:
+        raise BadInput(
+            f"generator file {path} has the format {card.get('version')}; this XDream reads {VERSION}"
+        )
+    return dict(card)
+
+
+def open_file(path: Path, name: str | None = None) -> Learned:
+    """The generator of a file, checked. name: how it is called (default: the path as given).
+
+    Raises WeightsMissing, WeightsInvalid, BadInput.
+    """
+    card = read_card(path)
+    tensors = {key: value.to(torch.float32) for key, value in weights.load_tensors(path).items()}
+    try:
+        shape = card["architecture"]
+        architecture = UpArchitecture(shape["dim"], tuple(shape["channels"]), tuple(shape["refined"]))
+        encoder = EncoderSpec(**card["encoder"])
+    except (KeyError, TypeError, BadInput) as error:
+        raise WeightsInvalid(f"generator file {path} has a damaged card ({one_line(error)})") from error
+    module = UpConv(architecture, normalised=False).eval()
+    d, features = architecture.dim, len(tensors.get("encoder.mean", ()))
+    expected = {f"generator.{key}": tuple(value.shape) for key, value in module.state_dict().items()}
+    expected |= {"encoder.mean": (features,), "encoder.matrix": (d, features)}
+    expected |= {"codes.mean": (d,), "codes.std": (d,)}
+    weights.check_shapes(tensors, expected, path)
+    module.load_state_dict(
+        {k.removeprefix("generator."): v for k, v in tensors.items() if k.startswith("generator.")}
+    )
+    return Learned(
+        name or str(path),
+        (d,),
+        architecture.image_size_px,
+        module.requires_grad_(False),
+        InitialCodes(tensors["codes.mean"], tensors["codes.std"]),
+        torch.zeros(d),
+        encoder,
+        Projection(tensors["encoder.mean"], tensors["encoder.matrix"]),
+        card,
+    )
+
+
+def installed() -> dict[str, Path]:
+    """Generator files in the folders where weights are looked for, by the names that they go by."""
+    found: dict[str, Path] = {}
+    for folder in weights.folders():
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            if path.stem not in found and _is_generator(path):
+                found[path.stem] = path
+    return found
+
+
+def _is_generator(path: Path) -> bool:
+    try:
+        read_card(path)
+    except BadInput:
+        return False
+    return True
+
+
+def by_name(name: str) -> Callable[[], Learned] | None:
+    """How a generator is made whose name is no registered one: a file, or the name of an installed one."""
+    if name.endswith(SUFFIX):
+        return lambda: open_file(Path(name).expanduser(), name)
+    path = installed().get(name)
+    return None if path is None else lambda: open_file(path, name)
+
+
+def about(name: str) -> str:
+    """One line on a learned generator; empty for another."""
+    path = shipped_file() if name == SHIPPED else installed().get(name)
+    if path is None:
+        return ""
+    card = read_card(path)
+    shape, encoder = card["architecture"], card["encoder"]
+    size_px = UpArchitecture(shape["dim"], tuple(shape["channels"]), tuple(shape["refined"])).image_size_px
+    return f"{shape['dim']} numbers, {size_px} px, inverts {encoder['network']}:{encoder['layer']} ({path})"
+
+
+def tuned_as(name: str) -> str:
+    """The generator whose default hyperparameters serve for this one: learned codes are all whitened."""
+    return SHIPPED if name not in GENERATORS.names() and by_name(name) else name
+
+
+def shipped_file() -> Path:
+    """The file of the generator that comes with the package."""
+    return Path(__file__).parent / f"{SHIPPED}{SUFFIX}"
+
+
+GENERATORS.others = by_name
+GENERATORS.register(SHIPPED, lambda: open_file(shipped_file(), SHIPPED))

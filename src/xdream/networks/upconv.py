@@ -1,0 +1,106 @@
+"""Up-convolution networks: from a code to a small image, doubling the size at each stage.
+
+The shape is that of Dosovitskiy & Brox 2016 ("Generating images with perceptual similarity metrics"),
+much narrower: transposed convolutions (kernel 4, stride 2) with ordinary ones (kernel 3) between them.
+Trained with batch normalisation, which is folded into the convolutions of a finished generator.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from xdream.errors import BadInput
+
+#: Height and width of the first feature map.
+FIRST_PX = 4
+SLOPE = 0.2
+
+
+@dataclass(frozen=True)
+class UpArchitecture:
+    """The shape of an up-convolution network.
+
+    dim: numbers of a code. channels: of the feature maps of 4, 8, 16, … px; the last has the size of the
+    image. refined: how many convolutions of kernel 3 follow at each of these sizes.
+    """
+
+    dim: int
+    channels: tuple[int, ...]
+    refined: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        numbers = (self.dim, *self.channels, *(r + 1 for r in self.refined))
+        right = len(self.channels) == len(self.refined) and all(isinstance(n, int) and n > 0 for n in numbers)
+        if not right or not self.channels:
+            raise BadInput(f"no such up-convolution network: {self}; give channels and refined for each size")
+
+    @property
+    def image_size_px(self) -> int:
+        """Height and width of the images."""
+        return int(FIRST_PX * 2 ** (len(self.channels) - 1))
+
+
+class UpConv(nn.Module):
+    """(n, dim) codes -> (n, 3, size, size) images, inside (0, 1). normalised: with batch normalisation."""
+
+    def __init__(self, architecture: UpArchitecture, *, normalised: bool) -> None:
+        super().__init__()
+        self.architecture = architecture
+        layers: list[nn.Module] = []
+
+        def add(layer: nn.ConvTranspose2d | nn.Conv2d, channels: int) -> None:
+            layers.extend([layer, *([nn.BatchNorm2d(channels)] if normalised else []), nn.LeakyReLU(SLOPE)])
+
+        before = architecture.dim
+        for stage, (channels, refined) in enumerate(
+            zip(architecture.channels, architecture.refined, strict=True)
+        ):
+            stride = 2 if stage else 1
+            add(nn.ConvTranspose2d(before, channels, 4, stride, 1 if stage else 0), channels)
+            for _ in range(refined):
+                add(nn.Conv2d(channels, channels, 3, padding=1), channels)
+            before = channels
+        self.layers = nn.Sequential(*layers)
+        self.to_rgb = nn.Conv2d(before, 3, 3, padding=1)
+
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+        """(n, dim) -> (n, 3, size, size)."""
+        return torch.sigmoid(self.to_rgb(self.layers(codes[:, :, None, None])))
+
+    def _convolutions(self) -> list[nn.Conv2d | nn.ConvTranspose2d]:
+        return [layer for layer in self.layers if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+
+    def draw_weights(self, seed: int) -> None:
+        """Fresh weights (He et al. 2015) from a seed, whatever the global generator's state is."""
+        rng = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for layer in (*self._convolutions(), self.to_rgb):
+                taps = math.prod(layer.kernel_size) / math.prod(layer.stride)
+                if isinstance(layer, nn.ConvTranspose2d) and layer.padding == (0, 0):
+                    taps = 1.0  # from one position to the first map: each value has one source
+                gain = math.sqrt(2.0 / ((1.0 + SLOPE**2) * layer.in_channels * taps))
+                layer.weight.copy_(gain * torch.randn(layer.weight.shape, generator=rng))
+                assert layer.bias is not None
+                layer.bias.zero_()
+
+    def folded(self) -> UpConv:
+        """The same function of a code as in evaluation mode, without normalisation."""
+        plain = UpConv(self.architecture, normalised=False)
+        norms = [layer for layer in self.layers if isinstance(layer, nn.BatchNorm2d)]
+        with torch.no_grad():
+            for source, norm, target in zip(self._convolutions(), norms, plain._convolutions(), strict=True):
+                assert norm.running_mean is not None
+                assert norm.running_var is not None
+                assert source.bias is not None
+                assert target.bias is not None
+                scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+                axis = 1 if isinstance(source, nn.ConvTranspose2d) else 0
+                shape = [-1 if i == axis else 1 for i in range(4)]
+                target.weight.copy_(source.weight * scale.reshape(shape))
+                target.bias.copy_((source.bias - norm.running_mean) * scale + norm.bias)
+            plain.to_rgb.load_state_dict(self.to_rgb.state_dict())
+        return plain

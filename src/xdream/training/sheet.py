@@ -1,0 +1,36 @@
+"""A page of small images, for looking at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from xdream.types import Images, quantise
+
+COLUMNS = 8
+INCHES = 0.8
+
+
+def save_sheet(path: Path, kinds: Sequence[tuple[str, Images]]) -> None:
+    """Write a PNG: for each kind its name, and below it its images in rows of 8."""
+    rows = [-(-len(images) // COLUMNS) for _, images in kinds]
+    height = sum(rows) * INCHES + 0.3 * len(kinds)
+    figure = Figure(figsize=(COLUMNS * INCHES, height))
+    parts = figure.subfigures(len(kinds), 1, height_ratios=[r * INCHES + 0.3 for r in rows], squeeze=False)
+    for part, count, (name, images) in zip(parts[:, 0], rows, kinds, strict=True):
+        axes = part.add_axes((0.0, 0.0, 1.0, count * INCHES / (count * INCHES + 0.3)))
+        axes.imshow(_page(images, count), interpolation="nearest")
+        axes.set_axis_off()
+        part.text(0.01, 0.98, name, va="top", fontsize=9)
+    figure.savefig(path, dpi=160)
+
+
+def _page(images: Images, rows: int) -> torch.Tensor:
+    """(rows · size, 8 · size, 3) uint8; white where no image is left."""
+    size = images.shape[-1]
+    page = torch.full((rows * COLUMNS, 3, size, size), 255, dtype=torch.uint8)
+    page[: len(images)] = quantise(images)
+    return page.reshape(rows, COLUMNS, 3, size, size).permute(0, 3, 1, 4, 2).reshape(rows * size, -1, 3)
