@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench generator clean
 
 demo: .venv/demo.stamp
 	$(BIN)/xdream evolve --name demo --target efficientnet-lite0:_fc:954 --references scikit-image --presentations 1000
@@ -21,6 +21,15 @@ check: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	$(BIN)/python benches/foundation.py
+
+# The generator that comes with the package, from the photographs in IMAGES (hours; goes on after a kill).
+IMAGES ?= images
+TRAINED := generators/natural-v1
+generator: .venv/dev.stamp
+	if [ -e $(TRAINED)/recipe.toml ]; then $(BIN)/xdream train-generator --resume $(TRAINED); else \
+	$(BIN)/xdream train-generator recipes/natural-v1.toml --validation $(IMAGES)/tiny64-val.zip \
+	  $(patsubst %,--images $(IMAGES)/%.zip,tiny64-train-0 tiny64-train-1 tiny64-train-2 imagenet-samples-256); fi
+	cp $(TRAINED)/natural-v1.safetensors src/xdream/generators/
 
 clean:
 	rm -rf .venv

@@ -113,7 +113,7 @@ def assemble(plan: Plan) -> Parts:
             f"init '{plan.init}' says how a population is drawn, but {plan.optimizer.name} starts from a "
             "centre; use default, zeros, codes, images or references"
         )
-    if plan.init.startswith("statistics:") and plan.generator.name.startswith("deepsim-"):
+    if plan.init.startswith("statistics:") and "statistics" in GENERATORS.options(plan.generator.name):
         options["statistics"] = plan.init.partition(":")[2]
     generator = GENERATORS.make(plan.generator.name, **options).to(device)
     generations, notes = _generations(plan, optimizer.population, hyperparameters)
@@ -173,7 +173,7 @@ def _resolved(plan: Plan) -> Plan:
     }
     options = generator.options
     # What is drawn at any size is drawn at the size at which it is shown.
-    if plan.image_size_px and generator.name in ("pixels", "fourier"):
+    if plan.image_size_px and "size_px" in GENERATORS.options(generator.name):
         options = {"size_px": plan.image_size_px} | options
     for key in ("weights", "statistics"):
         if isinstance(options.get(key), str):
@@ -316,7 +316,7 @@ def _initial(plan: Plan, generator: Generator) -> tuple[InitialCodes, Codes | No
     if kind == "zeros":
         return generator.initial, torch.zeros(1, len(generator.centre))
     if kind == "statistics":
-        if generator.name.startswith("deepsim-"):  # made with them: it knows its group and its floor
+        if "statistics" in GENERATORS.options(generator.name):  # made with them: it knows group and floor
             return generator.initial, None
         return read_statistics(Path(value), generator.name, generator.code_shape), None
     if kind == "codes":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from xdream.errors import BadInput, UnknownName
@@ -64,10 +64,14 @@ class Registry(Generic[Part]):
             raise UnknownName(f"unknown {self.kind} '{name}'; near: {near} (all: xdream list {self.kind}s)")
         return self._factories[name]
 
+    def options(self, name: str) -> Mapping[str, inspect.Parameter]:
+        """What the factory behind a name takes. Raises UnknownName."""
+        return inspect.signature(self.factory(name)).parameters
+
     def make(self, name: str, **options: Any) -> Part:
         """Call the factory behind `name`. Raises BadInput for an option that it does not take."""
         factory = self.factory(name)
-        parameters = inspect.signature(factory).parameters
+        parameters = self.options(name)
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             for option in options:
                 if option not in parameters:
