@@ -198,6 +198,8 @@ def _lay_over(values: dict[str, Any], pair: str) -> None:
         raise BadInput(f"--set '{pair}' is not KEY=VALUE")
     for part in parts:
         values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise BadInput(f"--set '{pair}': {part} has no keys of its own")
     values[last] = _toml_value(text)
 
 

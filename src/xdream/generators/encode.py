@@ -27,9 +27,9 @@ def encode(
     images: (n, 3, h, w) in [0, 1]; they are resized whole to the generator's size. steps: of the
     gradient descent, 100 in the paper's analyses and 200 for its prepared initial codes. method: `ivt`, the
     code that an `Invertible` generator says itself (the default where there is one; no steps), or `opt`,
-    gradient descent from the zero code. Returns (n, d) float32 codes and (n,) float32 losses, each the mean squared
-    difference between the resized image and the clipped image of its code, on the generator's device.
-    Raises BadInput.
+    gradient descent from the zero code. Returns (n, d) float32 codes and (n,) float32 losses, each the mean
+    squared difference between the resized image and the clipped image of its code, on the generator's
+    device. Raises BadInput.
     """
     if method is None:
         method = "ivt" if isinstance(generator, Invertible) else "opt"

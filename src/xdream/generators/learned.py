@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -70,7 +71,13 @@ class Learned:
     @functools.cached_property
     def reader(self) -> GridReader:
         """The encoder's network, loaded when it is first needed."""
-        return self.encoder.open(self.centre.device)
+        reader = self.encoder.open(self.centre.device)
+        if reader.features != len(self.projection.mean):
+            raise BadInput(
+                f"the encoder of generator '{self.name}' gives {reader.features} numbers, its projection "
+                f"takes {len(self.projection.mean)}; the file's card is damaged"
+            )
+        return reader
 
     def to(self, device: torch.device) -> Learned:
         """The same generator on a device; this one stays where it is."""
@@ -131,13 +138,23 @@ def read_card(path: Path) -> dict[str, Any]:
         raise WeightsInvalid(
             f"cannot read generator file {path}: truncated or not safetensors ({one_line(error)})"
         ) from error
-    if card.get("format") != FORMAT:
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise WeightsInvalid(f"{path} is no generator file; xdream train-generator makes them")
     if card.get("version") != VERSION:
         raise BadInput(
             f"generator file {path} has the format {card.get('version')}; this XDream reads {VERSION}"
         )
-    return dict(card)
+    try:
+        _described(card)
+    except (KeyError, TypeError, BadInput) as error:
+        raise WeightsInvalid(f"generator file {path} has a damaged card ({one_line(error)})") from error
+    return card
+
+
+def _described(card: Mapping[str, Any]) -> tuple[UpArchitecture, EncoderSpec]:
+    shape = card["architecture"]
+    architecture = UpArchitecture(shape["dim"], tuple(shape["channels"]), tuple(shape["refined"]))
+    return architecture, EncoderSpec(**card["encoder"])
 
 
 def open_file(path: Path, name: str | None = None) -> Learned:
@@ -146,21 +163,18 @@ def open_file(path: Path, name: str | None = None) -> Learned:
     Raises WeightsMissing, WeightsInvalid, BadInput.
     """
     card = read_card(path)
+    architecture, encoder = _described(card)
     tensors = {key: value.to(torch.float32) for key, value in weights.load_tensors(path).items()}
-    try:
-        shape = card["architecture"]
-        architecture = UpArchitecture(shape["dim"], tuple(shape["channels"]), tuple(shape["refined"]))
-        encoder = EncoderSpec(**card["encoder"])
-    except (KeyError, TypeError, BadInput) as error:
-        raise WeightsInvalid(f"generator file {path} has a damaged card ({one_line(error)})") from error
-    module = UpConv(architecture, normalised=False).eval()
-    d, features = architecture.dim, len(tensors.get("encoder.mean", ()))
+    with torch.device("meta"):  # no room is taken before the shapes are known to be those of the file
+        module = UpConv(architecture, normalised=False).eval()
+    d, features = architecture.dim, tensors.get("encoder.mean", torch.empty(0)).numel()
     expected = {f"generator.{key}": tuple(value.shape) for key, value in module.state_dict().items()}
     expected |= {"encoder.mean": (features,), "encoder.matrix": (d, features)}
     expected |= {"codes.mean": (d,), "codes.std": (d,)}
     weights.check_shapes(tensors, expected, path)
     module.load_state_dict(
-        {k.removeprefix("generator."): v for k, v in tensors.items() if k.startswith("generator.")}
+        {k.removeprefix("generator."): v for k, v in tensors.items() if k.startswith("generator.")},
+        assign=True,
     )
     return Learned(
         name or str(path),
@@ -176,11 +190,14 @@ def open_file(path: Path, name: str | None = None) -> Learned:
 
 
 def installed() -> dict[str, Path]:
-    """Generator files in the folders where weights are looked for, by the names that they go by."""
+    """Generator files in the folders where weights are looked for, by the names that they go by.
+
+    A name that is registered is that of the registered generator.
+    """
     found: dict[str, Path] = {}
     for folder in weights.folders():
         for path in sorted(folder.glob(f"*{SUFFIX}")):
-            if path.stem not in found and _is_generator(path):
+            if path.stem not in found and path.stem not in GENERATORS.names() and _is_generator(path):
                 found[path.stem] = path
     return found
 
@@ -195,8 +212,8 @@ def _is_generator(path: Path) -> bool:
 
 def by_name(name: str) -> Callable[[], Learned] | None:
     """How a generator is made whose name is no registered one: a file, or the name of an installed one."""
-    if name.endswith(SUFFIX):
-        return lambda: open_file(Path(name).expanduser(), name)
+    if name.endswith(SUFFIX):  # called by its whole path, from whichever folder it was named
+        return lambda: open_file(Path(os.path.abspath(os.path.expanduser(name))))
     path = installed().get(name)
     return None if path is None else lambda: open_file(path, name)
 
@@ -204,12 +221,12 @@ def by_name(name: str) -> Callable[[], Learned] | None:
 def about(name: str) -> str:
     """One line on a learned generator; empty for another."""
     path = shipped_file() if name == SHIPPED else installed().get(name)
-    if path is None:
+    if path is None or not _is_generator(path):
         return ""
-    card = read_card(path)
-    shape, encoder = card["architecture"], card["encoder"]
-    size_px = UpArchitecture(shape["dim"], tuple(shape["channels"]), tuple(shape["refined"])).image_size_px
-    return f"{shape['dim']} numbers, {size_px} px, inverts {encoder['network']}:{encoder['layer']} ({path})"
+    shape, encoder = _described(read_card(path))
+    return (
+        f"{shape.dim} numbers, {shape.image_size_px} px, inverts {encoder.network}:{encoder.layer} ({path})"
+    )
 
 
 def tuned_as(name: str) -> str:

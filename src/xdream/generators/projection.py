@@ -32,13 +32,20 @@ class GridReader:
         self._reader = reader
 
     @property
+    def identity(self) -> str:
+        """What its features depend on besides the images: the weights by their SHA-256, layer, sizes."""
+        network = self._reader.network
+        size = network.preprocessing.size_px
+        return f"{networks.fingerprint(network.module)} {self.layer} {size} {self.grid}"
+
+    @property
     def features(self) -> int:
         """Numbers per image: channels x grid x grid."""
         return self.channels * self.grid**2
 
     def __call__(self, images: Images) -> torch.Tensor:
         """(n, 3, h, w) in [0, 1] -> (n, features), channel by channel. Gradients flow through."""
-        inputs = self._reader.network.preprocessing(images * 255.0)
+        inputs = self._reader.network.preprocessing(images.to(self._reader.device) * 255.0)
         if self._reader.network.layers:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         output = self._reader.outputs(inputs)[self.layer]

@@ -50,22 +50,8 @@ class UpConv(nn.Module):
     def __init__(self, architecture: UpArchitecture, *, normalised: bool) -> None:
         super().__init__()
         self.architecture = architecture
-        layers: list[nn.Module] = []
-
-        def add(layer: nn.ConvTranspose2d | nn.Conv2d, channels: int) -> None:
-            layers.extend([layer, *([nn.BatchNorm2d(channels)] if normalised else []), nn.LeakyReLU(SLOPE)])
-
-        before = architecture.dim
-        for stage, (channels, refined) in enumerate(
-            zip(architecture.channels, architecture.refined, strict=True)
-        ):
-            stride = 2 if stage else 1
-            add(nn.ConvTranspose2d(before, channels, 4, stride, 1 if stage else 0), channels)
-            for _ in range(refined):
-                add(nn.Conv2d(channels, channels, 3, padding=1), channels)
-            before = channels
-        self.layers = nn.Sequential(*layers)
-        self.to_rgb = nn.Conv2d(before, 3, 3, padding=1)
+        with torch.random.fork_rng(devices=[]):  # torch draws weights, which others replace
+            self.layers, self.to_rgb = _layers(architecture, normalised=normalised)
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
         """(n, dim) -> (n, 3, size, size)."""
@@ -104,3 +90,22 @@ class UpConv(nn.Module):
                 target.bias.copy_((source.bias - norm.running_mean) * scale + norm.bias)
             plain.to_rgb.load_state_dict(self.to_rgb.state_dict())
         return plain
+
+
+def _layers(architecture: UpArchitecture, *, normalised: bool) -> tuple[nn.Sequential, nn.Conv2d]:
+    """What leads to the last feature map, and from there to the image."""
+    layers: list[nn.Module] = []
+
+    def add(layer: nn.ConvTranspose2d | nn.Conv2d, channels: int) -> None:
+        layers.extend([layer, *([nn.BatchNorm2d(channels)] if normalised else []), nn.LeakyReLU(SLOPE)])
+
+    before = architecture.dim
+    for stage, (channels, refined) in enumerate(
+        zip(architecture.channels, architecture.refined, strict=True)
+    ):
+        stride = 2 if stage else 1
+        add(nn.ConvTranspose2d(before, channels, 4, stride, 1 if stage else 0), channels)
+        for _ in range(refined):
+            add(nn.Conv2d(channels, channels, 3, padding=1), channels)
+        before = channels
+    return nn.Sequential(*layers), nn.Conv2d(before, 3, 3, padding=1)

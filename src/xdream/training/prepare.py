@@ -1,12 +1,13 @@
 """Before the training: images decoded, seen by the encoder once, and the projection to codes fitted.
 
-Everything is kept in the training's folder, a row per image, so that a kill costs one batch.
+Everything is kept in the training's folder, a row per image, so that a kill costs a few batches.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,15 @@ import torch
 from xdream import references
 from xdream.errors import BadInput
 from xdream.generators.projection import GridReader, Projection
+from xdream.networks import one_line
+from xdream.references import References
+from xdream.training.folder import replace
 from xdream.types import Codes, ShownImages
 
 #: Images that the encoder sees at a time.
 ENCODER_BATCH = 64
+#: Bytes written at a time into a new file.
+ZEROS = 2**24
 #: Rows that are multiplied at a time in fitting the projection.
 ROWS = 4096
 #: Subspace iteration: axes beside those that are kept, and rounds (Halko, Martinsson & Tropp 2011, §4.5).
@@ -53,19 +59,11 @@ class Pictures:
         return torch.from_numpy(self.pixels[np.asarray(rows)])
 
 
-def prepare(
-    name: str,
-    sources: Sequence[str],
-    size_px: int,
-    encoder: GridReader,
-    folder: Path,
-    report: Report,
-    least: int = 0,
-) -> Pictures:
-    """The images of some folders or zip files, as the training needs them.
+def find(name: str, sources: Sequence[str], report: Report, least: int = 0) -> list[References]:
+    """The images of some folders or zip files, checked.
 
-    name: of the files in the training's folder. least: how many they must be. Goes on where a killed call
-    stopped. Raises BadInput for images that cannot be read, or are too few.
+    name: what they are called. least: how many they must be. Raises BadInput for images that cannot be
+    read, or are too few.
     """
     found = []
     for place, source in enumerate(sources):
@@ -73,17 +71,35 @@ def prepare(
         found.append(references.load(source))
     report(f"checking {name} images", len(sources), len(sources))
     count = sum(len(one) for one in found)
-    hashes = "".join(h for one in found for h in one.hashes)
-    digest = hashlib.sha256(hashes.encode()).hexdigest()
-
     if count < least:
         raise BadInput(
             f"{count} {name} images are too few for this code, which needs at least {least} "
             f"({LEAST_IMAGES_PER_DIMENSION} per dimension); give more, or fewer dimensions"
         )
+    return found
+
+
+def prepare(
+    name: str,
+    found: Sequence[References],
+    size_px: int,
+    encoder: GridReader,
+    folder: Path,
+    report: Report,
+) -> Pictures:
+    """Images as the training needs them.
+
+    name: of their files in the training's folder. Goes on where a killed call stopped. Raises BadInput when
+    the images, or the encoder, are others than then.
+    """
+    count = sum(len(one) for one in found)
+    hashes = "".join(h for one in found for h in one.hashes)
+    digest = hashlib.sha256(hashes.encode()).hexdigest()
     if not count:
         return Pictures(np.empty((0, 3, size_px, size_px), np.uint8), np.empty((0, 0), np.float16), digest)
-    progress = _Progress(folder / f"{name}.json", digest, (count, size_px, encoder.features))
+    progress = _Progress(
+        folder / f"{name}.json", digest, (count, size_px, encoder.features), encoder.identity
+    )
     pixels = _array(folder / f"{name}-pixels.npy", (count, 3, size_px, size_px), np.uint8)
     features = _array(folder / f"{name}-features.npy", (count, encoder.features), np.float16)
     start = progress.done
@@ -95,55 +111,74 @@ def prepare(
         shown = one.images(rows, size_px)
         pixels[at] = shown.numpy()
         with torch.inference_mode():
-            features[at] = encoder(shown.to(torch.float32) / 255.0).to(torch.float16).cpu().numpy()
+            read = encoder(shown.to(torch.float32) / 255.0).to(torch.float16).cpu()
+        if not bool(torch.isfinite(read).all()):
+            raise BadInput(
+                f"layer '{encoder.layer}' gives values beyond half precision, or none; choose another layer"
+            )
+        features[at] = read.numpy()
         if at.stop - progress.done >= 20 * ENCODER_BATCH or at.stop == count:
             pixels.flush()
             features.flush()
             progress.reached(at.stop)
     report(f"encoding {name} images", count, count)
-    if not np.isfinite(features[:: max(1, count // 1000)]).all():
-        raise BadInput(
-            f"layer '{encoder.layer}' gives values beyond half precision, or none; choose another layer"
-        )
     return Pictures(pixels, features, digest)
 
 
 class _Progress:
     """How many rows are in the files beside, and of what."""
 
-    def __init__(self, path: Path, digest: str, shape: tuple[int, ...]) -> None:
+    def __init__(self, path: Path, digest: str, shape: tuple[int, ...], encoder: str) -> None:
         self._path = path
-        self._of = {"digest": digest, "shape": list(shape)}
+        self._of = {"digest": digest, "shape": list(shape), "encoder": encoder}
         self.done = 0
         if path.exists():
-            written = json.loads(path.read_text())
-            if {key: written[key] for key in self._of} != self._of:
-                raise BadInput(
-                    f"the images are not those that {path.parent} was begun with; put them back, or give "
-                    "another folder"
-                )
+            written = {"encoder": encoder} | json.loads(path.read_text())  # at first it was not noted
+            for key, what in (("digest", "images are"), ("encoder", "encoder is"), ("shape", "sizes are")):
+                if written[key] != self._of[key]:
+                    raise BadInput(
+                        f"the {what} not what {path.parent} was begun with; put back what was, or give "
+                        "another folder"
+                    )
             self.done = written["done"]
 
     def reached(self, rows: int) -> None:
-        """Write it, whole or not at all."""
+        """Write it."""
         self.done = rows
-        temporary = self._path.with_suffix(".partial")
-        temporary.write_text(json.dumps(self._of | {"done": rows}))
-        temporary.replace(self._path)
+        replace(self._path, json.dumps(self._of | {"done": rows}).encode())
 
 
 def _array(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
-    if path.exists():
+    """A file of rows, mapped; made when there is none."""
+    if not path.exists():
+        _make_array(path, shape, np.dtype(dtype))
+    try:
         array = np.lib.format.open_memmap(path, mode="r+")
-        if array.shape == shape and array.dtype == dtype:
-            return array
+    except ValueError as error:
+        raise BadInput(f"{path} cannot be read ({one_line(error)}); give another folder") from error
+    if array.shape != shape or array.dtype != dtype:
         raise BadInput(f"{path} has the shape {array.shape}, not {shape}; give another folder")
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    return array
 
 
-def _batches(
-    found: Sequence[references.References], size: int
-) -> Iterator[tuple[references.References, int, range]]:
+def _make_array(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """A file of zeros, written out: a full disk is an error now, and would be the process's end when the
+    room were only taken in writing to the mapped file."""
+    partial = path.with_suffix(".partial")
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    left = math.prod(shape) * dtype.itemsize
+    try:
+        with partial.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for start in range(0, left, ZEROS):
+                file.write(bytes(min(ZEROS, left - start)))
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _batches(found: Sequence[References], size: int) -> Iterator[tuple[References, int, range]]:
     first = 0
     for one in found:
         for start in range(0, len(one), size):
@@ -187,7 +222,13 @@ def fit(features: npt.NDArray[np.float16], dimensions: int, seed: int, report: R
         )
     largest = directions.abs().argmax(0)
     signs = directions[largest, torch.arange(dimensions)].sign()
-    return Projection(mean, (directions * signs / variance.sqrt()).T.contiguous())
+    matrix = (directions * signs / variance.sqrt()).T.contiguous()
+    if not bool(torch.isfinite(matrix.to(torch.float16)).all()):  # as the generator's file keeps it
+        raise BadInput(
+            f"this layer differs between images by {float(variance[0].sqrt()):.1e} at most, too little for "
+            "half precision; choose another layer"
+        )
+    return Projection(mean, matrix)
 
 
 def project(features: npt.NDArray[np.float16], projection: Projection) -> Codes:

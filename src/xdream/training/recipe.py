@@ -18,6 +18,10 @@ CHANNELS = (256, 256, 128, 64, 32, 32, 16)
 REFINED = (1, 1, 1, 0, 0, 0, 0)
 
 
+#: Shares of the steps between which the weight of the image loss falls.
+FALL = (0.1, 1 / 3)
+
+
 def _several(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
@@ -25,15 +29,28 @@ def _several(value: object) -> object:
 class LossWeights(Frozen):
     """What each part of the generator's loss counts.
 
-    image: mean absolute difference of pixel values in [0, 1]. feature: squared difference in layers of the
-    encoder at the image's own size, relative to their mean square. code: squared difference between the code
-    and the one that the encoder reads from the image. adversarial: of the discriminator.
+    image: mean absolute difference of pixel values in [0, 1]; image_later: the weight that it falls to
+    between the first tenth and the first third of the steps, because layout and colours come first, and
+    nothing else comes while they count for so much. feature: squared difference in layers of the encoder at
+    the image's own size, relative to their mean square. code: squared difference between the code and the
+    one that the encoder reads from the image. adversarial: of the discriminator.
     """
 
-    image: float = Field(default=2.0, ge=0)
+    image: float = Field(default=20.0, ge=0)
+    image_later: float = Field(default=3.0, ge=0)
     feature: float = Field(default=1.0, ge=0)
-    code: float = Field(default=0.5, ge=0)
+    code: float = Field(default=0.05, ge=0)
     adversarial: float = Field(default=0.1, ge=0)
+
+    def at(self, progress: float) -> dict[str, float]:
+        """The weights at a share of the steps, in [0, 1)."""
+        fallen = min(max((progress - FALL[0]) / (FALL[1] - FALL[0]), 0.0), 1.0)
+        return {
+            "image": self.image + (self.image_later - self.image) * fallen,
+            "feature": self.feature,
+            "code": self.code,
+            "adversarial": self.adversarial,
+        }
 
 
 class Recipe(Description):
@@ -65,16 +82,16 @@ class Recipe(Description):
     channels: tuple[int, ...] | None = None
     refined: tuple[int, ...] | None = None
     feature_layers: tuple[str, ...] | None = None
-    batch: int = Field(default=32, ge=4, le=4096)
-    random_share: float = Field(default=0.25, ge=0, le=1)
+    batch: int = Field(default=16, ge=4, le=4096)
+    random_share: float = Field(default=0.125, ge=0, le=1)
     random_scale: float = Field(default=1.5, ge=1)
-    steps: int = Field(default=6000, ge=1)
-    learning_rate: float = Field(default=5e-4, gt=0)
-    discriminator_rate: float = Field(default=5e-4, gt=0)
-    average: float = Field(default=0.998, ge=0, lt=1)
+    steps: int = Field(default=12_000, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    discriminator_rate: float = Field(default=2e-4, gt=0)
+    average: float = Field(default=0.999, ge=0, lt=1)
     losses: LossWeights = LossWeights()
     seed: int = Field(default=0, ge=0, lt=2**63)
-    checkpoint_every: int = Field(default=200, ge=1)
+    checkpoint_every: int = Field(default=250, ge=1)
     sheet_every: int = Field(default=500, ge=1)
     device: str = "cpu"
     threads: int | None = Field(default=None, ge=1)

@@ -1,50 +1,46 @@
-"""A training from the first image to the generator file, in its own folder, resumable after a kill.
-
-FOLDER/recipe.toml              what was asked for, with every default
-FOLDER/training-*.npy, *.json   images and features, and how far they are
-FOLDER/projection.safetensors   from features to codes
-FOLDER/checkpoint.safetensors   every tensor that the next step depends on
-FOLDER/losses.csv               the mean of each loss between checkpoints
-FOLDER/sheet-000500.png         originals above, their reconstructions below, then random codes
-FOLDER/NAME.safetensors         the generator, when all is done
-"""
+"""A training from the first image to the generator file, resumable after a kill."""
 
 from __future__ import annotations
 
-import csv
 import importlib.metadata
+import math
+import signal
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-import safetensors
-import safetensors.torch
 import torch
 
 from xdream import networks, random, references
-from xdream.errors import BadInput
+from xdream.errors import BadInput, StoreError
 from xdream.generators import InitialCodes
-from xdream.generators.learned import write
+from xdream.generators.learned import SUFFIX, write
 from xdream.generators.projection import EncoderSpec, GridReader, Projection, grid_reader
 from xdream.memory import keep_freed_blocks
-from xdream.networks import Network, one_line
+from xdream.networks import Network
 from xdream.networks.upconv import UpArchitecture
-from xdream.store import locked
+from xdream.references import References
+from xdream.training.folder import (
+    CHECKPOINT,
+    LOSSES,
+    PROJECTION,
+    RECIPE,
+    check_empty,
+    ours,
+    read_tensors,
+    replace,
+    save_tensors,
+)
 from xdream.training.measure import measure
-from xdream.training.prepare import LEAST_IMAGES_PER_DIMENSION, Pictures, fit, prepare, project
+from xdream.training.prepare import LEAST_IMAGES_PER_DIMENSION, Pictures, find, fit, prepare, project
 from xdream.training.recipe import CHANNELS, ENCODER_LAYERS, REFINED, Recipe
-from xdream.training.sheet import save_sheet
+from xdream.training.sheet import sheet
 from xdream.training.trainer import FeatureMaps, Trainer, default_layers
 from xdream.types import Codes
 
-RECIPE, CHECKPOINT, LOSSES, PROJECTION = (
-    "recipe.toml",
-    "checkpoint.safetensors",
-    "losses.csv",
-    "projection.safetensors",
-)
 #: Images by which the feature maps are scaled.
 CALIBRATION_IMAGES = 64
 #: Of each kind on a sheet.
@@ -69,59 +65,68 @@ def train(recipe: Recipe, folder: Path, watch: Watch) -> Path:
     networks.device(recipe.device)
     network, encoder = _open_encoder(recipe)  # what cannot work is known before a folder is made
     _maps(recipe, network, torch.device("cpu"))
+    _architecture(recipe)
     if recipe.dimensions > encoder.features:
         raise BadInput(
             f"a code of {recipe.dimensions} numbers is more than the {encoder.features} features that "
             f"'{recipe.layer}' gives; give fewer dimensions, a finer grid or another layer"
         )
-    if folder.exists() and any(folder.iterdir()):
-        raise BadInput(f"folder '{folder}' is not empty; give a new one, or go on with --resume {folder}")
-    with _disk(folder):
+    check_empty(folder)
+    images = _find(recipe, watch)
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / RECIPE).write_text(recipe.to_toml())
-    return resume(folder, watch)
+    except OSError as error:
+        raise StoreError(f"folder {folder} cannot be made: {error.strerror}") from None
+    with ours(folder):
+        replace(folder / RECIPE, recipe.to_toml().encode())
+        return _finish(recipe, folder, images, watch)
 
 
 def resume(folder: Path, watch: Watch) -> Path:
     """Go on with a training where it was interrupted; the file when it is done. Raises BadInput."""
     recipe = Recipe.read(folder / RECIPE)
-    out = folder / f"{recipe.name}.safetensors"
+    out = folder / f"{recipe.name}{SUFFIX}"
     if out.exists():
         return out
+    with ours(folder):
+        return _finish(recipe, folder, _find(recipe, watch), watch)
+
+
+def _finish(recipe: Recipe, folder: Path, images: Mapping[str, list[References]], watch: Watch) -> Path:
+    """From wherever the training is to the generator file."""
+    out = folder / f"{recipe.name}{SUFFIX}"
     keep_freed_blocks()
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     device = networks.device(recipe.device)
     network, encoder = _open_encoder(recipe, device)
-    with _disk(folder), locked(folder):
-        size = recipe.image_size_px
-        least = LEAST_IMAGES_PER_DIMENSION * recipe.dimensions
-        pictures = prepare("training", recipe.images, size, encoder, folder, watch.stage, least)
-        held_out = prepare("validation", recipe.validation, size, encoder, folder, watch.stage)
-        projection = _projection(folder / PROJECTION, pictures, recipe, watch)
-        codes = project(pictures.features, projection)
-        maps = _maps(recipe, network, device)
-        maps.calibrate(_floats(pictures, list(range(CALIBRATION_IMAGES)), device))
-        trainer = Trainer(recipe, _architecture(recipe), maps, encoder, projection, device)
-        session = _Session(recipe, folder, trainer, pictures, codes, watch)
-        seconds = session.run()
-        kept = trainer.kept.folded().eval()
-        watch.stage("measuring", 0, 1)
-        metrics = measure(kept, maps, encoder, projection.to(device), held_out, device)
-        watch.stage("measuring", 1, 1)
-        spec = EncoderSpec(
-            recipe.network,
-            recipe.layer,
-            _encoder_size(recipe, network),
-            recipe.grid,
-            networks.fingerprint(network.module),
-        )
-        about = {
-            "name": recipe.name,
-            "provenance": _provenance(recipe, pictures, held_out, seconds, device),
-            "metrics": metrics,
-        }
-        write(out, kept, spec, projection, InitialCodes(codes.mean(0), codes.std(0)), about)
+    size = recipe.image_size_px
+    pictures = prepare("training", images["training"], size, encoder, folder, watch.stage)
+    held_out = prepare("validation", images["validation"], size, encoder, folder, watch.stage)
+    projection = _projection(folder / PROJECTION, pictures, recipe, watch)
+    codes = project(pictures.features, projection)
+    maps = _maps(recipe, network, device)
+    maps.calibrate(_floats(pictures, list(range(min(CALIBRATION_IMAGES, len(pictures)))), device))
+    trainer = Trainer(recipe, _architecture(recipe), maps, encoder, projection, device)
+    session = _Session(recipe, folder, trainer, pictures, codes, watch)
+    seconds = session.run()
+    kept = trainer.kept.folded().eval().to(device)
+    watch.stage("measuring", 0, 1)
+    metrics = measure(kept, maps, encoder, projection.to(device), held_out, device)
+    watch.stage("measuring", 1, 1)
+    spec = EncoderSpec(
+        recipe.network,
+        recipe.layer,
+        _encoder_size(recipe, network),
+        recipe.grid,
+        networks.fingerprint(network.module),
+    )
+    about = {
+        "name": recipe.name,
+        "provenance": _provenance(recipe, pictures, held_out, seconds, device),
+        "metrics": metrics,
+    }
+    write(out, kept, spec, projection, InitialCodes(codes.mean(0), codes.std(0)), about)
     return out
 
 
@@ -144,33 +149,40 @@ class _Session:
         """All steps that are left. Returns the seconds of all sessions together."""
         recipe = self.recipe
         self._load()
+        self._sheet_if_due()  # the disk may have been full when it was
         sums: dict[str, float] = {}
         since = time.monotonic()
         saved = self.done
-        try:
-            while self.done < recipe.steps:
+        stopping = False
+        with _interruptions() as interrupted:
+            while self.done < recipe.steps and not stopping:
                 rows = self._rows(self.done)
                 images = _floats(self.pictures, rows, self.trainer.device)
                 losses = self.trainer.step(self.done, images, self.codes[rows].to(self.trainer.device))
+                self._check_finite(losses)
                 self.done += 1
                 sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
                 self.watch.note(" ".join(f"{name} {value:.3f}" for name, value in losses.items()))
                 self.watch.stage("training", self.done, recipe.steps)
-                if self.done % recipe.checkpoint_every == 0 or self.done == recipe.steps:
+                stopping = interrupted()
+                if stopping or self.done % recipe.checkpoint_every == 0 or self.done == recipe.steps:
                     now = time.monotonic()
                     self.seconds += now - since
                     since = now
-                    means = {name: value / (self.done - saved) for name, value in sums.items()}
-                    self._save(means)
+                    self._save({name: value / (self.done - saved) for name, value in sums.items()}, saved)
                     sums, saved = {}, self.done
-                if self.done % recipe.sheet_every == 0 or self.done == recipe.steps:
-                    self._sheet()
-        except KeyboardInterrupt:
-            if self.done > saved:
-                self.seconds += time.monotonic() - since
-                self._save({name: value / (self.done - saved) for name, value in sums.items()})
-            raise
+                self._sheet_if_due()
+        if stopping:
+            raise KeyboardInterrupt
         return self.seconds
+
+    def _check_finite(self, losses: Mapping[str, float]) -> None:
+        if not all(math.isfinite(value) for value in losses.values()):
+            raise BadInput(
+                f"the training has diverged at step {self.done}: "
+                f"{', '.join(f'{name} {value:.3g}' for name, value in losses.items())}; begin anew with "
+                "smaller learning rates"
+            )
 
     def _rows(self, step: int) -> list[int]:
         """Which images: each once per epoch, in an order that follows from the seed and the epoch."""
@@ -185,33 +197,35 @@ class _Session:
             self._epoch = epoch
         return self._shuffled
 
-    def _save(self, means: Mapping[str, float]) -> None:
-        header = {"step": str(self.done), "seconds": f"{self.seconds:.1f}"}
-        _save_tensors(self.trainer.state(), self.folder / CHECKPOINT, header)
+    def _save(self, means: Mapping[str, float], before: int) -> None:
+        """The checkpoint, and the mean losses since the one before (its step). The losses come first: rows
+        whose checkpoint a kill has prevented are left out the next time, a missing row would stay missing."""
         path = self.folder / LOSSES
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["step", "seconds", *means])
-            writer.writerow([self.done, f"{self.seconds:.0f}", *(f"{value:.5f}" for value in means.values())])
+        lines = path.read_text().splitlines()[1:] if path.exists() else []
+        rows = [
+            ",".join(["step", "seconds", *means]),
+            *(line for line in lines if int(line.partition(",")[0]) <= before),
+            ",".join([f"{self.done},{self.seconds:.0f}", *(f"{value:.5f}" for value in means.values())]),
+        ]
+        replace(path, "".join(f"{row}\n" for row in rows).encode())
+        header = {"step": str(self.done), "seconds": f"{self.seconds:.1f}"}
+        save_tensors(self.trainer.state(), self.folder / CHECKPOINT, header)
 
     def _load(self) -> None:
         path = self.folder / CHECKPOINT
         if not path.exists():
             return
-        try:
-            with safetensors.safe_open(path, "pt") as file:
-                header = file.metadata() or {}
-                self.done, self.seconds = int(header["step"]), float(header["seconds"])
-                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (a file, no dictionary)
-        except Exception as error:
-            raise BadInput(
-                f"checkpoint {path} cannot be read ({one_line(error)}); delete it to begin the training anew"
-            ) from error
+        state, header = read_tensors(path)
         self.trainer.load(state)
+        self.done, self.seconds = int(header["step"]), float(header["seconds"])
 
-    def _sheet(self) -> None:
+    def _sheet_if_due(self) -> None:
+        path = self.folder / f"sheet-{self.done:06d}.png"
+        due = self.done % self.recipe.sheet_every == 0 or self.done == self.recipe.steps
+        if self.done and due and not path.exists():
+            self._sheet(path)
+
+    def _sheet(self, path: Path) -> None:
         rows = list(range(0, len(self.pictures), max(1, len(self.pictures) // SHEET_IMAGES)))[:SHEET_IMAGES]
         drawn = random.normal(
             torch.tensor([self.recipe.seed]), torch.tensor([0]), "sheet", (SHEET_IMAGES, self.codes.shape[1])
@@ -220,14 +234,12 @@ class _Session:
         with torch.inference_mode():
             made = generator(torch.cat((self.codes[rows], drawn)).to(self.trainer.device)).cpu()
         originals = _floats(self.pictures, rows, torch.device("cpu"))
-        save_sheet(
-            self.folder / f"sheet-{self.done:06d}.png",
-            [
-                ("originals", originals),
-                ("reconstructions", made[: len(rows)]),
-                ("random codes", made[len(rows) :]),
-            ],
-        )
+        kinds = [
+            ("originals", originals),
+            ("reconstructions", made[: len(rows)]),
+            ("random codes", made[len(rows) :]),
+        ]
+        replace(path, sheet(kinds))
 
 
 def _resolved(recipe: Recipe) -> Recipe:
@@ -246,6 +258,8 @@ def _resolved(recipe: Recipe) -> Recipe:
             f"channels {list(channels)} and refined {list(refined)} are not {recipe.stages} numbers each, as "
             f"images of {recipe.image_size_px} px need"
         )
+    if f"{recipe.name}{SUFFIX}" in (CHECKPOINT, PROJECTION):
+        raise BadInput(f"the name '{recipe.name}' is that of another file of a training; choose another")
     absolute = {
         key: tuple(references.absolute(one) for one in getattr(recipe, key))
         for key in ("images", "validation")
@@ -277,10 +291,14 @@ def _architecture(recipe: Recipe) -> UpArchitecture:
 def _projection(path: Path, pictures: Pictures, recipe: Recipe, watch: Watch) -> Projection:
     """Fitted once, then read."""
     if path.exists():
-        kept = safetensors.torch.load_file(path)
+        kept, _ = read_tensors(path)
+        if kept.get("matrix", torch.empty(0)).shape != (recipe.dimensions, pictures.features.shape[1]):
+            raise BadInput(
+                f"{path} is of another recipe; resume with the one that {path.parent} was begun with"
+            )
         return Projection(kept["mean"], kept["matrix"])
     projection = fit(pictures.features, recipe.dimensions, recipe.seed, watch.stage)
-    _save_tensors({"mean": projection.mean, "matrix": projection.matrix}, path, {})
+    save_tensors({"mean": projection.mean, "matrix": projection.matrix}, path, {})
     return projection
 
 
@@ -288,22 +306,39 @@ def _floats(pictures: Pictures, rows: list[int], device: torch.device) -> torch.
     return pictures.images(rows).to(device, torch.float32) / 255.0
 
 
-def _save_tensors(tensors: Mapping[str, torch.Tensor], path: Path, header: dict[str, str]) -> None:
-    """Whole or not at all."""
-    temporary = path.with_suffix(".partial")
-    temporary.write_bytes(safetensors.torch.save(dict(tensors), header))
-    temporary.replace(path)
+def _find(recipe: Recipe, watch: Watch) -> dict[str, list[References]]:
+    least = LEAST_IMAGES_PER_DIMENSION * recipe.dimensions
+    return {
+        "training": find("training", recipe.images, watch.stage, least),
+        "validation": find("validation", recipe.validation, watch.stage),
+    }
 
 
 @contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    """A full or missing disk as one line; what was written before is still there."""
+def _interruptions() -> Iterator[Callable[[], bool]]:
+    """Says whether the user has asked for the end, by Ctrl-C or SIGTERM: a step half done is no state to go
+    on from. Asked a second time, the end comes at once, and the training goes on from its last checkpoint."""
+    asked = False
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # only there they come, and can be taken
+        before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+        before = {n: handler for n, handler in before.items() if handler not in (None, signal.SIG_IGN)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        restore()
+
+    for number in before:
+        signal.signal(number, note)
     try:
-        yield
-    except OSError as error:
-        raise BadInput(
-            f"cannot write into {folder}: {one_line(error)}; make room and go on with --resume {folder}"
-        ) from error
+        yield lambda: asked
+    finally:
+        restore()
 
 
 def _provenance(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
 
@@ -14,8 +16,8 @@ COLUMNS = 8
 INCHES = 0.8
 
 
-def save_sheet(path: Path, kinds: Sequence[tuple[str, Images]]) -> None:
-    """Write a PNG: for each kind its name, and below it its images in rows of 8."""
+def sheet(kinds: Sequence[tuple[str, Images]]) -> bytes:
+    """A PNG: for each kind its name, and below it its images in rows of 8."""
     rows = [-(-len(images) // COLUMNS) for _, images in kinds]
     height = sum(rows) * INCHES + 0.3 * len(kinds)
     figure = Figure(figsize=(COLUMNS * INCHES, height))
@@ -25,12 +27,15 @@ def save_sheet(path: Path, kinds: Sequence[tuple[str, Images]]) -> None:
         axes.imshow(_page(images, count), interpolation="nearest")
         axes.set_axis_off()
         part.text(0.01, 0.98, name, va="top", fontsize=9)
-    figure.savefig(path, dpi=160)
+    page = io.BytesIO()
+    figure.savefig(page, dpi=160)
+    return page.getvalue()
 
 
-def _page(images: Images, rows: int) -> torch.Tensor:
+def _page(images: Images, rows: int) -> npt.NDArray[np.uint8]:
     """(rows · size, 8 · size, 3) uint8; white where no image is left."""
     size = images.shape[-1]
     page = torch.full((rows * COLUMNS, 3, size, size), 255, dtype=torch.uint8)
     page[: len(images)] = quantise(images)
-    return page.reshape(rows, COLUMNS, 3, size, size).permute(0, 3, 1, 4, 2).reshape(rows * size, -1, 3)
+    page = page.reshape(rows, COLUMNS, 3, size, size).permute(0, 3, 1, 4, 2)
+    return page.reshape(rows * size, -1, 3).numpy()

@@ -36,6 +36,12 @@ class FeatureMaps:
     def __init__(self, network: Network, layers: Sequence[str], size_px: int, device: torch.device) -> None:
         sized = replace(network, preprocessing=replace(network.preprocessing, size_px=None))
         self.reader, shapes = layer_reader(sized, layers, device, size_px)
+        flat = [layer for layer in layers if len(shapes[layer]) != 3]
+        if flat:
+            raise BadInput(
+                f"feature layer '{flat[0]}' of {network.name} has the shape {shapes[flat[0]]}, no positions; "
+                "give layers of (channels, height, width)"
+            )
         self.layers = tuple(layers)
         self.channels = tuple(shapes[layer][0] for layer in layers)
         self.scales = torch.ones(len(layers))
@@ -116,9 +122,8 @@ class Trainer:
             made = [made_images, *self.maps(made_images)]
             against = self._train_discriminator(real, codes, made, wanted)
             losses = self._losses(real, made, wanted)
-            loss = torch.stack(
-                [getattr(self.recipe.losses, name) * one for name, one in losses.items()]
-            ).sum()
+            weights = self.recipe.losses.at(number / self.recipe.steps)
+            loss = torch.stack([weights[name] * one for name, one in losses.items()]).sum()
         self.adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.adam.step()
@@ -147,7 +152,7 @@ class Trainer:
             (m[:n] - r).square().mean() / r.square().mean().clamp_min(TINY)
             for m, r in zip(made[1:], real[1:], strict=True)
         ]
-        read_rows = [*range(round(n * CODE_SHARE)), *range(n, len(wanted))]
+        read_rows = [*range(max(1, round(n * CODE_SHARE))), *range(n, len(wanted))]
         code = wanted[read_rows]
         read = self.projection(self.encoder(made[0][read_rows]))
         return {

@@ -1,0 +1,80 @@
+"""A training's folder: one writer, each file whole or not at all.
+
+FOLDER/recipe.toml              what was asked for, with every default
+FOLDER/training-*.npy, *.json   images and features, and how far they are
+FOLDER/projection.safetensors   from features to codes
+FOLDER/checkpoint.safetensors   every tensor that the next step depends on
+FOLDER/losses.csv               the mean of each loss between checkpoints
+FOLDER/sheet-000500.png         originals above, their reconstructions below, then random codes
+FOLDER/NAME.safetensors         the generator, when all is done
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+
+from xdream.errors import BadInput
+from xdream.networks import one_line
+from xdream.store import LOCK_NAME, locked
+
+RECIPE = "recipe.toml"
+CHECKPOINT = "checkpoint.safetensors"
+LOSSES = "losses.csv"
+PROJECTION = "projection.safetensors"
+
+
+def check_empty(folder: Path) -> None:
+    """Raise BadInput unless a training can begin here."""
+    if (folder / RECIPE).exists():
+        raise BadInput(
+            f"{folder} already holds a training; give a new folder, or go on with --resume {folder}"
+        )
+    if folder.is_dir() and {path.name for path in folder.iterdir()} - {LOCK_NAME}:
+        raise BadInput(f"folder {folder} is not empty; give a new one")
+
+
+@contextmanager
+def ours(folder: Path) -> Iterator[None]:
+    """The folder as this process's own. A full or missing disk is one line; what was written stays."""
+    lock = locked(folder)
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(
+            f"cannot write into {folder}: {one_line(error)}; make room"
+            + (f" and go on with --resume {folder}" if (folder / RECIPE).exists() else "")
+        ) from error
+    finally:
+        lock.release()
+
+
+def replace(path: Path, data: bytes) -> None:
+    """A file's new contents, whole or not at all."""
+    temporary = path.with_suffix(".partial")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except BaseException:  # what is left would take the room that is missing
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path, header: dict[str, str]) -> None:
+    """Tensors and a header of text."""
+    replace(path, safetensors.torch.save(dict(tensors), header))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """What `save_tensors` wrote: tensors and header. Raises BadInput."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (a file, no dictionary)
+            return tensors, file.metadata() or {}
+    except Exception as error:  # the reader raises whatever a damaged file makes it stumble over
+        raise BadInput(f"{path} cannot be read ({one_line(error)}); delete it to make it anew") from error
