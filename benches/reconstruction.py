@@ -14,7 +14,7 @@ crops of photographs of scikit-image with random samples, which the model card s
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +24,11 @@ from xdream import networks, random, references
 from xdream.generators import GENERATORS
 from xdream.generators.learned import Learned
 from xdream.memory import keep_freed_blocks
+from xdream.training.measure import errors
 from xdream.training.prepare import fit
-from xdream.training.sheet import save_sheet
+from xdream.training.sheet import sheet
 from xdream.training.trainer import FeatureMaps
-from xdream.types import Images
+from xdream.types import Codes, Images
 
 BATCH = 100
 SHEET_IMAGES = 32
@@ -80,13 +81,14 @@ def main() -> None:
     ]
     with torch.inference_mode():
         for name, method in methods.items():
-            errors = _errors(held_out, method, maps, generator)
-            lines.append(f"| {name} | " + " | ".join(f"{e:.4f}" for e in errors) + " |")
+            found = errors(_remade(held_out, method, generator), maps, generator.invert)
+            cells = (found[key] for key in ("pixel_error", "feature_error", "code_error"))
+            lines.append(f"| {name} | " + " | ".join(f"{cell:.4f}" for cell in cells) + " |")
             print(lines[-1], flush=True)
         some = held_out[:: len(held_out) // SHEET_IMAGES][:SHEET_IMAGES]
         (options.out / "runs").mkdir(parents=True, exist_ok=True)
         rows = [("originals", some), ("reconstructions", by_generator(some)), ("PCA", by_pca(some))]
-        save_sheet(options.out / "runs" / "reconstruction.png", rows)
+        (options.out / "runs" / "reconstruction.png").write_bytes(sheet(rows))
         free = _free_photographs(size_px)[:SHEET_IMAGES]
         drawn = generator.initial.draw(torch.tensor([0]), SHEET_IMAGES)[0]
         rows = [
@@ -94,25 +96,15 @@ def main() -> None:
             ("their reconstructions (encoded by projection, 256 numbers each)", by_generator(free)),
             ("random codes, N(0, 1)", generator(drawn)),
         ]
-        save_sheet(options.card_sheet, rows)
+        options.card_sheet.write_bytes(sheet(rows))
     (options.out / "reconstruction.md").write_text("\n".join(lines) + "\n")
 
 
-def _errors(
-    images: Images, method: Callable[[Images], Images], maps: FeatureMaps, generator: Learned
-) -> tuple[float, float, float]:
-    pixel = code = 0.0
-    difference, energy = torch.zeros(len(maps.layers)), torch.zeros(len(maps.layers))
-    for start in range(0, len(images), BATCH):
-        real = images[start : start + BATCH]
-        made = method(real)
-        pixel += float((made - real).square().mean((1, 2, 3)).sum())
-        wanted, read = generator.invert(real), generator.invert(made)
-        code += float(((read - wanted).square().sum(1) / wanted.square().sum(1)).sum())
-        for place, (m, r) in enumerate(zip(maps(made), maps(real), strict=True)):
-            difference[place] += float((m - r).square().sum())
-            energy[place] += float(r.square().sum())
-    return pixel / len(images), float((difference / energy).mean()), code / len(images)
+def _remade(
+    images: Images, method: Callable[[Images], Images], generator: Learned
+) -> Iterator[tuple[Images, Images, Codes]]:
+    for real in images.split(BATCH):
+        yield real, method(real), generator.invert(real)
 
 
 def _images(places: list[str], size_px: int, most: int | None = None) -> Images:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+
 import torch
 
 from xdream.generators.projection import GridReader, Projection
 from xdream.networks.upconv import UpConv
 from xdream.training.prepare import Pictures, project
 from xdream.training.trainer import FeatureMaps
+from xdream.types import Codes, Images
 
 BATCH = 50
 
@@ -20,29 +23,40 @@ def measure(
     pictures: Pictures,
     device: torch.device,
 ) -> dict[str, float]:
-    """Errors of the images that the generator makes of other images' codes; empty without images.
-
-    pixel_error: mean squared difference of pixel values in [0, 1]. feature_error: squared difference in the
-    layers of the feature loss, relative to their mean square, averaged over layers. code_error: squared
-    difference between a code and the encoder's of its image, relative to the code's mean square.
-    """
+    """The `errors` of the images that the generator makes of other images' codes; empty without images."""
     if not len(pictures):
         return {}
     codes = project(pictures.features, projection.to(torch.device("cpu"))).to(device)
-    pixel = code = 0.0
-    difference, energy = torch.zeros(len(maps.layers)), torch.zeros(len(maps.layers))
-    with torch.inference_mode():
+
+    def made() -> Iterator[tuple[Images, Images, Codes]]:
         for start in range(0, len(pictures), BATCH):
             rows = list(range(start, min(start + BATCH, len(pictures))))
             real = pictures.images(rows).to(device, torch.float32) / 255.0
-            made = generator(codes[rows])
-            pixel += float((made - real).square().mean((1, 2, 3)).sum())
-            read = projection(encoder(made))
-            code += float((read - codes[rows]).square().sum(1).div(codes[rows].square().sum(1)).sum())
-            for place, (m, r) in enumerate(zip(maps(made), maps(real), strict=True)):
-                difference[place] += float((m - r).square().sum())
-                energy[place] += float(r.square().sum())
-    n = len(pictures)
+            yield real, generator(codes[rows]), codes[rows]
+
+    with torch.inference_mode():
+        return errors(made(), maps, lambda images: projection(encoder(images)))
+
+
+def errors(
+    made: Iterable[tuple[Images, Images, Codes]], maps: FeatureMaps, encode: Callable[[Images], Codes]
+) -> dict[str, float]:
+    """How far images are from those that they should be. made: (real, made, code of the real) batches.
+
+    pixel_error: mean squared difference of pixel values in [0, 1]. feature_error: squared difference in the
+    layers of the feature loss, relative to their mean square, averaged over layers. code_error: squared
+    difference between the real image's code and the made one's, relative to its square, averaged over images.
+    """
+    n = 0
+    pixel = code = 0.0
+    difference, energy = torch.zeros(len(maps.layers)), torch.zeros(len(maps.layers))
+    for real, image, wanted in made:
+        n += len(real)
+        pixel += float((image - real).square().mean((1, 2, 3)).sum())
+        code += float(((encode(image) - wanted).square().sum(1) / wanted.square().sum(1)).sum())
+        for place, (m, r) in enumerate(zip(maps(image), maps(real), strict=True)):
+            difference[place] += float((m - r).square().sum())
+            energy[place] += float(r.square().sum())
     return {
         "images": float(n),
         "pixel_error": pixel / n,

@@ -133,7 +133,7 @@ class _Progress:
         self._of = {"digest": digest, "shape": list(shape), "encoder": encoder}
         self.done = 0
         if path.exists():
-            written = {"encoder": encoder} | json.loads(path.read_text())  # at first it was not noted
+            written = json.loads(path.read_text())
             for key, what in (("digest", "images are"), ("encoder", "encoder is"), ("shape", "sizes are")):
                 if written[key] != self._of[key]:
                     raise BadInput(
