@@ -1,12 +1,12 @@
 """Where the default hyperparameters of the shipped generator come from: `xdream tune`, six times.
 
-    python benches/tuning.py --references PLACE [--only genetic --noisy] [--evaluations 24] [--presentations 400]
+    python benches/tuning.py --references PLACE [--evaluations 24] [--presentations 400] [--only nes --noisy]
 
 The greedy search of each optimizer, without noise and with Poisson noise of 20 spikes at the best reference,
 on UNITS, which no other bench reports. Started from the published settings for fc6. Each search is a folder
 in OUT/runs/tuning, so that the bench can be interrupted and continued and, with --only, run in several
-processes. The best settings are written to OUT/tuning.md, the evaluations to OUT/tuning-….csv and their figures
-to OUT/tuning-….png.
+processes. The best settings are written to OUT/tuning.md, each search's evaluations and figure to
+OUT/tuning-….csv and OUT/tuning-….png.
 """
 
 from __future__ import annotations
