@@ -147,18 +147,6 @@ def test_an_encoder_that_has_changed_is_refused(pictures: Path, tmp_path: Path, 
         refused(folder, pictures, other, "the encoder is not what .*folder was begun with")
 
 
-def test_a_folder_that_does_not_name_its_encoder_goes_on(
-    pictures: Path, tmp_path: Path, encoder: GridReader
-) -> None:
-    """The first trainings were begun without."""
-    prepared(pictures, encoder, tmp_path)
-    path = tmp_path / "training.json"
-    path.write_text(path.read_text().partition(', "encoder"')[0] + ', "done": 40}')
-    seen: list[int] = []
-    prepared(pictures, encoder, tmp_path, lambda stage, done, total: seen.append(done))
-    assert seen == [40]
-
-
 def test_an_array_of_another_size_is_refused(pictures: Path, tmp_path: Path, encoder: GridReader) -> None:
     np.save(tmp_path / "training-pixels.npy", np.zeros((3, 3, SIZE, SIZE), np.uint8))
     refused(tmp_path, pictures, encoder, r"training-pixels.npy has the shape \(3, 3, 16, 16\), not \(40,")
