@@ -145,13 +145,7 @@ def _train_command(commands: Any) -> None:
     )
     train.add_argument("--resume", metavar="FOLDER", help="go on with a training that was interrupted")
     train.add_argument("--quiet", action="store_true", help="no progress bar")
-    train.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="any other key of a recipe, e.g. grid=2 or losses.adversarial=0.2",
-    )
+    _set_flag(train, "KEY=VALUE", "any other key of a recipe, e.g. grid=2 or losses.adversarial=0.2")
 
 
 def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
@@ -212,14 +206,12 @@ def _plan_flags(command: argparse.ArgumentParser) -> None:
     _figure_flags(command)
 
 
-def _set_flag(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PART.KEY=VALUE",
-        help="an option of a part, e.g. optimizer.mutation_rate=0.3 or generator.size_px=64",
-    )
+def _set_flag(
+    command: argparse.ArgumentParser,
+    metavar: str = "PART.KEY=VALUE",
+    text: str = "an option of a part, e.g. optimizer.mutation_rate=0.3 or generator.size_px=64",
+) -> None:
+    command.add_argument("--set", action="append", default=[], metavar=metavar, help=text)
 
 
 def _figure_flags(command: argparse.ArgumentParser) -> None:

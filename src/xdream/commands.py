@@ -64,13 +64,14 @@ def _watched(
     show: Callable[[T, argparse.Namespace], int],
     begun: Path,
     options: argparse.Namespace,
+    again: str = "xdream resume",
 ) -> int:
     """Run or resume with a progress bar, then show; an interruption says how to go on.
 
-    begun: the file without which there is nothing to go on with.
+    begun: the file without which there is nothing to go on with. again: the command that goes on with it.
     """
     bar = Bar(hidden=options.quiet)
-    go_on = f"; go on with: xdream resume {shlex.quote(str(begun.parent))}"
+    go_on = f"; go on with: {again} {shlex.quote(str(begun.parent))}"
     try:
         with bar:
             found = work(bar)
@@ -173,14 +174,11 @@ def _train_generator(options: argparse.Namespace) -> int:
         recipe = Recipe.make(**values)
         folder = Path(options.out or f"generators/{recipe.name}")
         work = functools.partial(training.train, recipe, folder)
-    try:
-        with Bar(hidden=options.quiet) as bar:
-            file = work(bar)
-    except KeyboardInterrupt:
-        how = f"; go on with: xdream train-generator --resume {shlex.quote(str(folder))}"
-        begun = (folder / training.RECIPE).exists()
-        print(f"xdream: interrupted{how if begun else ''}", file=sys.stderr)
-        return INTERRUPTED
+    begun = folder / training.RECIPE
+    return _watched(work, _print_generator, begun, options, again="xdream train-generator --resume")
+
+
+def _print_generator(file: Path, options: argparse.Namespace) -> int:
     card = learned.read_card(file)
     told = ", ".join(f"{name} {value:.4g}" for name, value in card["metrics"].items())
     print(f"generator: {file}" + (f" ({told})" if told else ""))
@@ -243,9 +241,9 @@ def _list(options: argparse.Namespace) -> int:
             ],
         }
         listed = choices[options.kind]()
+        about = learned.descriptions() if options.kind == "generators" else {}
         for name in listed:
-            about = learned.about(name) if options.kind == "generators" else ""
-            print(f"{name:22} {about}" if about else name)
+            print(f"{name:22} {about[name]}" if name in about else name)
     if options.json:
         print(json.dumps({"layers" if options.layers else options.kind: listed}))
     return 0

@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 
 from xdream.errors import BadInput, WeightsInvalid
+from xdream.files import replace
 from xdream.generators.base import GENERATORS, InitialCodes
 from xdream.generators.projection import EncoderSpec, GridReader, Projection
 from xdream.networks import one_line, weights
@@ -119,12 +120,9 @@ def write(
         "encoder": asdict(encoder),
         **about,
     }
-    temporary = path.with_suffix(".partial")
     try:
-        temporary.write_bytes(safetensors.torch.save(half, {CARD: json.dumps(card)}))
-        temporary.replace(path)
+        replace(path, safetensors.torch.save(half, {CARD: json.dumps(card)}))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise BadInput(f"cannot write {path}: {one_line(error)}; make room, and resume") from error
 
 
@@ -218,15 +216,15 @@ def by_name(name: str) -> Callable[[], Learned] | None:
     return None if path is None else lambda: open_file(path, name)
 
 
-def about(name: str) -> str:
-    """One line on a learned generator; empty for another."""
-    path = shipped_file() if name == SHIPPED else installed().get(name)
-    if path is None or not _is_generator(path):
-        return ""
-    shape, encoder = _described(read_card(path))
-    return (
-        f"{shape.dim} numbers, {shape.image_size_px} px, inverts {encoder.network}:{encoder.layer} ({path})"
-    )
+def descriptions() -> dict[str, str]:
+    """One line on each learned generator that is there, by its name."""
+    lines = {}
+    for name, path in {SHIPPED: shipped_file(), **installed()}.items():
+        if _is_generator(path):
+            shape, encoder = _described(read_card(path))
+            inverts = f"inverts {encoder.network}:{encoder.layer} ({path})"
+            lines[name] = f"{shape.dim} numbers, {shape.image_size_px} px, {inverts}"
+    return lines
 
 
 def tuned_as(name: str) -> str:

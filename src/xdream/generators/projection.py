@@ -6,7 +6,7 @@ code is a linear projection of a layer's activations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 import torch
@@ -45,10 +45,7 @@ class GridReader:
 
     def __call__(self, images: Images) -> torch.Tensor:
         """(n, 3, h, w) in [0, 1] -> (n, features), channel by channel. Gradients flow through."""
-        inputs = self._reader.network.preprocessing(images.to(self._reader.device) * 255.0)
-        if self._reader.network.layers:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        output = self._reader.outputs(inputs)[self.layer]
+        output = self._reader.outputs(images * 255.0)[self.layer]
         return nn.functional.adaptive_avg_pool2d(output, self.grid).flatten(1)
 
 
@@ -56,8 +53,7 @@ def grid_reader(
     network: Network, layer: str, size_px: int, grid: int, device: torch.device | None = None
 ) -> GridReader:
     """A reader of (channels, grid, grid) averages of a layer. Raises BadInput."""
-    sized = replace(network, preprocessing=replace(network.preprocessing, size_px=(size_px, size_px)))
-    reader, shapes = layer_reader(sized, [layer], device, size_px)
+    reader, shapes = layer_reader(network.at((size_px, size_px)), [layer], device, size_px)
     shape = shapes[layer]
     if len(shape) != 3:
         raise BadInput(

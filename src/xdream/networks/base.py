@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -79,3 +79,7 @@ class Network:
     layers: bool = True
     licence: str = ""
     warnings: tuple[str, ...] = ()
+
+    def at(self, size_px: tuple[int, int] | None) -> Network:
+        """The same network for images resized to another (height, width); None: at their own size."""
+        return replace(self, preprocessing=replace(self.preprocessing, size_px=size_px))

@@ -40,10 +40,7 @@ class LayerReader:
         """(n, 3, h, w) uint8 -> the output of each layer, (n, channels[, height, width])."""
         try:
             with torch.inference_mode():
-                inputs = self.network.preprocessing(images.to(self.device))
-                if self.network.layers:
-                    inputs = inputs.contiguous(memory_format=torch.channels_last)
-                outputs = self.outputs(inputs)
+                outputs = self.outputs(images)
         except SubjectError:
             raise
         except Exception as error:  # whatever the user's own network raises
@@ -57,8 +54,11 @@ class LayerReader:
                 )
         return outputs
 
-    def outputs(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Preprocessed inputs, on the device -> the output of each layer. Gradients flow through."""
+    def outputs(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Images with values from 0 to 255, uint8 or float32 -> the output of each layer. Gradients flow."""
+        inputs = self.network.preprocessing(images.to(self.device))
+        if self.network.layers:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         return _outputs(self._module, inputs, self.calls)
 
 

@@ -28,6 +28,7 @@ import safetensors.torch
 import torch
 
 from xdream.errors import UnknownName, WeightsInvalid, WeightsMissing
+from xdream.files import replace
 from xdream.registry import nearest
 
 HASHES = "hashes.json"
@@ -357,9 +358,7 @@ def _record(target: Path, digest: str) -> None:
     path = target.parent / HASHES
     with filelock.FileLock(path.with_suffix(".lock"), timeout=60):
         hashes = _hashes(target.parent) | {target.name: digest}
-        new = path.with_suffix(".new")
-        new.write_text(json.dumps(hashes, indent=1, sort_keys=True) + "\n")
-        os.replace(new, path)
+        replace(path, (json.dumps(hashes, indent=1, sort_keys=True) + "\n").encode())
 
 
 def _hashes(folder: Path) -> dict[str, str]:

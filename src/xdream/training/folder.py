@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 
 from xdream.errors import BadInput
+from xdream.files import replace
 from xdream.networks import one_line
 from xdream.store import LOCK_NAME, locked
 
@@ -52,17 +53,6 @@ def ours(folder: Path) -> Iterator[None]:
         ) from error
     finally:
         lock.release()
-
-
-def replace(path: Path, data: bytes) -> None:
-    """A file's new contents, whole or not at all."""
-    temporary = path.with_suffix(".partial")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except BaseException:  # what is left would take the room that is missing
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path, header: dict[str, str]) -> None:

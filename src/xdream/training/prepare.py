@@ -18,10 +18,10 @@ import torch
 
 from xdream import references
 from xdream.errors import BadInput
+from xdream.files import replace
 from xdream.generators.projection import GridReader, Projection
 from xdream.networks import one_line
 from xdream.references import References
-from xdream.training.folder import replace
 from xdream.types import Codes, ShownImages
 
 #: Images that the encoder sees at a time.

@@ -16,6 +16,7 @@ import torch
 
 from xdream import networks, random, references
 from xdream.errors import BadInput, StoreError
+from xdream.files import replace
 from xdream.generators import InitialCodes
 from xdream.generators.learned import SUFFIX, write
 from xdream.generators.projection import EncoderSpec, GridReader, Projection, grid_reader
@@ -31,7 +32,6 @@ from xdream.training.folder import (
     check_empty,
     ours,
     read_tensors,
-    replace,
     save_tensors,
 )
 from xdream.training.measure import measure

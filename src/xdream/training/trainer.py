@@ -6,7 +6,6 @@ import copy
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import nn
@@ -34,8 +33,7 @@ class FeatureMaps:
     """Layers of the encoder's network at the images' own size, each scaled to a mean square of one."""
 
     def __init__(self, network: Network, layers: Sequence[str], size_px: int, device: torch.device) -> None:
-        sized = replace(network, preprocessing=replace(network.preprocessing, size_px=None))
-        self.reader, shapes = layer_reader(sized, layers, device, size_px)
+        self.reader, shapes = layer_reader(network.at(None), layers, device, size_px)
         flat = [layer for layer in layers if len(shapes[layer]) != 3]
         if flat:
             raise BadInput(
@@ -48,8 +46,7 @@ class FeatureMaps:
 
     def __call__(self, images: Images) -> list[torch.Tensor]:
         """(n, 3, size, size) in [0, 1] -> a map of each layer."""
-        inputs = self.reader.network.preprocessing(images * 255.0)
-        outputs = self.reader.outputs(inputs.contiguous(memory_format=torch.channels_last))
+        outputs = self.reader.outputs(images * 255.0)
         return [outputs[layer] * s for layer, s in zip(self.layers, self.scales.tolist(), strict=True)]
 
     def calibrate(self, images: Images) -> None:
@@ -63,9 +60,8 @@ class FeatureMaps:
 
 def default_layers(network: Network, size_px: int) -> tuple[str, ...]:
     """The last layer of about 1/2, 1/4, 1/8 and 1/16 of the image's size; modules before their parts."""
-    sized = replace(network, preprocessing=replace(network.preprocessing, size_px=None))
     chosen: dict[int, str] = {}
-    for info in networks.layers(sized, size_px):
+    for info in networks.layers(network.at(None), size_px):
         if not info.name or len(info.shape) != 3 or info.shape[1] < LEAST_MAP_PX:
             continue
         halvings = round(math.log2(size_px / info.shape[1]))

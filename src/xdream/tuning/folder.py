@@ -9,7 +9,6 @@ OUT/tuning.png             the figure
 from __future__ import annotations
 
 import contextlib
-import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from xdream import files
 from xdream.errors import BadInput, StoreError
 from xdream.plan import Part, Plan
 from xdream.store import FILE_NAME as EXPERIMENT_NAME
@@ -118,12 +118,7 @@ def _same(folder: Path, task: Task, *, any_threads: bool) -> Task:
 
 def replace(path: Path, text: str) -> None:
     """A file's new text, whole or not at all. Raises StoreError."""
-    new = path.with_name(f"{path.name}.new")
     try:
-        with open(new, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
+        files.replace(path, text.encode())
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from None
