@@ -63,6 +63,7 @@ def _record(name: str, optimizer: str, noisy: bool, options: argparse.Namespace)
     plan = xdream.Plan.make(
         name=name,
         targets=[f"efficientnet-lite0:{LAYERS[depth]}:{UNITS[depth]}" for depth in LAYERS],
+        generator="fourier",
         optimizer=optimizer,
         presentations=options.presentations,
         references=references,

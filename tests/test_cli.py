@@ -15,7 +15,7 @@ from PIL import Image
 from xdream.cli import main
 from xdream.store import FILE_NAME, Record
 
-QUICK = ["--set", "generator.size_px=16", "--set", "generator.cutoff_cycles=3.0", "--quiet"]
+QUICK = "--generator fourier --set generator.size_px=16 --set generator.cutoff_cycles=3.0 --quiet".split()
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_show_and_resume_of_a_finished_experiment_reprint_it(tmp_path, capsys):
 
 def test_encoded_images_are_initial_codes(tmp_path, capsys, photographs):
     codes = tmp_path / "codes.npz"
-    flags = ["--set", "generator.size_px=16", "--set", "generator.cutoff_cycles=3.0"]
+    flags = [flag for flag in QUICK if flag != "--quiet"]
     assert main(["encode", str(photographs), "--out", str(codes), *flags]) == 0
     assert evolve(tmp_path / "run", "--presentations", 20, "--init", f"codes:{codes}", "--no-figures") == 0
     record = Record(tmp_path / "run")
@@ -141,7 +141,7 @@ def test_random_weights_are_named_on_every_output(tmp_path, capsys):
 
 def test_list_names_everything_and_layers_with_shapes(capsys):
     assert main(["list", "generators", "--json"]) == 0
-    assert {"pixels", "fourier", "deepsim-fc6", "deepsim-fc6-places365"} <= set(
+    assert {"natural-v1", "pixels", "fourier", "deepsim-fc6", "deepsim-fc6-places365"} <= set(
         last_json(capsys)["generators"]
     )
     assert main(["list", "optimizers", "--json"]) == 0
@@ -302,7 +302,7 @@ def test_an_interruption_prints_how_to_resume_and_loses_nothing(tmp_path, capfd,
     """A real process, interrupted once it has shown its first generations; then resumed."""
     out = tmp_path / "run"
     command = [sys.executable, "-m", "xdream.cli", "evolve", "--target", "known:energy::0"]
-    flags = ["--set", "generator.size_px=16", "--set", "generator.cutoff_cycles=3.0", "--no-figures"]
+    flags = [*(flag for flag in QUICK if flag != "--quiet"), "--no-figures"]
     process = subprocess.Popen(
         [*command, *flags, "--presentations", "100000", "--out", str(out)],
         stderr=subprocess.PIPE,

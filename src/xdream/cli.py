@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
     codes = _command(commands, "encode", "codes for images, to start from")
     codes.add_argument("images", help="a folder or zip file of images, or scikit-image")
-    codes.add_argument("--generator", default="fourier", metavar="NAME", help="default fourier")
+    codes.add_argument("--generator", default="natural-v1", metavar="NAME", help="default natural-v1")
     codes.add_argument("--out", required=True, metavar="FILE.npz", help="where the codes go")
     codes.add_argument(
         "--steps", type=int, default=200, help="of gradient descent, where it is needed (default 200)"
@@ -165,7 +165,7 @@ def _plan_flags(command: argparse.ArgumentParser) -> None:
         metavar="NETWORK:LAYER:UNITS",
         help="what to drive, e.g. efficientnet-lite0:_fc:281; may be given several times",
     )
-    command.add_argument("--generator", metavar="NAME", help="default fourier; see xdream list generators")
+    command.add_argument("--generator", metavar="NAME", help="default natural-v1; see xdream list generators")
     command.add_argument("--optimizer", metavar="NAME", help="default genetic; see xdream list optimizers")
     command.add_argument("--objective", metavar="NAME", help="default mean; see xdream list objectives")
     command.add_argument("--presentations", type=int, metavar="N", help="budget of each run (default 10000)")

@@ -34,7 +34,7 @@ class Evolution:
 
     def __init__(
         self,
-        generator: str | Generator = "fourier",
+        generator: str | Generator = "natural-v1",
         optimizer: str = "genetic",
         seed: int = 0,
         *,

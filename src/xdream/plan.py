@@ -87,7 +87,7 @@ class Plan(Description):
     inner: ClassVar[dict[str, type[BaseModel]]] = {"targets": TargetPlan, "preprocessing": PreprocessingPlan}
 
     targets: Annotated[tuple[Annotated[TargetPlan, BeforeValidator(_target)], ...], BeforeValidator(_several)]
-    generator: Annotated[Part, BeforeValidator(_named)] = Part(name="fourier")
+    generator: Annotated[Part, BeforeValidator(_named)] = Part(name="natural-v1")
     optimizer: Annotated[Part, BeforeValidator(_named)] = Part(name="genetic")
     objective: Annotated[Part, BeforeValidator(_named)] = Part(name="mean")
     presentations: int = Field(default=10_000, ge=1, le=10**15)

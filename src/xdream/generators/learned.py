@@ -178,7 +178,8 @@ def open_file(path: Path, name: str | None = None) -> Learned:
         name or str(path),
         (d,),
         architecture.image_size_px,
-        module.requires_grad_(False),
+        # Channels last: a quarter faster on a CPU.
+        module.requires_grad_(False).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         InitialCodes(tensors["codes.mean"], tensors["codes.std"]),
         torch.zeros(d),
         encoder,
