@@ -26,9 +26,8 @@ bench: .venv/dev.stamp
 IMAGES ?= images
 TRAINED := generators/natural-v1
 generator: .venv/dev.stamp
-	if [ -e $(TRAINED)/recipe.toml ]; then $(BIN)/xdream train-generator --resume $(TRAINED); else \
-	$(BIN)/xdream train-generator recipes/natural-v1.toml --validation $(IMAGES)/tiny64-val.zip \
-	  $(patsubst %,--images $(IMAGES)/%.zip,tiny64-train-0 tiny64-train-1 tiny64-train-2 imagenet-samples-256); fi
+	$(BIN)/xdream train-generator recipes/natural-v1.toml --out $(TRAINED) --validation $(IMAGES)/tiny64-val.zip \
+	  $(patsubst %,--images $(IMAGES)/%.zip,tiny64-train-0 tiny64-train-1 tiny64-train-2 imagenet-samples-256)
 	cp $(TRAINED)/natural-v1.safetensors src/xdream/generators/
 
 clean:

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
+import io
 import statistics
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -24,7 +26,8 @@ import numpy as np
 import torch
 
 import xdream
-from xdream import networks, references
+from xdream import files, networks, references
+from xdream.assemble import assemble
 from xdream.memory import keep_freed_blocks
 from xdream.report import summarise
 from xdream.store import FILE_NAME
@@ -98,6 +101,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of the CPU (default: all)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", choices=GENERATORS, action="append", help="run these and write no table")
+    parser.add_argument("--network", choices=tuple(LAYERS), help="run one network and write no table")
     parser.add_argument("--out", type=Path, default=Path("benches/results"))
     options = parser.parse_args()
     keep_freed_blocks()
@@ -108,6 +112,8 @@ def main() -> None:
     best = {network: _best_references(network, options) for network in LAYERS}
     rows = []
     for condition in _conditions(options):
+        if options.network not in (None, condition.network):
+            continue
         record = _record(condition, best[condition.network], options)
         print(f"{condition.folder}: {record.seconds:.0f} s", flush=True)
         for summary in summarise(record):
@@ -122,7 +128,7 @@ def main() -> None:
                     *(summary.first_generation_best, last, natural, last / natural),
                 )
             )
-    if not options.only:
+    if not options.only and not options.network:
         _write_csv(rows, options.out / "generators.csv")
         text = _markdown(rows, options)
         (options.out / "generators.md").write_text(text)
@@ -147,7 +153,9 @@ def _units(network: str, depth: str, options: argparse.Namespace) -> tuple[int, 
 
 def _best_references(network: str, options: argparse.Namespace) -> dict[str, float]:
     """Each unit's best response to the natural images; measured once."""
-    path = options.runs / f"{network}-{options.units}-references.npz"
+    places = [references.load(place) for place in options.references or [references.SCIKIT_IMAGE]]
+    shown = hashlib.sha256("".join(h for found in places for h in found.hashes).encode()).hexdigest()[:12]
+    path = options.runs / f"{network}-{options.units}-{shown}.npz"
     if not path.exists():
         loaded = networks.load(network)
         requests = [
@@ -156,20 +164,18 @@ def _best_references(network: str, options: argparse.Namespace) -> dict[str, flo
         ]
         subject = network_units(loaded, requests, torch.device(options.device))
         responses = []
-        for place in options.references or [references.SCIKIT_IMAGE]:
-            found = references.load(place)
+        for found in places:
             for start in range(0, len(found), BATCH):
                 rows = range(start, min(start + BATCH, len(found)))
                 responses.append(subject.respond(found.images(rows, SIZE_PX)).numpy())
-        np.savez(path, units=np.array(subject.units), responses=np.concatenate(responses))
+        buffer = io.BytesIO()
+        np.savez(buffer, units=np.array(subject.units), responses=np.concatenate(responses))
+        files.replace(path, buffer.getvalue())
     kept = np.load(path)
     return dict(zip(kept["units"].tolist(), kept["responses"].max(0).tolist(), strict=True))
 
 
 def _record(condition: Condition, best: dict[str, float], options: argparse.Namespace) -> xdream.Record:
-    folder = options.runs / condition.folder
-    if (folder / FILE_NAME).exists():
-        return xdream.resume(folder)
     layer = LAYERS[condition.network][condition.depth]
     units = (
         _units(condition.network, condition.depth, options) if condition.unit is None else [condition.unit]
@@ -186,7 +192,11 @@ def _record(condition: Condition, best: dict[str, float], options: argparse.Name
         threads=options.threads,
         device=options.device,
     )
-    return xdream.run(plan, folder)
+    # Other numbers, natural images or weights are other experiments.
+    parts = assemble(plan)
+    what = parts.plan.to_toml() + "".join(parts.identities.values())
+    folder = options.runs / f"{condition.folder}-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
+    return xdream.resume(folder) if (folder / FILE_NAME).exists() else xdream.run(plan, folder)
 
 
 def _write_csv(rows: list[Row], path: Path) -> None:

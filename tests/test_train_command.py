@@ -198,7 +198,11 @@ def test_an_interruption_prints_how_to_go_on(
     first = capsys.readouterr().out
     assert main([*how.split()[1:], "--quiet"]) == 0  # finished: it only prints its result
     assert capsys.readouterr().out == first
-    refused(capsys, run("--quiet"), "already holds a training", "--resume")
+    assert run("--quiet") == 0  # the same command is the same training
+    assert capsys.readouterr().out == first
+    refused(
+        capsys, run("--quiet", "--seed", "77"), "already holds a training with another recipe", "--resume"
+    )
 
 
 def test_an_interruption_before_the_folder_names_none(

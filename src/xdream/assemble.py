@@ -122,7 +122,9 @@ def assemble(plan: Plan) -> Parts:
     found = references.load(plan.references) if plan.references else None
     subjects, units, identities = _subjects(plan, size_px, device)
     module = getattr(generator, "module", None)
-    if isinstance(module, torch.nn.Module):
+    if isinstance(generator, learned.Learned):
+        identities[f"generator {generator.name}"] = generator.fingerprint
+    elif isinstance(module, torch.nn.Module):
         identities[f"generator {generator.name}"] = networks.fingerprint(module)
     distribution, initial = _initial(plan, generator)
     seeds = range(plan.seed, plan.seed + plan.runs)

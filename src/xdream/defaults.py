@@ -4,8 +4,9 @@ The figures of the DeePSiM generators are the published ones (Xiao & Kreiman 202
 for the noisy case were not published, so the same serve there. Those of `fourier` are the better ones of a
 coarse look without noise (`benches/defaults.py`); where settings did as well as each other, the one that
 lets codes drift less. Those of `pixels` are the same on the scale of its initial codes, whose standard
-deviation is a quarter: sizes and radii by 4, rates by 16. A generator that is not in the table takes the
-optimizer's own defaults, which are those of fc6.
+deviation is a quarter: sizes and radii by 4, rates by 16. Those of `natural-v1` come from `xdream tune`
+(`benches/tuning.py`), and serve for every learned generator, whose codes are all whitened. A generator that
+is not in the table takes the optimizer's own defaults, which are those of fc6.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ _OPTIMIZERS: dict[str, Hyperparameters] = {
 
 #: (generator, optimizer, noise) -> hyperparameters; noise None: with noise and without.
 _TABLE: dict[tuple[str, str, bool | None], Hyperparameters] = {
+    ("natural-v1", "genetic", False): _genetic(10, 0.1, 0.5, 1.0, 0.7),
+    ("natural-v1", "genetic", True): _genetic(20, 0.1, 0.5, 2.0, 0.7),
+    ("natural-v1", "nes", False): _nes(20, 0.625, 0.4375, 0.2),
+    ("natural-v1", "nes", True): _nes(80, 2.5, 1.75, 0.2),
     ("fourier", "genetic", None): _genetic(20, 0.25, 0.5, 2.0),
     ("fourier", "fdgd", None): _fdgd(20, 0.5, 1.5),
     ("fourier", "nes", None): _nes(20, 0.5, 0.5),

@@ -313,6 +313,22 @@ def test_an_installed_file_goes_by_its_name(weights: Path) -> None:
         GENERATORS.make("tinny")
 
 
+def test_a_damaged_installed_file_says_what_is_wrong_with_it(weights: Path) -> None:
+    path = weights / "tiny.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert "tiny" not in descriptions()
+    with pytest.raises(WeightsInvalid, match=r"tiny\.safetensors: truncated or not safetensors"):
+        GENERATORS.make("tiny")
+
+
+def test_a_file_with_another_projection_is_another_generator(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    moved = Projection(PROJECTION.mean, PROJECTION.matrix * 2.0)
+    write(other, module(), spec(), moved, STATISTICS, ABOUT)
+    assert open_file(file).fingerprint != open_file(other).fingerprint
+    assert networks.fingerprint(open_file(file).module) == networks.fingerprint(open_file(other).module)
+
+
 def test_a_registered_name_is_that_of_the_registered_generator(weights: Path) -> None:
     (weights / "tiny.safetensors").rename(weights / "pixels.safetensors")
     assert installed() == {}
@@ -406,7 +422,7 @@ def test_codes_encoded_with_a_file_are_initial_codes_with_it(
     record = xdream.run(plan("tiny.safetensors", init="codes:codes.npz"), tmp_path / "run")
     drawn, _ = record.chunk_codes(record.best_image(0, 0))
     encoded = np.load("codes.npz")["codes"]
-    np.testing.assert_array_equal(drawn, encoded[np.arange(20) % 7])
+    np.testing.assert_array_equal(drawn, encoded[np.arange(len(drawn)) % 7])
     shown = torch.stack(
         [torch.from_numpy(np.array(Image.open(photographs / f"{n}.png"))).permute(2, 0, 1) for n in range(7)]
     )

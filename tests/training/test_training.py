@@ -439,6 +439,8 @@ def unresumable(folder: Path, message: str) -> None:
         ('"conv1"', '"conv2"', "another architecture: discriminator"),
         ('network"', 'other_weights"', "the encoder is not what"),
         ("image_size_px = 16", "image_size_px = 32", "the sizes are not what"),
+        ("steps = 8", "steps = 9", "recipe.toml is not the recipe that the training was begun with"),
+        ("seed = 0", "seed = 1", "recipe.toml is not the recipe that the training was begun with"),
         ("steps = 8", "stepps = 8", "unknown key"),
         ("steps = 8", "steps =", "not TOML"),
     ],
@@ -467,6 +469,22 @@ def test_a_checkpoint_that_cannot_be_read_is_said_and_can_be_left_out(
     resume(folder, Nobody())
     assert same(folder, whole)
     assert losses(folder) == losses(whole)
+
+
+@pytest.mark.parametrize("name", ["training-pixels.npy", "training-features.npy"])
+def test_what_was_deleted_is_prepared_again(small: Small, whole: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "run"
+    killed(small, folder)
+    (folder / name).unlink()
+    resume(folder, Nobody())
+    assert same(folder, whole)
+    assert (folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_the_recipe_in_the_folder_has_every_default(small: Small, whole: Path) -> None:
+    recipe = Recipe.read(whole / folders.RECIPE)
+    missing = [key for key, value in recipe if value is None]
+    assert missing == []
 
 
 def test_a_generator_file_is_no_checkpoint(small: Small, whole: Path, tmp_path: Path) -> None:
@@ -603,8 +621,8 @@ def test_a_folder_with_other_things_in_it_is_not_trained_in(
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(BadInput, match="is not empty; give a new one"):
         train(small(), tmp_path, Nobody())
-    with pytest.raises(BadInput, match=r"already holds a training; .*--resume"):
-        train(small(), whole, Nobody())
+    with pytest.raises(BadInput, match=r"already holds a training with another recipe; .*--resume"):
+        train(small(seed=77), whole, Nobody())
     with pytest.raises(StoreError, match="cannot be made"):
         train(small(), tmp_path / "notes", Nobody())
     with pytest.raises(BadInput, match=r"recipe .*recipe.toml' cannot be read"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from xdream import networks
 from xdream.errors import BadInput, WeightsInvalid
 from xdream.files import replace
 from xdream.generators.base import GENERATORS, InitialCodes
@@ -79,6 +81,15 @@ class Learned:
                 f"takes {len(self.projection.mean)}; the file's card is damaged"
             )
         return reader
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that codes and images depend on."""
+        parts = (self.projection.mean, self.projection.matrix, self.initial.mean, self.initial.std)
+        digest = hashlib.sha256(networks.fingerprint(self.module).encode())
+        for tensor in parts:
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def to(self, device: torch.device) -> Learned:
         """The same generator on a device; this one stays where it is."""
@@ -213,8 +224,8 @@ def by_name(name: str) -> Callable[[], Learned] | None:
     """How a generator is made whose name is no registered one: a file, or the name of an installed one."""
     if name.endswith(SUFFIX):  # called by its whole path, from whichever folder it was named
         return lambda: open_file(Path(os.path.abspath(os.path.expanduser(name))))
-    path = installed().get(name)
-    return None if path is None else lambda: open_file(path, name)
+    found = [path for folder in weights.folders() if (path := folder / f"{name}{SUFFIX}").is_file()]
+    return (lambda: open_file(found[0], name)) if found else None
 
 
 def descriptions() -> dict[str, str]:

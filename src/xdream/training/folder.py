@@ -32,10 +32,6 @@ PROJECTION = "projection.safetensors"
 
 def check_empty(folder: Path) -> None:
     """Raise BadInput unless a training can begin here."""
-    if (folder / RECIPE).exists():
-        raise BadInput(
-            f"{folder} already holds a training; give a new folder, or go on with --resume {folder}"
-        )
     if folder.is_dir() and {path.name for path in folder.iterdir()} - {LOCK_NAME}:
         raise BadInput(f"folder {folder} is not empty; give a new one")
 

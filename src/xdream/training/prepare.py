@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from xdream import references
-from xdream.errors import BadInput
+from xdream.errors import BadInput, SubjectError
 from xdream.files import replace
 from xdream.generators.projection import GridReader, Projection
 from xdream.networks import one_line
@@ -100,8 +100,11 @@ def prepare(
     progress = _Progress(
         folder / f"{name}.json", digest, (count, size_px, encoder.features), encoder.identity
     )
-    pixels = _array(folder / f"{name}-pixels.npy", (count, 3, size_px, size_px), np.uint8)
-    features = _array(folder / f"{name}-features.npy", (count, encoder.features), np.float16)
+    files = folder / f"{name}-pixels.npy", folder / f"{name}-features.npy"
+    if not all(path.exists() for path in files):  # deleted since: what is made in their place is empty
+        progress.done = 0
+    pixels = _array(files[0], (count, 3, size_px, size_px), np.uint8)
+    features = _array(files[1], (count, encoder.features), np.float16)
     start = progress.done
     for one, first, rows in _batches(found, ENCODER_BATCH):
         at = slice(first + rows.start, first + rows.stop)
@@ -110,8 +113,11 @@ def prepare(
         report(f"encoding {name} images", at.start, count)
         shown = one.images(rows, size_px)
         pixels[at] = shown.numpy()
-        with torch.inference_mode():
-            read = encoder(shown.to(torch.float32) / 255.0).to(torch.float16).cpu()
+        try:
+            with torch.inference_mode():
+                read = encoder(shown.to(torch.float32) / 255.0).to(torch.float16).cpu()
+        except Exception as error:  # whatever the user's own network raises
+            raise SubjectError(f"the encoder failed on a batch: {one_line(error)}") from error
         if not bool(torch.isfinite(read).all()):
             raise BadInput(
                 f"layer '{encoder.layer}' gives values beyond half precision, or none; choose another layer"

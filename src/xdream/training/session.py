@@ -60,10 +60,17 @@ class Watch(Protocol):
 
 
 def train(recipe: Recipe, folder: Path, watch: Watch) -> Path:
-    """Train a generator in a folder that does not exist yet, and return its file. Raises BadInput."""
+    """Train a generator in a new folder, and return its file; one with the same recipe goes on.
+
+    Raises BadInput.
+    """
     recipe = _resolved(recipe)
     networks.device(recipe.device)
     network, encoder = _open_encoder(recipe)  # what cannot work is known before a folder is made
+    layers = recipe.feature_layers or default_layers(network, recipe.image_size_px)
+    recipe = recipe.model_copy(
+        update={"encoder_size_px": _encoder_size(recipe, network), "feature_layers": layers}
+    )
     _maps(recipe, network, torch.device("cpu"))
     _architecture(recipe)
     if recipe.dimensions > encoder.features:
@@ -71,6 +78,13 @@ def train(recipe: Recipe, folder: Path, watch: Watch) -> Path:
             f"a code of {recipe.dimensions} numbers is more than the {encoder.features} features that "
             f"'{recipe.layer}' gives; give fewer dimensions, a finer grid or another layer"
         )
+    if (folder / RECIPE).exists():
+        if _essence(Recipe.read(folder / RECIPE)) != _essence(recipe):
+            raise BadInput(
+                f"{folder} already holds a training with another recipe; give a new folder, or go on with "
+                f"--resume {folder}"
+            )
+        return resume(folder, watch)
     check_empty(folder)
     images = _find(recipe, watch)
     try:
@@ -111,6 +125,8 @@ def _finish(recipe: Recipe, folder: Path, images: Mapping[str, list[References]]
     session = _Session(recipe, folder, trainer, pictures, codes, watch)
     seconds = session.run()
     kept = trainer.kept.folded().eval().to(device)
+    kept.load_state_dict({key: _as_kept(value) for key, value in kept.state_dict().items()})
+    projection = Projection(_as_kept(projection.mean), _as_kept(projection.matrix))
     watch.stage("measuring", 0, 1)
     metrics = measure(kept, maps, encoder, projection.to(device), held_out, device)
     watch.stage("measuring", 1, 1)
@@ -208,7 +224,11 @@ class _Session:
             ",".join([f"{self.done},{self.seconds:.0f}", *(f"{value:.5f}" for value in means.values())]),
         ]
         replace(path, "".join(f"{row}\n" for row in rows).encode())
-        header = {"step": str(self.done), "seconds": f"{self.seconds:.1f}"}
+        header = {
+            "step": str(self.done),
+            "seconds": f"{self.seconds:.1f}",
+            "recipe": _essence(self.recipe),
+        }
         save_tensors(self.trainer.state(), self.folder / CHECKPOINT, header)
 
     def _load(self) -> None:
@@ -217,6 +237,11 @@ class _Session:
             return
         state, header = read_tensors(path)
         self.trainer.load(state)
+        if header.get("recipe") != _essence(self.recipe):
+            raise BadInput(
+                f"{self.folder / RECIPE} is not the recipe that the training was begun with; put it back, or "
+                "begin anew in another folder"
+            )
         self.done, self.seconds = int(header["step"]), float(header["seconds"])
 
     def _sheet_if_due(self) -> None:
@@ -242,6 +267,18 @@ class _Session:
         replace(path, sheet(kinds))
 
 
+def _as_kept(tensor: torch.Tensor) -> torch.Tensor:
+    """With the digits that the file keeps, so that what is measured is what is used."""
+    return tensor.to(torch.float16).to(torch.float32)
+
+
+def _essence(recipe: Recipe) -> str:
+    """What decides the result: not the machine, nor where the images lie, whose content is checked."""
+    return recipe.model_copy(
+        update={"images": (), "validation": (), "device": "cpu", "threads": None}
+    ).to_toml()
+
+
 def _resolved(recipe: Recipe) -> Recipe:
     """The recipe with its defaults looked up, and its paths absolute, to be resumed from anywhere."""
     layer = recipe.layer or ENCODER_LAYERS.get(recipe.network)
@@ -264,7 +301,9 @@ def _resolved(recipe: Recipe) -> Recipe:
         key: tuple(references.absolute(one) for one in getattr(recipe, key))
         for key in ("images", "validation")
     }
-    return recipe.model_copy(update={"layer": layer, "channels": channels, "refined": refined, **absolute})
+    found = {"layer": layer, "channels": channels, "refined": refined}
+    threads = recipe.threads or torch.get_num_threads()
+    return recipe.model_copy(update={**found, **absolute, "threads": threads})
 
 
 def _open_encoder(recipe: Recipe, device: torch.device | None = None) -> tuple[Network, GridReader]:

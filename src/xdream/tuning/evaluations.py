@@ -191,7 +191,7 @@ def _notes(folder: Path, done: Sequence[Evaluation], ended: Ended) -> Iterator[s
     if ended == "limit":
         yield (
             f"ended early, after the {len(done)} evaluations allowed; the same command with more "
-            "--evaluations goes on"
+            "--evaluations and the same --out goes on"
         )
     if ended == "unfinished":
         yield f"unfinished; if nothing is running, go on with: xdream resume {folder}"

@@ -20,6 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from xdream import files
 from xdream.errors import BadInput
 from xdream.report.figures import BLUE, GREY, LIGHT, NOTE_IN, STYLE, TITLE_IN, VERMILION, WIDTH_IN
 from xdream.report.table import number
@@ -168,8 +169,10 @@ def draw(tuning: Tuning) -> Path:
             axes = figure.add_subplot(places[row + 1, column], sharey=top)
             _draw_parameter(axes, tuning, i)
             axes.set_ylabel("value" if column == 0 else "")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", metadata={"Software": None})
         try:
-            figure.savefig(path, format="png", metadata={"Software": None})
+            files.replace(path, buffer.getvalue())
         except OSError as error:
             raise BadInput(f"figure cannot be written to {path} ({error.strerror}); free it") from None
     return path
