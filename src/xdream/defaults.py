@@ -45,6 +45,8 @@ _OPTIMIZERS: dict[str, Hyperparameters] = {
 _TABLE: dict[tuple[str, str, bool | None], Hyperparameters] = {
     ("natural-v1", "genetic", False): _genetic(10, 0.1, 0.5, 1.0, 0.7),
     ("natural-v1", "genetic", True): _genetic(20, 0.1, 0.5, 2.0, 0.7),
+    ("natural-v1", "fdgd", False): _fdgd(40, 1.25, 0.893),
+    ("natural-v1", "fdgd", True): _fdgd(80, 0.625, 0.625),
     ("natural-v1", "nes", False): _nes(20, 0.625, 0.4375, 0.2),
     ("natural-v1", "nes", True): _nes(80, 2.5, 1.75, 0.2),
     ("fourier", "genetic", None): _genetic(20, 0.25, 0.5, 2.0),

@@ -10,6 +10,7 @@ from PIL import Image
 
 import xdream
 from xdream import networks
+from xdream.assemble import assemble
 from xdream.generators import GENERATORS, encode, learned
 from xdream.generators.learned import Learned
 from xdream.networks.base import resize
@@ -83,6 +84,21 @@ def test_a_code_read_from_a_photograph_draws_it_again(natural: Learned, photogra
     again = natural.invert(natural(codes))
     cosine = torch.cosine_similarity(codes[:, None], again[None], dim=-1)
     assert torch.equal(cosine.argmax(1), torch.arange(len(codes))), cosine
+
+
+def test_hyperparameters_were_tuned_for_it_with_noise_and_without() -> None:
+    found = {}
+    for optimizer in ("genetic", "fdgd", "nes"):
+        for spikes in (None, 20.0):
+            plan = Plan.make(
+                targets=["known:linear::0"],
+                optimizer=optimizer,
+                noise_spikes=spikes,
+                references="scikit-image" if spikes else None,
+            )
+            found[optimizer, spikes] = assemble(plan).runs[0].hyperparameters
+    for optimizer in ("genetic", "fdgd", "nes"):
+        assert found[optimizer, None] != found[optimizer, 20.0]
 
 
 def test_images_of_a_code_do_not_depend_on_what_is_beside_it(natural: Learned) -> None:
