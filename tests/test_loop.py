@@ -434,6 +434,17 @@ def test_given_codes_are_taken_in_order_and_round_again(tmp_path: Path, kind: st
     np.testing.assert_allclose(centre(found), flat.mean(0), atol=1e-6)
 
 
+def test_more_codes_than_the_population_are_noted(tmp_path: Path) -> None:
+    np.save(tmp_path / "codes.npy", np.zeros((5, D), dtype=np.float32))
+    record = xdream.run(plan(init=f"codes:{tmp_path / 'codes.npy'}"), tmp_path / "x")
+    assert notes(record) == ["the first 4 of 5 initial codes are used; a population of 5 would use all"]
+    all_of_them = {"name": "genetic", "population": 5}
+    record = xdream.run(
+        plan(init=f"codes:{tmp_path / 'codes.npy'}", optimizer=all_of_them, presentations=10), tmp_path / "y"
+    )
+    assert notes(record) == []
+
+
 def as_codes(folder: Path, indices: list[int]) -> np.ndarray:
     """Images encoded for `pixels`: themselves, resized on the 8-bit grid."""
     return load(str(folder)).images(indices, SIZE).flatten(1).numpy() / np.float32(255)

@@ -127,6 +127,12 @@ def assemble(plan: Plan) -> Parts:
     elif isinstance(module, torch.nn.Module):
         identities[f"generator {generator.name}"] = networks.fingerprint(module)
     distribution, initial = _initial(plan, generator)
+    if initial is not None and optimizer.starts_from == "population" and len(initial) > optimizer.population:
+        notes = (
+            *notes,
+            f"the first {optimizer.population} of {len(initial)} initial codes are used; a population of "
+            f"{len(initial)} would use all",
+        )
     seeds = range(plan.seed, plan.seed + plan.runs)
     runs = tuple(
         Run(

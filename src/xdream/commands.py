@@ -181,7 +181,7 @@ def _train_generator(options: argparse.Namespace) -> int:
 def _print_generator(file: Path, options: argparse.Namespace) -> int:
     card = learned.read_card(file)
     told = ", ".join(f"{name} {value:.4g}" for name, value in card["metrics"].items())
-    print(f"generator: {file}" + (f" ({told})" if told else ""))
+    print(f"generator: {file} ({told or 'no validation images, so its errors are not known'})")
     print(f"use it: xdream evolve --generator {shlex.quote(str(file))} …")
     if options.json:
         print(json.dumps({"generator": str(file)} | card))

@@ -313,6 +313,12 @@ def test_an_installed_file_goes_by_its_name(weights: Path) -> None:
         GENERATORS.make("tinny")
 
 
+def test_a_file_of_another_ending_is_no_generator(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(BadInput, match=r"notes\.txt' is no generator file: their names end in \.safetensors"):
+        GENERATORS.make(str(tmp_path / "notes.txt"))
+
+
 def test_a_damaged_installed_file_says_what_is_wrong_with_it(weights: Path) -> None:
     path = weights / "tiny.safetensors"
     path.write_bytes(path.read_bytes()[:1000])

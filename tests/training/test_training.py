@@ -621,7 +621,7 @@ def test_a_folder_with_other_things_in_it_is_not_trained_in(
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(BadInput, match="is not empty; give a new one"):
         train(small(), tmp_path, Nobody())
-    with pytest.raises(BadInput, match=r"already holds a training with another recipe; .*--resume"):
+    with pytest.raises(BadInput, match=r"already holds a training with another recipe \(seed\); .*--resume"):
         train(small(seed=77), whole, Nobody())
     with pytest.raises(StoreError, match="cannot be made"):
         train(small(), tmp_path / "notes", Nobody())

@@ -224,6 +224,8 @@ def by_name(name: str) -> Callable[[], Learned] | None:
     """How a generator is made whose name is no registered one: a file, or the name of an installed one."""
     if name.endswith(SUFFIX):  # called by its whole path, from whichever folder it was named
         return lambda: open_file(Path(os.path.abspath(os.path.expanduser(name))))
+    if Path(name).is_file():
+        raise BadInput(f"'{name}' is no generator file: their names end in {SUFFIX}")
     found = [path for folder in weights.folders() if (path := folder / f"{name}{SUFFIX}").is_file()]
     return (lambda: open_file(found[0], name)) if found else None
 

@@ -79,10 +79,13 @@ def train(recipe: Recipe, folder: Path, watch: Watch) -> Path:
             f"'{recipe.layer}' gives; give fewer dimensions, a finer grid or another layer"
         )
     if (folder / RECIPE).exists():
-        if _essence(Recipe.read(folder / RECIPE)) != _essence(recipe):
+        begun_with = Recipe.read(folder / RECIPE)
+        if _essence(begun_with) != _essence(recipe):
+            theirs, ours_ = (one.model_dump(mode="json") for one in (begun_with, recipe))
+            keys = ", ".join(key for key in theirs if theirs[key] != ours_[key])
             raise BadInput(
-                f"{folder} already holds a training with another recipe; give a new folder, or go on with "
-                f"--resume {folder}"
+                f"{folder} already holds a training with another recipe ({keys}); give a new folder, or go "
+                f"on with --resume {folder}"
             )
         return resume(folder, watch)
     check_empty(folder)
