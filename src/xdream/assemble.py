@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from xdream.generators import (
 )
 from xdream.memory import keep_freed_blocks
 from xdream.objectives import OBJECTIVES, Objective
-from xdream.optimizers import OPTIMIZERS, checked_codes
+from xdream.optimizers import OPTIMIZERS, Optimizer, checked_codes
 from xdream.plan import Part, Plan, PreprocessingPlan, TargetPlan
 from xdream.references import References
 from xdream.subjects import (
@@ -41,12 +42,17 @@ from xdream.types import Codes, ShownImages
 INITIAL_ENCODING_STEPS = 200
 
 
+#: A unit: (NETWORK:LAYER:UNIT, number of the subject, place among the subject's units).
+Place: TypeAlias = tuple[str, int, int]
+
+
 @dataclass(frozen=True)
 class Run:
     """One evolution of the experiment.
 
     target: NETWORK:LAYER:UNIT. subject, unit: which subject answers, and which of its units is this run's.
-    population: images per generation. generations: the budget.
+    score: the objective's formula. population: images per generation. generations: the budget. noise_spikes,
+    noise_scale, plateau: as in a plan.
     """
 
     id: int
@@ -56,12 +62,21 @@ class Run:
     seed: int
     optimizer: str
     hyperparameters: dict[str, Any]
+    objective: Part
+    score: Objective
     population: int
     generations: int
+    noise_spikes: float | None
+    noise_scale: float | None
+    plateau: int | None
 
     def optimizer_json(self) -> str:
         """The optimizer's name and every hyperparameter, as the store keeps it."""
         return json.dumps({"name": self.optimizer} | self.hyperparameters)
+
+    def objective_json(self) -> str:
+        """The objective's name and options, as the store keeps it."""
+        return json.dumps({"name": self.objective.name} | self.objective.options)
 
 
 @dataclass(frozen=True)
@@ -77,7 +92,6 @@ class Parts:
     plan: Plan
     generator: Generator
     subjects: tuple[Subject, ...]
-    objective: Objective
     references: References | None
     runs: tuple[Run, ...]
     identities: dict[str, str]
@@ -90,11 +104,11 @@ class Parts:
         """The size at which images are shown."""
         return self.plan.image_size_px or self.generator.image_size_px
 
-    def draw(self, codes: Sequence[torch.Tensor]) -> ShownImages:
-        """(n, 3, h, w) uint8: exactly the pixels that are shown for these codes, together in one batch."""
-        if not codes:
+    def draw(self, codes: Codes) -> ShownImages:
+        """(n, 3, h, w) uint8: exactly the pixels that are shown for (n, d) codes, together in one batch."""
+        if not len(codes):
             return torch.empty((0, 3, self.image_size_px, self.image_size_px), dtype=torch.uint8)
-        return draw(self.generator, torch.stack(list(codes)), self.image_size_px)
+        return draw(self.generator, codes, self.image_size_px)
 
 
 def assemble(plan: Plan) -> Parts:
@@ -104,52 +118,29 @@ def assemble(plan: Plan) -> Parts:
     keep_freed_blocks()
     torch.set_num_threads(plan.threads)  # before the first number is computed
     device = networks.device(plan.device)
-    hyperparameters = plan.optimizer.options
-    optimizer = OPTIMIZERS.make(plan.optimizer.name, **hyperparameters)
-    objective = OBJECTIVES.make(plan.objective.name, **plan.objective.options)
+    variants = [(variant, _optimizer(variant)) for variant in plan.each()]
     options = plan.generator.options
-    if plan.init.startswith("statistics:") and optimizer.starts_from == "centre":
-        raise BadInput(
-            f"init '{plan.init}' says how a population is drawn, but {plan.optimizer.name} starts from a "
-            "centre; use default, zeros, codes, images or references"
-        )
     if plan.init.startswith("statistics:") and "statistics" in GENERATORS.options(plan.generator.name):
         options["statistics"] = plan.init.partition(":")[2]
     generator = GENERATORS.make(plan.generator.name, **options).to(device)
-    generations, notes = _generations(plan, optimizer.population, hyperparameters)
     size_px = plan.image_size_px or generator.image_size_px
 
     found = references.load(plan.references) if plan.references else None
     subjects, units, identities = _subjects(plan, size_px, device)
+    runs, notes = _runs(variants, units)
     module = getattr(generator, "module", None)
     if isinstance(generator, learned.Learned):
         identities[f"generator {generator.name}"] = generator.fingerprint
     elif isinstance(module, torch.nn.Module):
         identities[f"generator {generator.name}"] = networks.fingerprint(module)
     distribution, initial = _initial(plan, generator)
-    if initial is not None and optimizer.starts_from == "population" and len(initial) > optimizer.population:
+    used = [o.population for _, o in variants if o.starts_from == "population"]
+    if initial is not None and used and len(initial) > min(used):
         notes = (
             *notes,
-            f"the first {optimizer.population} of {len(initial)} initial codes are used; a population of "
-            f"{len(initial)} would use all",
+            f"the first {min(used)} of {len(initial)} initial codes are used; a population of {len(initial)} "
+            "would use all",
         )
-    seeds = range(plan.seed, plan.seed + plan.runs)
-    runs = tuple(
-        Run(
-            id=number,
-            target=target,
-            subject=subject,
-            unit=unit,
-            seed=seed,
-            optimizer=plan.optimizer.name,
-            hyperparameters=hyperparameters,
-            population=optimizer.population,
-            generations=generations,
-        )
-        for number, ((target, subject, unit), seed) in enumerate(
-            (place, seed) for place in units for seed in seeds
-        )
-    )
     warnings = dict.fromkeys(
         [*generator.warnings, *(text for subject in subjects for text in subject.warnings)]
     )
@@ -157,7 +148,6 @@ def assemble(plan: Plan) -> Parts:
         plan=plan,
         generator=generator,
         subjects=subjects,
-        objective=objective,
         references=found,
         runs=runs,
         identities=identities,
@@ -169,15 +159,15 @@ def assemble(plan: Plan) -> Parts:
 
 def _resolved(plan: Plan) -> Plan:
     """The plan with its defaults looked up, and its paths absolute, to be resumed from anywhere."""
-    optimizer, generator = plan.optimizer, plan.generator
-    OPTIMIZERS.factory(optimizer.name)
+    generator = plan.generator
     GENERATORS.factory(generator.name)
-    noisy = plan.noise_spikes is not None or plan.noise_scale is not None
-    tuned = learned.tuned_as(generator.name)
-    filled = defaults.hyperparameters(tuned, optimizer.name, noisy=noisy) | optimizer.options
     update: dict[str, Any] = {
-        "optimizer": Part(name=optimizer.name, **filled),
+        "optimizer": _filled(plan),
         "threads": plan.threads or torch.get_num_threads(),
+        "variants": tuple(
+            variant.model_copy(update={"optimizer": _filled(each), "targets": _absolute_targets(each.targets)})
+            for variant, each in zip(plan.variants, plan.each(), strict=bool(plan.variants))
+        ),
     }
     options = generator.options
     # What is drawn at any size is drawn at the size at which it is shown.
@@ -191,14 +181,30 @@ def _resolved(plan: Plan) -> Plan:
     update["generator"] = Part(name=name, **options)
     if plan.references is not None:
         update["references"] = references.absolute(plan.references)
-    update["targets"] = tuple(
-        target.model_copy(update={"network": _absolute_network(target.network)}) for target in plan.targets
-    )
+    update["targets"] = _absolute_targets(plan.targets)
     update["preprocessing"] = {_absolute_network(k): v for k, v in plan.preprocessing.items()}
     kind, _, value = plan.init.partition(":")
     if kind in ("statistics", "codes", "images"):
         update["init"] = f"{kind}:{references.absolute(value)}"
     return plan.model_copy(update=update)
+
+
+def _filled(plan: Plan) -> Part:
+    """The optimizer with every hyperparameter that has a default for this generator and this noise."""
+    optimizer = plan.optimizer
+    OPTIMIZERS.factory(optimizer.name)
+    noisy = plan.noise_spikes is not None or plan.noise_scale is not None
+    tuned = learned.tuned_as(plan.generator.name)
+    return Part(
+        name=optimizer.name,
+        **defaults.hyperparameters(tuned, optimizer.name, noisy=noisy) | optimizer.options,
+    )
+
+
+def _absolute_targets(targets: Sequence[TargetPlan]) -> tuple[TargetPlan, ...]:
+    return tuple(
+        target.model_copy(update={"network": _absolute_network(target.network)}) for target in targets
+    )
 
 
 def _absolute_network(name: str) -> str:
@@ -217,6 +223,56 @@ def _split_match(rest: str) -> tuple[str, str]:
     """(file, network or "") of what follows `match:`; both may hold colons, so the file must exist."""
     places = [i for i, character in enumerate(rest) if character == ":"]
     return next(((rest[:i], rest[i + 1 :]) for i in places if Path(rest[:i]).is_file()), (rest, ""))
+
+
+def _optimizer(variant: Plan) -> Optimizer[Any]:
+    made = OPTIMIZERS.make(variant.optimizer.name, **variant.optimizer.options)
+    if variant.init.startswith("statistics:") and made.starts_from == "centre":
+        raise BadInput(
+            f"init '{variant.init}' says how a population is drawn, but {variant.optimizer.name} starts from "
+            "a centre; use default, zeros, codes, images or references"
+        )
+    return made
+
+
+def _runs(
+    variants: Sequence[tuple[Plan, Optimizer[Any]]], units: Mapping[TargetPlan, Sequence[Place]]
+) -> tuple[tuple[Run, ...], tuple[str, ...]]:
+    """All runs: of each variant each unit with each seed; and what to say of their budgets."""
+    runs: list[Run] = []
+    notes: dict[str, None] = {}
+    for variant, optimizer in variants:
+        options = variant.optimizer.options
+        score = OBJECTIVES.make(variant.objective.name, **variant.objective.options)
+        generations, said = _generations(variant, optimizer.population, options)
+        notes |= dict.fromkeys(said)
+        places = [place for target in variant.targets for place in units[target]]
+        names = [name for name, _, _ in places]
+        if len(set(names)) < len(names):
+            twice = min(name for name in names if names.count(name) > 1)
+            raise BadInput(f"target {twice} is named twice; use runs to repeat it with other seeds")
+        runs += [
+            Run(
+                id=len(runs) + number,
+                target=target,
+                subject=subject,
+                unit=unit,
+                seed=seed,
+                optimizer=variant.optimizer.name,
+                hyperparameters=options,
+                objective=variant.objective,
+                score=score,
+                population=optimizer.population,
+                generations=generations,
+                noise_spikes=variant.noise_spikes,
+                noise_scale=variant.noise_scale,
+                plateau=variant.plateau,
+            )
+            for number, ((target, subject, unit), seed) in enumerate(
+                itertools.product(places, range(variant.seed, variant.seed + variant.runs))
+            )
+        ]
+    return tuple(runs), tuple(notes)
 
 
 def _generations(plan: Plan, population: int, hyperparameters: dict[str, Any]) -> tuple[int, tuple[str, ...]]:
@@ -244,22 +300,22 @@ def _generations(plan: Plan, population: int, hyperparameters: dict[str, Any]) -
 
 def _subjects(
     plan: Plan, size_px: int, device: torch.device
-) -> tuple[tuple[Subject, ...], list[tuple[str, int, int]], dict[str, str]]:
-    """The subjects (one per network and layer), (target, subject, unit) of each unit named, identities."""
+) -> tuple[tuple[Subject, ...], dict[TargetPlan, list[Place]], dict[str, str]]:
+    """The subjects (one per network and layer), the units of each target, identities."""
     identities: dict[str, str] = {}
     requests: dict[str, list[TargetPlan]] = defaultdict(list)
-    for target in plan.targets:
+    for target in dict.fromkeys(target for variant in plan.each() for target in variant.targets):
         requests[target.network].append(target)
     subjects: list[Subject] = []
-    units: list[tuple[str, int, int]] = []
+    units: dict[TargetPlan, list[Place]] = {}
     for network, targets in requests.items():
-        for subject in _subjects_of(network, targets, plan, size_px, device, identities):
-            units += [(f"{network}:{unit}", len(subjects), i) for i, unit in enumerate(subject.units)]
+        for subject, counts in _subjects_of(network, targets, plan, size_px, device, identities):
+            names = iter(enumerate(subject.units))
+            for target, count in counts.items():
+                units[target] = [
+                    (f"{network}:{unit}", len(subjects), i) for i, unit in itertools.islice(names, count)
+                ]
             subjects.append(subject)
-    names = [name for name, _, _ in units]
-    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
-    if twice:
-        raise BadInput(f"target {min(twice)} is named twice; use runs to repeat it with other seeds")
     return tuple(subjects), units, identities
 
 
@@ -270,18 +326,26 @@ def _subjects_of(
     size_px: int,
     device: torch.device,
     identities: dict[str, str],
-) -> list[Subject]:
+) -> Iterator[tuple[Subject, dict[TargetPlan, int]]]:
+    """The subjects of one network, and how many units of each are each target's, in order."""
     scheme, _, rest = network.partition(":")
-    if scheme == "known":
-        return [known_pixels(network, t.layer, t.units, size_px) for t in targets]
-    if scheme == "match":
-        return [_match(rest, target, plan, size_px, device, identities) for target in targets]
+    if scheme in ("known", "match"):
+        for target in targets:
+            subject: Subject = (
+                known_pixels(network, target.layer, target.units, size_px)
+                if scheme == "known"
+                else _match(rest, target, plan, size_px, device, identities)
+            )
+            yield subject, {target: len(subject.units)}
+        return
     loaded = _loaded(network, plan, identities)
-    by_layer: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    by_layer: dict[str, list[TargetPlan]] = defaultdict(list)
     for target in targets:
-        by_layer[target.layer].append((target.layer, target.units))
+        by_layer[target.layer].append(target)
     # A subject per layer: every run has images of its own, which go no deeper than its layer.
-    return [network_units(loaded, requests, device, size_px) for requests in by_layer.values()]
+    for alike in by_layer.values():
+        units = network_units(loaded, [(t.layer, t.units) for t in alike], device, size_px)
+        yield units, dict(zip(alike, units.counts, strict=True))
 
 
 def _match(

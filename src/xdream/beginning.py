@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
-from xdream.assemble import INITIAL_ENCODING_STEPS, Parts
+from xdream.assemble import INITIAL_ENCODING_STEPS, Parts, Run
 from xdream.errors import BadInput
 from xdream.generators import encode
 from xdream.groups import Group
@@ -52,20 +52,19 @@ def show_references(parts: Parts, store: Store, watcher: Watcher) -> dict[int, t
 
 def noise_scales(parts: Parts, responses: Mapping[int, torch.Tensor]) -> dict[int, float]:
     """Spikes per unit of activation, k = N / (expected best of 10,000 natural images), of each run."""
-    plan = parts.plan
-    if plan.noise_scale is not None:
-        return {r.id: plan.noise_scale for r in parts.runs}
-    if plan.noise_spikes is None:
-        return {}
     scales = {}
     for one in parts.runs:
+        if one.noise_scale is not None:
+            scales[one.id] = one.noise_scale
+        if one.noise_spikes is None:
+            continue
         best = expected_best(responses[one.id], min(NOISE_REFERENCES, len(responses[one.id])))
         if not best > 0.0:
             raise BadInput(
                 f"noise_spikes needs a positive best response to the references, but {one.target} gives "
                 f"{best:g}; use other references, or noise_scale"
             )
-        scales[one.id] = plan.noise_spikes / best
+        scales[one.id] = one.noise_spikes / best
     return scales
 
 
@@ -77,7 +76,7 @@ def first_state(parts: Parts, group: Group, responses: Mapping[int, torch.Tensor
     if parts.initial is not None:
         codes = _repeated(parts.initial, n, group).expand(len(group.runs), -1, -1)
     elif kind == "references":
-        each = [_encoded_references(parts, responses[r.id], choice, n) for r in group.runs]
+        each = [_encoded_references(parts, r, responses[r.id], choice, n) for r in group.runs]
         codes = torch.stack([_repeated(one, n, group) for one in each])
     elif group.optimizer.starts_from == "centre":
         codes = parts.generator.centre.expand(len(group.runs), 1, -1)
@@ -94,11 +93,11 @@ def _repeated(codes: Codes, n: int, group: Group) -> Codes:
     return codes[torch.arange(n) % len(codes)]
 
 
-def _encoded_references(parts: Parts, responses: torch.Tensor, choice: str, n: int) -> Codes:
+def _encoded_references(parts: Parts, run: Run, responses: torch.Tensor, choice: str, n: int) -> Codes:
     """Codes of the n best, middle or worst references for one run (Xiao & Kreiman 2020, `opt`)."""
     assert parts.references is not None
-    objective = parts.objective(responses[:, None, None])
-    order = torch.argsort(objective.nan_to_num(nan=-torch.inf), descending=True, stable=True)
+    scores = run.score(responses[:, None, None])
+    order = torch.argsort(scores.nan_to_num(nan=-torch.inf), descending=True, stable=True)
     n = min(n, len(order))
     first = {"best": 0, "middle": (len(order) - n) // 2, "worst": len(order) - n}[choice]
     indices = order[first : first + n].tolist()

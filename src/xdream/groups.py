@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ import torch
 
 from xdream.assemble import Run
 from xdream.optimizers import Optimizer, State, grouped, joined, rows
-from xdream.store import Store
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,16 +22,24 @@ class Group:
     optimizer: Optimizer[Any]
     runs: tuple[Run, ...]
 
+    def without(self, state: State, ended: Collection[int]) -> tuple[Group, State] | None:
+        """What is left when some runs end, with its state; None when nothing is."""
+        stay = [row for row, r in enumerate(self.runs) if r.id not in ended]
+        if not stay:
+            return None
+        return _group([self.runs[row] for row in stay]), rows(state, stay)
+
 
 def groups_of(runs: Sequence[Run]) -> list[Group]:
-    """Runs of the same algorithm, population and budget together, in the order of the plan."""
-    alike: dict[tuple[str, int, int], list[Run]] = defaultdict(list)
+    """Runs of the same algorithm, hyperparameters' names and population together, in the order of the plan."""
+    alike: dict[tuple[str, int, frozenset[str]], list[Run]] = defaultdict(list)
     for one in runs:
-        alike[one.optimizer, one.population, one.generations].append(one)
-    return [
-        Group(grouped(members[0].optimizer, [r.hyperparameters for r in members]), tuple(members))
-        for members in alike.values()
-    ]
+        alike[one.optimizer, one.population, frozenset(one.hyperparameters)].append(one)
+    return [_group(members) for members in alike.values()]
+
+
+def _group(runs: Sequence[Run]) -> Group:
+    return Group(grouped(runs[0].optimizer, [r.hyperparameters for r in runs]), tuple(runs))
 
 
 def saved_states(group: Group, state: State) -> Iterator[tuple[Run, bytes]]:
@@ -43,14 +50,13 @@ def saved_states(group: Group, state: State) -> Iterator[tuple[Run, bytes]]:
         yield r, safetensors.torch.save(tensors)
 
 
-def loaded_state(group: Group, store: Store, device: torch.device) -> State:
-    """The group's state, from those of its runs."""
-    saved = dict(store.query("SELECT run, tensors FROM state"))
+def loaded_state(optimizer: Optimizer[Any], saved: Sequence[bytes], device: torch.device) -> State:
+    """One state for several runs, from those of each."""
     states = [
-        group.optimizer.state_type(
-            **{name: tensor.to(device) for name, tensor in safetensors.torch.load(saved[r.id]).items()}
+        optimizer.state_type(
+            **{name: tensor.to(device) for name, tensor in safetensors.torch.load(one).items()}
         )
-        for r in group.runs
+        for one in saved
     ]
     together: State = joined(states)
     return together

@@ -2,22 +2,22 @@
 
     show the references, once                      -> scale of the noise, initial codes
     for each generation:
-        ask          codes                         -> committed
-        show         images, chunk by chunk        -> responses, committed with each chunk
-        tell         scores                        -> committed with the optimizer's next state
+        ask          codes                         -> written
+        show         images, chunk by chunk        -> responses, written with each chunk
+        tell         scores                        -> written with the optimizer's next state
 
-A generation is shown in chunks of recorded composition: a network's last digit depends on what goes through
-it together, so after a kill an unfinished chunk is computed again as a whole.
+Who writes is another thread (`Writer`), and the optimizer waits for it before it is told. What is written is
+up to the plan (`notebook`). A generation is shown in chunks of recorded composition: a network's last digit
+depends on what goes through it together, so after a kill an unfinished chunk is computed again as a whole.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
+import math
 import platform
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -25,25 +25,18 @@ from pathlib import Path
 import torch
 
 from xdream import random
-from xdream.assemble import Parts, Run, assemble
+from xdream.assemble import Parts, assemble
 from xdream.beginning import first_state, noise_scales, show_references
-from xdream.errors import BadInput
+from xdream.ending import Progress, asked_to_end
+from xdream.errors import BadInput, SubjectError
 from xdream.groups import Group, groups_of, loaded_state, saved_states
+from xdream.lineup import Lineup, Noise, Stream, lineup
+from xdream.memory import forget_freed_blocks, out_of_memory
+from xdream.notebook import Answers, Chunk, notebook
 from xdream.optimizers import State
 from xdream.plan import Plan
-from xdream.store import (
-    AskedRow,
-    PresentationRow,
-    Record,
-    RunRow,
-    ShownRow,
-    Store,
-    ToldRow,
-    code_of,
-    notes_on,
-)
-from xdream.subjects import poisson_responses
-from xdream.types import ShownImages
+from xdream.store import Record, RunRow, Store, ToldRow, Writer, notes_on
+from xdream.types import Codes, Scores, ShownImages
 from xdream.watcher import Nobody, Watcher
 
 
@@ -75,9 +68,15 @@ def run(
             "draws": random.VERSION,
             "notes": json.dumps(notes),
             "identities": json.dumps(parts.identities),
+            "record": parts.plan.record,
+            "repeats": str(parts.plan.repeats),
+            "batch": str(parts.plan.batch),
         },
         versions=versions(),
-        runs=[RunRow(r.id, r.target, r.seed, r.optimizer_json(), r.generations) for r in parts.runs],
+        runs=[
+            RunRow(r.id, r.target, r.seed, r.optimizer_json(), r.objective_json(), r.generations)
+            for r in parts.runs
+        ],
         references=_identities(parts),
     )
     with store:
@@ -165,86 +164,196 @@ def _identities(parts: Parts) -> list[tuple[str, str]]:
     return [] if found is None else list(zip(found.names, found.hashes, strict=True))
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """One image of the stream: of a run (index: the slot), or an interleaved reference (run None).
-
-    turn: of a reference, its place among those of the generation.
-    """
-
-    run: int | None
-    index: int
-    turn: int = 0
-
-
 def _go_on(parts: Parts, store: Store, watcher: Watcher) -> None:
     """From wherever the store is to the end."""
-    groups = groups_of(parts.runs)
-    if not _started(store):
-        responses = show_references(parts, store, watcher)
-        states = {g: first_state(parts, g, responses) for g in groups}
-        spikes = noise_scales(parts, responses)
-        first = {r.id: one for g, s in states.items() for r, one in saved_states(g, s)}
-        store.write_start(spikes, first)
-    else:
-        states = {g: loaded_state(g, store, parts.generator.centre.device) for g in groups}
-        spikes = dict(store.query("SELECT id, spikes_per_activation FROM run"))
-    # Runs go in step; one that ended early stays behind with its last state.
-    [(begun,)] = store.query("SELECT max(generation) FROM state")
-    longest = max(r.generations for r in parts.runs)
-    for generation in range(begun, longest):
-        watcher.stage("generations", generation, longest)
-        groups = [g for g in groups if g.runs[0].generations > generation]
-        codes = _ask(parts, groups, states, store, generation)
-        _show(parts, groups, codes, spikes, store, generation)
-        best = _tell(parts, groups, states, store, generation)
-        watcher.best(best)
-    watcher.stage("generations", longest, longest)
+    with Writer() as writer:
+        _Experiment(parts, store, writer, watcher).go()
+
+
+class _Experiment:
+    """One process's part of an experiment: from wherever the store is, to the end."""
+
+    def __init__(self, parts: Parts, store: Store, writer: Writer, watcher: Watcher) -> None:
+        self.parts, self.store, self.writer, self.watcher = parts, store, writer, watcher
+        if _started(store):
+            groups, states, spikes, self.generation = _resumed(parts, store)
+        else:
+            groups, states, spikes = _begun(parts, store, watcher)
+            self.generation = 0
+        self.states = dict(zip(groups, states, strict=True))
+        self.spikes = spikes
+        self.batch = int(dict(store.query("SELECT key, value FROM experiment"))["batch"])
+        self.notebook = notebook(parts, store, writer)
+        self.progress = Progress.of(parts.runs, store)
+
+    def go(self) -> None:
+        """Generation after generation; runs go in step, and one that has ended is no longer among them."""
+        longest = max(r.generations for r in self.parts.runs)
+        who = self._lineup()
+        while self.states:
+            self.watcher.stage("generations", self.generation, longest)
+            ended = self._generation(who)
+            self.generation += 1
+            if ended:
+                left = (g.without(state, ended) for g, state in self.states.items())
+                self.states = dict(one for one in left if one is not None)
+                who = self._lineup()
+        self.watcher.stage("generations", longest, longest)
+
+    def _lineup(self) -> Lineup:
+        return lineup(list(self.states), self.spikes)
+
+    def _generation(self, who: Lineup) -> set[int]:
+        """Ask, show, tell; returns the runs that ended with it."""
+        codes = torch.cat([g.optimizer.ask(state).flatten(0, 1) for g, state in self.states.items()])
+        self.notebook.asked(self.generation, who, codes)
+        answers = self._show(who, codes)
+        return self._tell(who, codes, answers)
+
+    def _show(self, who: Lineup, codes: Codes) -> Answers:
+        """Every image that has no answer yet: drawn, shown, answered, chunk by chunk."""
+        repeats = self.parts.plan.repeats
+        between = _interleaved(self.parts, self.generation)
+        noise = Noise(who, self.generation, len(between), repeats)
+        answers = Answers.none(who, repeats)
+        done, number = self.notebook.answered_before(self.generation, who, answers)
+        for stream in who.streams:
+            start, total = done[stream.subject], len(stream.at) + len(between)
+            while start < total:
+                stop = min(start + self.batch, total)
+                at = stream.at[start:stop]
+                first = max(start - len(stream.at), 0)
+                references = between[first : max(stop - len(stream.at), 0)]
+                found = self._respond(stream, codes[at.to(codes.device)], references)
+                if found is None:
+                    continue  # with a smaller batch
+                images, responses = found
+                clean = responses[: len(at)].gather(1, stream.units[start:stop, None])[:, 0]
+                observed = noise.on_images(at, clean)
+                answers.clean[at], answers.observed[at] = clean, observed
+                others = [responses[len(at) :, r.unit] for r in stream.runs]
+                noisy = [
+                    noise.on_references(r, self.spikes.get(r.id), first, one)
+                    for r, one in zip(stream.runs, others, strict=True)
+                ]
+                chunk = Chunk(number, stream, start, images, clean, observed, references, others, noisy)
+                self.notebook.answered(self.generation, chunk)
+                start, number = stop, number + 1
+        return answers
+
+    def _respond(
+        self, stream: Stream, codes: Codes, references: Sequence[int]
+    ) -> tuple[ShownImages, torch.Tensor] | None:
+        """The images of some codes, and the noise-free responses to them and to some references.
+
+        None when the memory did not suffice: half as many are tried next, from now on.
+        """
+        try:
+            images = self.parts.draw(codes)
+            both = images
+            if references and self.parts.references is not None:
+                others = self.parts.references.images(references, self.parts.image_size_px)
+                both = torch.cat((images, others.to(images.device)))
+            return images, self.parts.subjects[stream.subject].respond(both)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            if self.batch == 1:
+                raise SubjectError("the memory does not suffice for one image; use another device") from None
+        self.batch = (self.batch + 1) // 2
+        self.writer.put(self.store.write_fact, "batch", str(self.batch))
+        forget_freed_blocks()
+        return None
+
+    def _tell(self, who: Lineup, codes: Codes, answers: Answers) -> set[int]:
+        """Scores to the optimizers; returns the runs that end with this generation."""
+        scores, rows = {}, []
+        asked = asked_to_end(self.store.folder)
+        for g, of_group in zip(who.groups, who.slices, strict=True):
+            scores[g] = _scores(g, answers.observed[of_group])
+            clean = _scores(g, answers.clean[of_group, None])
+            for r, observed, noise_free in zip(g.runs, scores[g], clean.tolist(), strict=True):
+                ending = self.progress.ending(r, self.generation, observed, asked)
+                rows.append(ToldRow(r.id, observed.tolist(), noise_free, ending=ending))
+        self.states = dict(
+            zip(
+                who.groups,
+                self.notebook.told(
+                    self.generation, who, codes, rows, lambda: [self._told(g, scores[g]) for g in who.groups]
+                ),
+                strict=True,
+            )
+        )
+        bests = [score for row in rows for score in row.noise_free_scores if not math.isnan(score)]
+        self.watcher.best(max(bests, default=-math.inf))
+        return {row.run for row in rows if row.ending is not None}
+
+    def _told(self, g: Group, scores: Scores) -> State:
+        state: State = g.optimizer.tell(self.states[g], scores.to(self.states[g].seeds.device))
+        return state
 
 
 def _started(store: Store) -> bool:
     return bool(store.query("SELECT 1 FROM state LIMIT 1"))
 
 
-# ------------------------------------------------------------------ one generation
-
-
-def _ask(
-    parts: Parts, groups: Sequence[Group], states: Mapping[Group, State], store: Store, generation: int
-) -> dict[tuple[int, int], torch.Tensor]:
-    """The codes of a generation by (run, slot), committed. After a kill: those that were committed."""
-    device = parts.generator.centre.device
-    asked = store.query("SELECT run, slot, code FROM image WHERE generation = ?", generation)
-    if asked:
-        return {(r, slot): torch.from_numpy(code_of(code)).to(device) for r, slot, code in asked}
-    codes = {
-        (r.id, slot): code
-        for g in groups
-        for r, population in zip(g.runs, g.optimizer.ask(states[g]), strict=True)
-        for slot, code in enumerate(population)
-    }
-    chunk_of = {
-        (shown.run, shown.index): number
-        for number, (_, chunk) in enumerate(_chunks(parts, groups, generation))
-        for shown in chunk
-        if shown.run is not None
-    }
-    store.write_asked(
-        generation, [AskedRow(*key, chunk_of[key], code.cpu().numpy()) for key, code in codes.items()]
+def _begun(
+    parts: Parts, store: Store, watcher: Watcher
+) -> tuple[list[Group], list[State], Mapping[int, float | None]]:
+    """The first states, from the references' responses where they follow from them; committed."""
+    groups = groups_of(parts.runs)
+    responses = show_references(parts, store, watcher)
+    states = [first_state(parts, g, responses) for g in groups]
+    spikes = noise_scales(parts, responses)
+    store.write_start(
+        spikes, {r.id: one for g, s in zip(groups, states, strict=True) for r, one in saved_states(g, s)}
     )
-    return codes
+    return groups, states, spikes
 
 
-def _chunks(parts: Parts, groups: Sequence[Group], generation: int) -> Iterator[tuple[int, list[_Shown]]]:
-    """(subject, images) of each chunk: per subject the images of its runs in order, then references."""
-    runs = sorted((r for g in groups for r in g.runs), key=lambda r: r.id)
-    for number in range(len(parts.subjects)):
-        stream = [_Shown(r.id, slot) for r in runs if r.subject == number for slot in range(r.population)]
-        if stream:
-            between = _interleaved(parts, generation)
-            stream += [_Shown(None, index, turn) for turn, index in enumerate(between)]
-        for start in range(0, len(stream), parts.plan.batch):
-            yield number, stream[start : start + parts.plan.batch]
+def _resumed(
+    parts: Parts, store: Store
+) -> tuple[list[Group], list[State], Mapping[int, float | None], int]:
+    """The states of the runs that have not ended: the latest that is written, and what was told since."""
+    ended = {run for (run,) in store.query("SELECT id FROM run WHERE ending IS NOT NULL")}
+    groups = groups_of([r for r in parts.runs if r.id not in ended])
+    [(told,)] = store.query("SELECT coalesce(max(generation), -1) + 1 FROM told")
+    latest = {
+        run: (generation, state)
+        for run, generation, state in store.query("SELECT run, generation, tensors FROM state ORDER BY 2")
+    }
+    states = []
+    for g in groups:
+        [since] = {latest[r.id][0] for r in g.runs}
+        state = loaded_state(
+            g.optimizer, [latest[r.id][1] for r in g.runs], parts.generator.centre.device
+        )
+        for generation in range(since, told):
+            state = g.optimizer.tell(state, _told_scores(store, g, generation).to(state.seeds.device))
+        states.append(state)
+    return groups, states, dict(store.query("SELECT id, spikes_per_activation FROM run")), told
+
+
+def _told_scores(store: Store, g: Group, generation: int) -> Scores:
+    """(runs, population) as they were told."""
+    rows = [
+        [torch.nan if score is None else score for (score,) in store.query(
+            "SELECT score FROM image WHERE run = ? AND generation = ? ORDER BY slot", r.id, generation
+        )]
+        for r in g.runs
+    ]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _scores(g: Group, responses: torch.Tensor) -> Scores:
+    """(runs, population) from (runs · population, repeats): runs with the same objective at once."""
+    runs, n = len(g.runs), g.optimizer.population
+    by_run = responses.reshape(runs, n, -1)
+    scores = torch.empty(runs, n, dtype=torch.float64)
+    for score in dict.fromkeys(r.score for r in g.runs):
+        rows = [row for row, r in enumerate(g.runs) if r.score is score]
+        scores[rows] = score(by_run[rows].flatten(0, 1)[:, :, None]).reshape(len(rows), n)
+    return scores
 
 
 def _interleaved(parts: Parts, generation: int) -> list[int]:
@@ -259,105 +368,3 @@ def _interleaved(parts: Parts, generation: int) -> list[int]:
         int(random.permutation(seed, torch.tensor([place // total]), "references", total)[0, place % total])
         for place in places
     ]
-
-
-def _show(
-    parts: Parts,
-    groups: Sequence[Group],
-    codes: Mapping[tuple[int, int], torch.Tensor],
-    spikes: Mapping[int, float | None],
-    store: Store,
-    generation: int,
-) -> None:
-    """Every chunk that has no answer yet: drawn, shown, answered, committed."""
-    answered = store.query("SELECT DISTINCT chunk FROM presentation WHERE generation = ?", generation)
-    runs = [r for g in groups for r in g.runs]
-    for number, (subject, chunk) in enumerate(_chunks(parts, groups, generation)):
-        if (number,) in answered:
-            continue
-        own = [(s.run, s.index) for s in chunk if s.run is not None]
-        images = parts.draw([codes[place] for place in own])
-        shown = [ShownRow(*place, identity(image)) for place, image in zip(own, images, strict=True)]
-        references = [s.index for s in chunk if s.run is None]
-        if references and parts.references is not None:
-            between = parts.references.images(references, parts.image_size_px)
-            images = torch.cat((images, between.to(images.device)))
-        clean = parts.subjects[subject].respond(images)
-        presentations: list[PresentationRow] = []
-        for r in runs:
-            if r.subject == subject:
-                at = [row for row, s in enumerate(chunk) if s.run in (r.id, None)]
-                places = [chunk[row] for row in at]
-                responses = _responses(parts, r, places, clean[at, r.unit], spikes.get(r.id), generation)
-                presentations += _rows(r, number, places, clean[at, r.unit], responses)
-        store.write_answers(generation, shown, presentations)
-
-
-def _responses(
-    parts: Parts,
-    r: Run,
-    places: Sequence[_Shown],
-    clean: torch.Tensor,
-    spikes_per_activation: float | None,
-    generation: int,
-) -> torch.Tensor:
-    """(images, repeats): what one run's unit answers, with noise if the plan has any."""
-    if spikes_per_activation is None:
-        return clean[:, None].expand(-1, parts.plan.repeats)
-    # Where in the run's own stream each image comes: the population, then the references.
-    numbers = [r.population + s.turn if s.run is None else s.index for s in places]
-    return poisson_responses(
-        clean, numbers, spikes_per_activation, parts.plan.repeats, r.seed, generation, r.target
-    )
-
-
-def _rows(
-    r: Run, chunk: int, places: Sequence[_Shown], clean: torch.Tensor, responses: torch.Tensor
-) -> Iterator[PresentationRow]:
-    for place, noise_free, repeats in zip(places, clean.tolist(), responses.tolist(), strict=True):
-        slot, reference = (place.index, None) if place.run is not None else (None, place.index)
-        for repeat, response in enumerate(repeats):
-            yield PresentationRow(r.id, chunk, slot, reference, repeat, response, noise_free)
-
-
-def identity(image: ShownImages) -> str:
-    """SHA-256 of the pixels of one shown image, (3, h, w) uint8, row by row."""
-    return hashlib.sha256(image.cpu().contiguous().numpy().tobytes()).hexdigest()
-
-
-def _tell(
-    parts: Parts, groups: Sequence[Group], states: dict[Group, State], store: Store, generation: int
-) -> float:
-    """Scores from the committed responses, to the optimizers; committed with their next states."""
-    observed, clean = _responses_of(parts, groups, store, generation)
-    told = []
-    best = -torch.inf
-    for g in groups:
-        scores = torch.stack([parts.objective(observed[r.id]) for r in g.runs])
-        states[g] = g.optimizer.tell(states[g], scores.to(states[g].seeds.device))
-        for (r, state), row in zip(saved_states(g, states[g]), scores.tolist(), strict=True):
-            noise_free = parts.objective(clean[r.id])
-            best = max(best, float(noise_free.nan_to_num(nan=-torch.inf).max()))
-            told.append(ToldRow(r.id, row, noise_free.tolist(), state, generation + 1 == r.generations))
-    store.write_told(generation, told)
-    return best
-
-
-def _responses_of(
-    parts: Parts, groups: Sequence[Group], store: Store, generation: int
-) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]]:
-    """Each run's (population, repeats, 1) responses of a generation as committed, with noise and without."""
-    shape = (parts.plan.repeats, 1)
-    observed = {r.id: torch.full((r.population, *shape), torch.nan).double() for g in groups for r in g.runs}
-    clean = {run: responses.clone() for run, responses in observed.items()}
-    answers = store.query(
-        "SELECT p.run, i.slot, p.repeat, p.response, p.noise_free FROM presentation AS p"
-        " JOIN image AS i ON i.id = p.image WHERE p.generation = ?",
-        generation,
-    )
-    for run, slot, repeat, response, noise_free in answers:
-        if response is not None:
-            observed[run][slot, repeat, 0] = response
-        if noise_free is not None:
-            clean[run][slot, repeat, 0] = noise_free
-    return observed, clean

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import platform
+
+import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
@@ -19,3 +22,17 @@ def keep_freed_blocks() -> bool:
         return False
     library = ctypes.CDLL(None)
     return bool(library.mallopt(_M_MMAP_MAX, 0) and library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether that is what an error says: PyTorch has a kind for it on a GPU, and only words on a CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+def forget_freed_blocks() -> None:
+    """Give what is free back to the device: a smaller batch wants blocks of another size."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

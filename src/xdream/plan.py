@@ -69,6 +69,26 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+Targets = Annotated[
+    tuple[Annotated[TargetPlan, BeforeValidator(_target)], ...], BeforeValidator(_several)
+]
+NamedPart = Annotated[Part, BeforeValidator(_named)]
+
+
+class Variant(Frozen):
+    """Some of the plan's runs, with these keys instead of the plan's own."""
+
+    targets: Targets | None = None
+    optimizer: NamedPart | None = None
+    objective: NamedPart | None = None
+    presentations: int | None = Field(default=None, ge=1, le=10**15)
+    noise_spikes: float | None = Field(default=None, gt=0)
+    noise_scale: float | None = Field(default=None, gt=0)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    runs: int | None = Field(default=None, ge=1, le=100_000)
+    plateau: int | None = Field(default=None, ge=1)
+
+
 class Plan(Description):
     """Everything about an experiment.
 
@@ -77,19 +97,29 @@ class Plan(Description):
     noise_spikes: Poisson noise such that the expected best of min(10,000, N) references gives this many
     spikes; noise_scale: the same noise with spikes per unit of activation given. references: a folder, a
     zip file or "scikit-image". references_per_generation: how many are interleaved in each generation.
-    image_size_px: the size at which images are shown. batch: most images in one pass through generator and
-    network (recorded, because the last digit of a network's response depends on it). threads: of the CPU,
-    recorded for the same reason; None: as many as there are.
+    image_size_px: the size at which images are shown. variants: runs that differ in more than their seed,
+    each a change of these keys; without any, the plan itself is the only one. plateau: a run ends when the mean
+    score of a generation has not been above that of all before for so many generations. record: "everything",
+    or "scores", from which the rest follows, for large studies of networks.
+
+    batch: most images in one pass through generator and network (recorded, because the last digit of a
+    network's response depends on it); None: as many as fit. threads: of the CPU, recorded for the same
+    reason; None: as many as there are. compiled: generator and networks through the compiler of PyTorch.
+    precision: of the products in the networks.
     """
 
     name: str = Field(default="evolution", pattern=r"^[\w.-]+$")
     kind: ClassVar[str] = "plan"
-    inner: ClassVar[dict[str, type[BaseModel]]] = {"targets": TargetPlan, "preprocessing": PreprocessingPlan}
+    inner: ClassVar[dict[str, type[BaseModel]]] = {
+        "targets": TargetPlan,
+        "preprocessing": PreprocessingPlan,
+        "variants": Variant,
+    }
 
-    targets: Annotated[tuple[Annotated[TargetPlan, BeforeValidator(_target)], ...], BeforeValidator(_several)]
-    generator: Annotated[Part, BeforeValidator(_named)] = Part(name="natural-v1")
-    optimizer: Annotated[Part, BeforeValidator(_named)] = Part(name="genetic")
-    objective: Annotated[Part, BeforeValidator(_named)] = Part(name="mean")
+    targets: Targets
+    generator: NamedPart = Part(name="natural-v1")
+    optimizer: NamedPart = Part(name="genetic")
+    objective: NamedPart = Part(name="mean")
     presentations: int = Field(default=10_000, ge=1, le=10**15)
     repeats: int = Field(default=1, ge=1)
     noise_spikes: float | None = Field(default=None, gt=0)
@@ -100,9 +130,14 @@ class Plan(Description):
     seed: int = Field(default=0, ge=0, lt=2**63)
     runs: int = Field(default=1, ge=1, le=100_000)
     image_size_px: int | None = Field(default=None, ge=8, le=4096)
-    batch: int = Field(default=50, ge=1)
+    variants: tuple[Variant, ...] = ()
+    plateau: int | None = Field(default=None, ge=1)
+    record: Literal["everything", "scores"] = "everything"
+    batch: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
     device: str = "cpu"
+    compiled: bool = False
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     preprocessing: dict[str, PreprocessingPlan] = Field(default={})
 
     @model_validator(mode="after")
@@ -123,4 +158,18 @@ class Plan(Description):
             raise ValueError(f"init is '{self.init}'; it needs references, and best, middle or worst")
         if self.seed + self.runs > 2**63:
             raise ValueError(f"seed {self.seed} leaves no room for {self.runs} runs below 2**63")
+        if self.record == "scores" and self.references_per_generation:
+            raise ValueError("references_per_generation needs record everything, which keeps their responses")
+        self.each()
         return self
+
+    def each(self) -> tuple[Self, ...]:
+        """The plan of each variant, without variants. Raises ValueError for one that cannot be."""
+        plans = []
+        for variant in self.variants or (Variant(),):
+            changes = {key: getattr(variant, key) for key in variant.model_fields_set}
+            if {"noise_spikes", "noise_scale"} & changes.keys():
+                changes = {"noise_spikes": None, "noise_scale": None} | changes
+            values = {key: getattr(self, key) for key in type(self).model_fields} | changes | {"variants": ()}
+            plans.append(type(self)(**values) if self.variants else self)
+        return tuple(plans)

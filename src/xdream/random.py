@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 
@@ -24,6 +26,9 @@ _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
+
+#: The name of a stream of draws, or one name for each run.
+Purpose: TypeAlias = str | Sequence[str]
 
 _Words = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -46,17 +51,18 @@ def philox(counter: _Words, key: tuple[torch.Tensor, torch.Tensor]) -> _Words:
     return c0, c1, c2, c3
 
 
-def bits(seeds: Seeds, steps: torch.Tensor, purpose: str, count: int) -> torch.Tensor:
+def bits(seeds: Seeds, steps: torch.Tensor, purpose: Purpose, count: int) -> torch.Tensor:
     """(runs, count) int64 words, uniform in [0, 2**32).
 
     seeds: (runs,) int64. steps: (runs,) int64 in [0, 2**32), the place in time. purpose: the name of
-    the stream; draws of different purposes are independent.
+    the stream, or one for each run; draws of different purposes are independent.
     """
     blocks = -(-count // 4)
     device = seeds.device
     block = torch.arange(blocks, dtype=torch.int64, device=device)
     step = steps.to(torch.int64)[:, None] & _MASK
-    name = torch.tensor(zlib.crc32(purpose.encode()), dtype=torch.int64, device=device)
+    names = [purpose] if isinstance(purpose, str) else purpose
+    name = torch.tensor([zlib.crc32(one.encode()) for one in names], dtype=torch.int64, device=device)[:, None]
     key = ((seeds & _MASK)[:, None], ((seeds >> 32) & _MASK)[:, None])
     words = philox((block[None, :], step, name, torch.zeros_like(name)), key)
     return torch.stack(words, dim=-1).reshape(len(seeds), 4 * blocks)[:, :count]
@@ -68,7 +74,7 @@ def uniform(seeds: Seeds, steps: torch.Tensor, purpose: str, shape: tuple[int, .
     return ((words >> 8).to(torch.float32) * 2.0**-24).reshape(len(seeds), *shape)
 
 
-def uniform64(seeds: Seeds, steps: torch.Tensor, purpose: str, shape: tuple[int, ...]) -> torch.Tensor:
+def uniform64(seeds: Seeds, steps: torch.Tensor, purpose: Purpose, shape: tuple[int, ...]) -> torch.Tensor:
     """(runs, *shape) float64, uniform on the multiples of 2**-53 in [0, 1)."""
     count = math.prod(shape)
     high, low = bits(seeds, steps, purpose, 2 * count).reshape(len(seeds), count, 2).unbind(-1)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from xdream.errors import BadInput, SubjectError
+from xdream.memory import out_of_memory
 from xdream.networks.base import Network
 from xdream.networks.load import layers
 from xdream.networks.weights import one_line
@@ -44,6 +45,8 @@ class LayerReader:
         except SubjectError:
             raise
         except Exception as error:  # whatever the user's own network raises
+            if out_of_memory(error):
+                raise
             raise SubjectError(
                 f"network '{self.network.name}' failed on a batch: {one_line(error)}"
             ) from error

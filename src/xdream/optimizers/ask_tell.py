@@ -27,7 +27,7 @@ OPTIMIZERS.register("nes", NES)
 
 
 def grouped(name: str, options: Sequence[Mapping[str, Any]]) -> Optimizer[Any]:
-    """One optimizer for several runs of the same population: each other hyperparameter an array over them.
+    """One optimizer for several runs of the same population: a hyperparameter that differs, an array over them.
 
     options: the hyperparameters of each run, all with the same names. Each set is checked by itself, so
     that an error names one run's value.
@@ -38,14 +38,13 @@ def grouped(name: str, options: Sequence[Mapping[str, Any]]) -> Optimizer[Any]:
                 f"{dict(one)} and {dict(options[0])} cannot be one group; "
                 "it needs the same names and the same population"
             )
-    each = [OPTIMIZERS.make(name, **one) for one in options]
-    if len(each) == 1:
-        return each[0]
+    for one in options:
+        OPTIMIZERS.make(name, **one)
     shared = {
-        key: options[0][key]
-        if key == "population"
+        key: value
+        if all(one[key] == value for one in options)
         else torch.tensor([one[key] for one in options], dtype=torch.float64)
-        for key in options[0]
+        for key, value in options[0].items()
     }
     return OPTIMIZERS.make(name, **shared)
 

@@ -70,7 +70,7 @@ def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[d
 
 def _drawing_parts(plan: Plan) -> Parts:
     """The parts without what images do not depend on, which may be gone: targets, references, first codes."""
-    lean = {"targets": (), "references": None, "references_per_generation": 0, "init": "default"}
+    lean = {"targets": (), "variants": (), "references": None, "references_per_generation": 0, "init": "default"}
     try:
         return assemble(plan.model_copy(update=lean))
     except BadInput:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from xdream.objectives import OBJECTIVES, Objective
+from xdream.objectives import OBJECTIVES
 from xdream.plan import Plan
 from xdream.references import expected_best, relative_activation
 from xdream.store import Record, RunRecord
@@ -83,33 +83,32 @@ def notes_of(record: Record) -> tuple[str, ...]:
 def summarise(record: Record) -> list[RunSummary]:
     """Every run of an experiment, finished or not."""
     plan = plan_of(record)
-    objective = OBJECTIVES.make(plan.objective.name, **plan.objective.options)
     notes, runs = notes_of(record), record.runs()
     counts = [record.presentations(run.id) for run in runs]
     rate = sum(counts) / record.seconds if record.seconds > 0 else None
     return [
-        _summary(record, plan, objective, run, count, rate, notes)
+        _summary(record, plan, run, count, rate, notes)
         for run, count in zip(runs, counts, strict=True)
     ]
 
 
-def reference_scores(record: Record, run: int, objective: Objective) -> torch.Tensor:
+def reference_scores(record: Record, run: RunRecord) -> torch.Tensor:
     """(N,) noise-free scores of the references for one run; NaN where there was no answer."""
-    responses = torch.from_numpy(record.reference_responses(run))
+    responses = torch.from_numpy(record.reference_responses(run.id))
+    objective = OBJECTIVES.make(**run.objective)
     return objective(responses[:, None, None]) if len(responses) else responses
 
 
 def _summary(
     record: Record,
     plan: Plan,
-    objective: Objective,
     run: RunRecord,
     presentations: int,
     rate: float | None,
     notes: tuple[str, ...],
 ) -> RunSummary:
     clean, observed = (record.scores(run.id, noise_free=flag) for flag in (True, False))
-    references = reference_scores(record, run.id, objective)
+    references = reference_scores(record, run)
     best_reference = _best([references.numpy()])
     last = _best(clean[-1:])
     ever = _best(clean)

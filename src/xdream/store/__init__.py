@@ -3,6 +3,7 @@
 from xdream.store.base import AskedRow, PresentationRow, RunRow, ShownRow, ToldRow
 from xdream.store.record import ImageRecord, Record, RunRecord
 from xdream.store.sqlite import FILE_NAME, LOCK_NAME, Store, code_of, locked, notes_on
+from xdream.store.writer import Writer
 
 __all__ = [
     "FILE_NAME",
@@ -16,6 +17,7 @@ __all__ = [
     "ShownRow",
     "Store",
     "ToldRow",
+    "Writer",
     "code_of",
     "locked",
     "notes_on",

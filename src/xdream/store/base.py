@@ -4,14 +4,14 @@
    transaction. After a kill at any point the file holds whole transactions only.
 2. One writer: a second process that opens a living experiment for writing gets StoreBusy. Readers may come
    and go at any time.
-3. Nothing is changed afterwards: rows are added; only an image's pixels and scores and a run's end are
-   filled in, once.
+3. Nothing is changed afterwards: rows are added; only an image's chunk, pixels and scores and a run's end are
+   filled in, once. A record of scores alone moves on: of the codes that it keeps and of the states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ class RunRow:
     target: str
     seed: int
     optimizer: str
+    objective: str
     generations: int
 
 
@@ -34,7 +35,6 @@ class AskedRow:
 
     run: int
     slot: int
-    chunk: int
     code: npt.NDArray[np.float32]
 
 
@@ -53,19 +53,26 @@ class PresentationRow:
 
 @dataclass(frozen=True)
 class ShownRow:
-    """The identity of the pixels that were shown for one slot."""
+    """The identity of the pixels that were shown for one slot, and what it was drawn together with."""
 
     run: int
     slot: int
+    chunk: int
     pixels: str
 
 
 @dataclass(frozen=True)
 class ToldRow:
-    """What one run's optimizer was told: (n,) scores, the same without noise, and its state after."""
+    """What one run's optimizer is told: (n,) scores, and the same without noise.
+
+    state: of the optimizer afterwards, where it is known. ending: why the run ends with it, if it does.
+    codes: by slot, those to keep in a record of scores. dropped: (generation, slot) of one not to keep.
+    """
 
     run: int
     scores: Sequence[float]
     noise_free_scores: Sequence[float]
-    state: bytes
-    finished: bool
+    state: bytes | None = None
+    ending: str | None = None
+    codes: Mapping[int, npt.NDArray[np.float32]] = field(default_factory=dict)
+    dropped: tuple[int, int] | None = None

@@ -23,23 +23,32 @@ class RunRecord:
     target: str
     seed: int
     optimizer: dict[str, Any]
+    objective: dict[str, Any]
     generations: int
     spikes_per_activation: float | None
-    finished: bool
+    ending: str | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end: of its budget, of its progress (`plateau`), or by the user."""
+        return self.ending is not None
 
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image that was told: where it comes from, its scores, the identity of its pixels."""
+    """One image that was told: where it comes from, its scores, the identity of its pixels.
+
+    chunk, pixels: None in a record of scores.
+    """
 
     id: int
     run: int
     generation: int
     slot: int
-    chunk: int
+    chunk: int | None
     score: float
     noise_free_score: float
-    pixels: str
+    pixels: str | None
 
 
 class Record:
@@ -53,9 +62,9 @@ class Record:
     def runs(self) -> list[RunRecord]:
         """All runs, in the order of the plan."""
         return [
-            RunRecord(i, target, seed, json.loads(optimizer), generations, k, finished is not None)
-            for i, target, seed, optimizer, generations, k, finished in self._rows(
-                "SELECT id, target, seed, optimizer, generations, spikes_per_activation, finished_utc"
+            RunRecord(i, target, seed, json.loads(optimizer), json.loads(objective), generations, k, ending)
+            for i, target, seed, optimizer, objective, generations, k, ending in self._rows(
+                "SELECT id, target, seed, optimizer, objective, generations, spikes_per_activation, ending"
                 " FROM run ORDER BY id"
             )
         ]
@@ -69,6 +78,11 @@ class Record:
     def finished(self) -> bool:
         """Whether every run came to its end."""
         return all(run.finished for run in self.runs())
+
+    @property
+    def keeps_everything(self) -> bool:
+        """Whether every code and response is here; if not, `xdream.replay` derives the codes."""
+        return self.facts.get("record", "everything") == "everything"
 
     @property
     def references(self) -> list[tuple[str, str]]:
@@ -87,6 +101,10 @@ class Record:
 
     def presentations(self, run: int) -> int:
         """Showings of generated images that were told, repeats included."""
+        if not self.keeps_everything:
+            told = "SELECT count(*) FROM image JOIN told USING (run, generation) WHERE run = ?"
+            [(images,)] = self._rows(told, run)
+            return int(images) * int(self.facts["repeats"])
         [(count,)] = self._rows(
             "SELECT count(*) FROM presentation AS p JOIN told USING (run, generation)"
             " WHERE run = ? AND image IS NOT NULL",
@@ -153,10 +171,24 @@ class Record:
         )
         return np.stack([code_of(code) for _, code in rows]), [i for i, _ in rows].index(image.id)
 
+    def codes(self, run: int, generation: int) -> dict[int, npt.NDArray[np.float32]]:
+        """The codes of a generation that are here, by slot."""
+        rows = self._rows(
+            "SELECT slot, code FROM image WHERE run = ? AND generation = ? AND code IS NOT NULL"
+            " ORDER BY slot",
+            run,
+            generation,
+        )
+        return {slot: code_of(code) for slot, code in rows}
+
+    def states(self, run: int) -> dict[int, bytes]:
+        """The states of a run's optimizer that are here, by the generation that comes after each."""
+        return dict(self._rows("SELECT generation, tensors FROM state WHERE run = ? ORDER BY 1", run))
+
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         """Everything that follows from the plan, times and sessions left out: equal for equal experiments."""
         return {
-            "run": list(self._rows("SELECT id, target, seed, optimizer, spikes_per_activation FROM run")),
+            "run": list(self._rows("SELECT id, target, seed, optimizer, objective, spikes_per_activation, ending FROM run")),
             "reference": list(self._rows("SELECT * FROM reference_response ORDER BY run, reference")),
             "image": list(
                 self._rows(
@@ -171,7 +203,7 @@ class Record:
                     " ORDER BY p.run, p.generation, p.chunk, i.slot, reference, repeat"
                 )
             ),
-            "state": list(self._rows("SELECT * FROM state ORDER BY run")),
+            "state": list(self._rows("SELECT * FROM state ORDER BY run, generation")),
         }
 
     def close(self) -> None:

@@ -1,4 +1,7 @@
--- Schema 1 of experiment.sqlite. A missing (NaN) number is NULL; `answered_utc` says that an answer came.
+-- Schema 2 of experiment.sqlite. A missing (NaN) number is NULL; `answered_utc` says that an answer came.
+-- A record of "everything" has every row below. A record of "scores" has no presentations, and of its images
+-- only the scores; codes of the best image and of the last generation of each run; the first state of each
+-- run and the last but few. What else there was follows from these (xdream.replay).
 CREATE TABLE experiment (                 -- what explains the record: plan, draws, identities, notes
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -16,9 +19,11 @@ CREATE TABLE run (
     target TEXT NOT NULL,                 -- NETWORK:LAYER:UNIT
     seed INTEGER NOT NULL,
     optimizer TEXT NOT NULL,              -- JSON: name and every hyperparameter
+    objective TEXT NOT NULL,              -- JSON: name and options
     generations INTEGER NOT NULL,         -- the budget
     spikes_per_activation REAL,           -- of the Poisson noise; NULL without
-    finished_utc TEXT
+    finished_utc TEXT,
+    ending TEXT                           -- why it ended: budget, plateau, user
 ) STRICT;
 
 CREATE TABLE reference (
@@ -39,14 +44,14 @@ CREATE TABLE image (                      -- one per code that was asked
     run INTEGER NOT NULL REFERENCES run,
     generation INTEGER NOT NULL,
     slot INTEGER NOT NULL,                -- place in the population
-    chunk INTEGER NOT NULL,               -- images of one chunk went through the networks together
-    code BLOB NOT NULL,                   -- float32, little endian
+    chunk INTEGER,                        -- images of one chunk went through the networks together
+    code BLOB,                            -- float32, little endian
     pixels TEXT,                          -- SHA-256 of the shown 8-bit pixels, (3, h, w); NULL until shown
     score REAL,
     noise_free_score REAL,
     UNIQUE (run, generation, slot)
 ) STRICT;
-CREATE INDEX image_of_chunk ON image (generation, chunk);
+CREATE INDEX image_of_chunk ON image (generation, chunk) WHERE chunk IS NOT NULL;
 
 CREATE TABLE presentation (               -- one showing of one image
     id INTEGER PRIMARY KEY,
@@ -70,8 +75,9 @@ CREATE TABLE told (                       -- generations that the optimizer has 
     PRIMARY KEY (run, generation)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE state (                      -- of the optimizer, before the generation that comes next
-    run INTEGER PRIMARY KEY REFERENCES run,
+CREATE TABLE state (                      -- of the optimizer, before that generation: the first and the latest
+    run INTEGER NOT NULL REFERENCES run,
     generation INTEGER NOT NULL,
-    tensors BLOB NOT NULL                 -- safetensors
+    tensors BLOB NOT NULL,                -- safetensors
+    PRIMARY KEY (run, generation)
 ) STRICT;

@@ -16,6 +16,7 @@ from typing import Any
 import apsw
 import filelock
 import numpy as np
+import numpy.typing as npt
 import psutil
 
 from xdream.errors import StoreBusy, StoreError
@@ -26,7 +27,7 @@ FILE_NAME = "experiment.sqlite"
 NEW_NAME = "experiment.sqlite.new"
 LOCK_NAME = "writer.lock"
 APPLICATION_ID = 0x58447265  # "XDre"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: File systems on which SQLite's WAL is not safe, because its shared memory does not cross machines.
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -123,10 +124,9 @@ def _check(path: Path, connection: apsw.Connection) -> None:
     version = connection.pragma("user_version")
     if application != APPLICATION_ID:
         raise StoreError(f"{path} is a database of another program; give the folder of an experiment")
-    if version > SCHEMA_VERSION:
-        raise StoreError(
-            f"{path} has schema {version}; this release knows up to {SCHEMA_VERSION}: upgrade xdream"
-        )
+    if version != SCHEMA_VERSION:
+        remedy = "upgrade xdream" if version > SCHEMA_VERSION else "use the release that wrote it"
+        raise StoreError(f"{path} has schema {version}; this release knows {SCHEMA_VERSION}: {remedy}")
     for table in ("run", "image", "presentation", "state"):
         connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()
 
@@ -255,8 +255,8 @@ class Store:
         """The codes of a generation, before anything of it is shown."""
         with self._transaction() as connection:
             connection.executemany(
-                "INSERT INTO image (run, generation, slot, chunk, code) VALUES (?, ?, ?, ?, ?)",
-                [(r.run, generation, r.slot, r.chunk, r.code.astype("<f4").tobytes()) for r in rows],
+                "INSERT INTO image (run, generation, slot, code) VALUES (?, ?, ?, ?)",
+                [(r.run, generation, r.slot, blob_of(r.code)) for r in rows],
             )
 
     def write_answers(
@@ -266,8 +266,8 @@ class Store:
         utc, monotonic = utc_now(), time.monotonic()
         with self._transaction() as connection:
             connection.executemany(
-                "UPDATE image SET pixels = ? WHERE run = ? AND generation = ? AND slot = ?",
-                [(s.pixels, s.run, generation, s.slot) for s in shown],
+                "UPDATE image SET chunk = ?, pixels = ? WHERE run = ? AND generation = ? AND slot = ?",
+                [(s.chunk, s.pixels, s.run, generation, s.slot) for s in shown],
             )
             connection.executemany(
                 "INSERT INTO presentation (run, generation, chunk, image, reference, repeat, response,"
@@ -277,27 +277,45 @@ class Store:
             )
 
     def write_told(self, generation: int, rows: Iterable[ToldRow]) -> None:
-        """The scores of a generation and the optimizers' next states, in one transaction."""
+        """The scores of a generation, and with them what else of it is to be kept, in one transaction."""
         utc = utc_now()
         with self._transaction() as connection:
             for row in rows:
+                # In a record of scores the images are not there yet.
                 connection.executemany(
-                    "UPDATE image SET score = ?, noise_free_score = ?"
-                    " WHERE run = ? AND generation = ? AND slot = ?",
+                    "INSERT INTO image (run, generation, slot, code, score, noise_free_score)"
+                    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (run, generation, slot)"
+                    " DO UPDATE SET score = excluded.score, noise_free_score = excluded.noise_free_score",
                     [
-                        (score, clean, row.run, generation, slot)
+                        (row.run, generation, slot, blob_of(row.codes.get(slot)), score, clean)
                         for slot, (score, clean) in enumerate(
                             zip(row.scores, row.noise_free_scores, strict=True)
                         )
                     ],
                 )
                 connection.execute("INSERT INTO told VALUES (?, ?, ?)", (row.run, generation, utc))
-                connection.execute(
-                    "UPDATE state SET generation = ?, tensors = ? WHERE run = ?",
-                    (generation + 1, row.state, row.run),
-                )
-                if row.finished:
-                    connection.execute("UPDATE run SET finished_utc = ? WHERE id = ?", (utc, row.run))
+                if row.state is not None:
+                    _write_state(connection, row.run, generation + 1, row.state, since=0)
+                if row.dropped is not None:
+                    connection.execute(
+                        "UPDATE image SET code = NULL WHERE run = ? AND generation = ? AND slot = ?",
+                        (row.run, *row.dropped),
+                    )
+                if row.ending is not None:
+                    connection.execute(
+                        "UPDATE run SET finished_utc = ?, ending = ? WHERE id = ?", (utc, row.ending, row.run)
+                    )
+
+    def write_states(self, generation: int, states: Mapping[int, bytes]) -> None:
+        """The runs' states before a generation, beside the first ones, instead of others."""
+        with self._transaction() as connection:
+            for run, state in states.items():
+                _write_state(connection, run, generation, state, since=1)
+
+    def write_fact(self, key: str, value: str) -> None:
+        """A fact that was found, or changed, on the way."""
+        with self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO experiment VALUES (?, ?)", (key, value))
 
     def query(self, sql: str, *bindings: Any) -> list[tuple[Any, ...]]:
         """Rows of a query, for what the loop must know to go on."""
@@ -359,8 +377,9 @@ def _write_first(
             connection.pragma("user_version", SCHEMA_VERSION)
             connection.executemany("INSERT INTO experiment VALUES (?, ?)", facts.items())
             connection.executemany(
-                "INSERT INTO run (id, target, seed, optimizer, generations) VALUES (?, ?, ?, ?, ?)",
-                [(r.id, r.target, r.seed, r.optimizer, r.generations) for r in runs],
+                "INSERT INTO run (id, target, seed, optimizer, objective, generations)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                [(r.id, r.target, r.seed, r.optimizer, r.objective, r.generations) for r in runs],
             )
             connection.executemany(
                 "INSERT INTO reference (id, name, sha256) VALUES (?, ?, ?)",
@@ -369,6 +388,12 @@ def _write_first(
     finally:
         connection.close()
     os.replace(new, folder / FILE_NAME)
+
+
+def _write_state(connection: apsw.Connection, run: int, generation: int, state: bytes, since: int) -> None:
+    """A state instead of those of the generations from `since` on."""
+    connection.execute("DELETE FROM state WHERE run = ? AND generation >= ?", (run, since))
+    connection.execute("INSERT INTO state VALUES (?, ?, ?)", (run, generation, state))
 
 
 def _remove_files(folder: Path, made: Sequence[Path]) -> None:
@@ -382,6 +407,11 @@ def _remove_files(folder: Path, made: Sequence[Path]) -> None:
     for path in made:
         with contextlib.suppress(OSError):  # other things are in it
             path.rmdir()
+
+
+def blob_of(code: npt.NDArray[np.float32] | None) -> bytes | None:
+    """A code as it is stored: float32, little endian."""
+    return None if code is None else code.astype("<f4").tobytes()
 
 
 def code_of(blob: bytes) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

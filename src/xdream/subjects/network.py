@@ -22,11 +22,15 @@ class Readout:
 
 
 class NetworkUnits:
-    """Units of one or more layers of one network; made by `network_units`."""
+    """Units of one or more layers of one network; made by `network_units`.
+
+    counts: of the units of each request.
+    """
 
     def __init__(self, reader: LayerReader, readouts: tuple[Readout, ...]) -> None:
         self.name = reader.network.name
         self.units = tuple(f"{r.layer}:{unit}" for r in readouts for unit in r.units)
+        self.counts = tuple(len(r.units) for r in readouts)
         self.warnings = reader.network.warnings
         self._reader = reader
         self._readouts = readouts

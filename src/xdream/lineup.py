@@ -1,0 +1,120 @@
+"""Who is under way, and where each image of a generation comes among all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from xdream.assemble import Run
+from xdream.groups import Group
+from xdream.subjects import noise_draws, poisson_responses
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The images of one subject in the order in which they are shown: run by run, slot by slot.
+
+    places: (run, slot) of each. at: (n,) int64, where each is among all images of the generation. units:
+    (n,) int64, the unit of the subject that answers for it.
+    """
+
+    subject: int
+    runs: tuple[Run, ...]
+    places: tuple[tuple[int, int], ...]
+    at: torch.Tensor
+    units: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Lineup:
+    """The images of a generation: group by group, run by run, slot by slot.
+
+    slices: of each group. streams: of each subject that has runs. spikes: (n,) float64, the noise scale of each
+    image's run, NaN without noise.
+    """
+
+    groups: tuple[Group, ...]
+    slices: tuple[slice, ...]
+    streams: tuple[Stream, ...]
+    spikes: torch.Tensor
+
+    @property
+    def size(self) -> int:
+        """Images in a generation."""
+        return len(self.spikes)
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Every run, group by group."""
+        return tuple(r for g in self.groups for r in g.runs)
+
+
+def lineup(groups: Sequence[Group], spikes: Mapping[int, float | None]) -> Lineup:
+    """The lineup of some groups; spikes: the noise scale of each run that has noise."""
+    slices: list[slice] = []
+    first_of: dict[int, int] = {}
+    start = 0
+    for g in groups:
+        for row, r in enumerate(g.runs):
+            first_of[r.id] = start + row * r.population
+        slices.append(slice(start, start + len(g.runs) * g.optimizer.population))
+        start = slices[-1].stop
+    by_subject: dict[int, list[Run]] = {}
+    for r in sorted((r for g in groups for r in g.runs), key=lambda r: r.id):
+        by_subject.setdefault(r.subject, []).append(r)
+    streams = [
+        Stream(
+            subject,
+            tuple(runs),
+            tuple((r.id, slot) for r in runs for slot in range(r.population)),
+            torch.cat([torch.arange(first_of[r.id], first_of[r.id] + r.population) for r in runs]),
+            torch.cat([torch.full((r.population,), r.unit) for r in runs]),
+        )
+        for subject, runs in sorted(by_subject.items())
+    ]
+    scales = [torch.nan if spikes.get(r.id) is None else spikes[r.id] for g in groups for r in g.runs]
+    populations = [r.population for g in groups for r in g.runs]
+    each = torch.tensor(scales, dtype=torch.float64).repeat_interleave(torch.tensor(populations))
+    return Lineup(tuple(groups), tuple(slices), tuple(streams), each)
+
+
+class Noise:
+    """The noise of one generation: drawn at once for all of its images."""
+
+    def __init__(self, who: Lineup, generation: int, turns: int, repeats: int) -> None:
+        """turns: interleaved references, whose noise comes after that of the population."""
+        self._repeats = repeats
+        self._spikes = who.spikes
+        self._images: torch.Tensor | None = None
+        self._references: dict[int, torch.Tensor] = {}
+        if bool(who.spikes.isnan().all()):
+            return
+        images = []
+        for g in who.groups:
+            n = g.optimizer.population
+            seeds = torch.tensor([r.seed for r in g.runs])
+            draws = noise_draws(seeds, generation, [r.target for r in g.runs], (n + turns, repeats))
+            images.append(draws[:, :n].flatten(0, 1))
+            self._references |= {r.id: draws[row, n:] for row, r in enumerate(g.runs)}
+        self._images = torch.cat(images)
+
+    def on_images(self, at: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        """(n, repeats): what is observed of (n,) noise-free responses to the images at these places."""
+        if self._images is None:
+            return clean[:, None].expand(-1, self._repeats)
+        return _observed(clean, self._images[at], self._spikes[at])
+
+    def on_references(self, r: Run, spikes: float | None, first: int, clean: torch.Tensor) -> torch.Tensor:
+        """(n, repeats): the same of a run's responses to references, from the `first` turn on."""
+        if not self._references:
+            return clean[:, None].expand(-1, self._repeats)
+        scale = torch.full((len(clean),), torch.nan if spikes is None else spikes, dtype=torch.float64)
+        return _observed(clean, self._references[r.id][first : first + len(clean)], scale)
+
+
+def _observed(clean: torch.Tensor, draws: torch.Tensor, spikes: torch.Tensor) -> torch.Tensor:
+    silent = spikes.isnan()
+    noisy = poisson_responses(clean, draws, torch.where(silent, 1.0, spikes))
+    return torch.where(silent[:, None], clean[:, None], noisy)
