@@ -31,7 +31,7 @@ def test_runs_are_every_unit_with_every_seed_in_the_order_of_the_plan() -> None:
         (5, "known:linear::0", 8),
     ]
     for run in parts.runs:
-        subject = parts.subjects[run.subject]
+        subject = parts.forward.subjects[run.subject]
         assert f"{subject.name}:{subject.units[run.unit]}" == run.target
     assert {run.generations for run in parts.runs} == {5}
 
@@ -55,22 +55,22 @@ def test_what_can_be_drawn_at_any_size_is_drawn_at_the_size_at_which_it_is_shown
     assert parts.generator.image_size_px == parts.image_size_px == 24
     parts = assemble(plan(generator=PIXELS, image_size_px=24))
     assert (parts.generator.image_size_px, parts.image_size_px) == (8, 24)
-    assert parts.draw([torch.rand(192)]).shape == (1, 3, 24, 24)
+    assert parts.forward.draw(torch.rand(1, 192)).shape == (1, 3, 24, 24)
     assert assemble(plan()).image_size_px == 8
 
 
 def test_images_are_drawn_on_the_8_bit_grid() -> None:
     parts = assemble(plan())
     codes = torch.tensor([-1.0, 0.0, 0.25, 127.5 / 255, 0.5, 1.0, 9.0]).repeat(28)[:192]
-    images = parts.draw([codes, 1 - codes])
+    images = parts.forward.draw(torch.stack((codes, 1 - codes)))
     assert images.dtype == torch.uint8
     assert images[0].flatten()[:7].tolist() == [0, 0, 64, 128, 128, 255, 255]
-    assert parts.draw([]).shape == (0, 3, 8, 8)
+    assert parts.forward.draw(torch.empty(0, 192)).shape == (0, 3, 8, 8)
 
 
 def test_an_image_that_is_not_finite_is_never_shown() -> None:
     with pytest.raises(SubjectError, match="generator 'pixels' made an image with NaN or inf"):
-        assemble(plan()).draw([torch.full((192,), torch.nan)])
+        assemble(plan()).forward.draw(torch.full((1, 192), torch.nan))
 
 
 def test_the_threads_of_the_plan_are_set_before_the_first_number_is_computed(
@@ -115,7 +115,7 @@ def test_an_image_can_be_matched_in_pixels_and_in_a_layer(
     )
     assert [run.target for run in parts.runs] == [f"match:{picture}::0", f"match:{picture}:{network}:0:0"]
     images = torch.stack([torch.full((3, 8, 8), 51), torch.full((3, 8, 8), 0)]).to(torch.uint8)
-    for subject in parts.subjects:
+    for subject in parts.forward.subjects:
         np.testing.assert_allclose(subject.respond(images)[:, 0], [0.0, -0.04], atol=1e-7)
 
 
@@ -138,11 +138,11 @@ def test_units_of_one_layer_are_one_subject_and_other_layers_are_others(
     assert [run.target.removeprefix(network) for run in parts.runs] == [
         ":0:1@3,3",
         ":0:2@3,3",
-        ":0:1@0,0",
         *(f":2:{unit}" for unit in range(5)),
+        ":0:1@0,0",
     ]
-    assert [run.subject for run in parts.runs] == [0, 0, 0, 1, 1, 1, 1, 1]
-    assert [run.unit for run in parts.runs] == [0, 1, 2, 0, 1, 2, 3, 4]
+    assert [run.subject for run in parts.runs] == [0, 0, 1, 1, 1, 1, 1, 0]
+    assert [run.unit for run in parts.runs] == [0, 1, 0, 1, 2, 3, 4, 2]
 
 
 REFUSED: list[tuple[dict[str, Any], type[BadInput], list[str]]] = [

@@ -147,6 +147,30 @@ def test_killed_at_any_point_an_experiment_goes_on_as_if_it_had_not_been(
         assert mortal.told == told - generations, f"killed at tick {ticks}"  # nor told twice
 
 
+@pytest.mark.parametrize("part", range(4))
+def test_killed_at_any_point_a_record_of_scores_goes_on_too(
+    tmp_path: Path, photographs: Path, mortal: Mortal, part: int
+) -> None:
+    """Over more than one of the states that it keeps, and with runs that end on the way."""
+    variants = [{"targets": ["known:linear::3"]}, {"targets": ["known:energy::1"], "plateau": 4}]
+    plan = everything(
+        photographs, references_per_generation=0, record="scores", presentations=184, variants=variants
+    )
+    record = xdream.run(plan, tmp_path / "whole")
+    expected, total = record.dump(), mortal.ticks
+    assert len(record.scores(0)) != len(record.scores(1))
+    assert max(len(record.scores(run)) for run in (0, 1)) > 20
+    for ticks in range(part, total, 29):
+        folder = tmp_path / str(ticks)
+        mortal.live(ticks)
+        with pytest.raises(Killed):
+            xdream.run(plan, folder)
+        mortal.live()
+        again = xdream.resume(folder)
+        assert again.dump() == expected, f"killed at tick {ticks}"
+        assert again.finished
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_again_and_again_an_experiment_still_ends_the_same(
     tmp_path: Path, photographs: Path, mortal: Mortal, seed: int

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 
 from xdream import defaults, networks, references
+from xdream.budget import fitting_batch
 from xdream.errors import BadInput
+from xdream.forward import Forward
 from xdream.generators import (
     GENERATORS,
     Generator,
     InitialCodes,
-    draw,
     encode,
     learned,
     read_statistics,
@@ -36,10 +37,12 @@ from xdream.subjects import (
     known_pixels,
     network_units,
 )
-from xdream.types import Codes, ShownImages
+from xdream.types import Codes
 
 #: Steps of the gradient descent that prepares initial codes from images (Xiao & Kreiman 2020).
 INITIAL_ENCODING_STEPS = 200
+#: Images from which on an experiment is compiled: the compiler's minute comes back (benches/engine.py).
+COMPILED_FROM = 20_000
 
 
 #: A unit: (NETWORK:LAYER:UNIT, number of the subject, place among the subject's units).
@@ -91,7 +94,7 @@ class Parts:
 
     plan: Plan
     generator: Generator
-    subjects: tuple[Subject, ...]
+    forward: Forward
     references: References | None
     runs: tuple[Run, ...]
     identities: dict[str, str]
@@ -102,13 +105,7 @@ class Parts:
     @property
     def image_size_px(self) -> int:
         """The size at which images are shown."""
-        return self.plan.image_size_px or self.generator.image_size_px
-
-    def draw(self, codes: Codes) -> ShownImages:
-        """(n, 3, h, w) uint8: exactly the pixels that are shown for (n, d) codes, together in one batch."""
-        if not len(codes):
-            return torch.empty((0, 3, self.image_size_px, self.image_size_px), dtype=torch.uint8)
-        return draw(self.generator, codes, self.image_size_px)
+        return self.forward.size_px
 
 
 def assemble(plan: Plan) -> Parts:
@@ -141,19 +138,21 @@ def assemble(plan: Plan) -> Parts:
             f"the first {min(used)} of {len(initial)} initial codes are used; a population of {len(initial)} "
             "would use all",
         )
+    forward = Forward(generator, subjects, size_px, plan.precision)
+    plan, said = _sized(plan, forward, runs)
     warnings = dict.fromkeys(
         [*generator.warnings, *(text for subject in subjects for text in subject.warnings)]
     )
     return Parts(
         plan=plan,
         generator=generator,
-        subjects=subjects,
+        forward=forward,
         references=found,
         runs=runs,
         identities=identities,
         initial=initial,
         initial_distribution=distribution,
-        notes=(*warnings, *notes),
+        notes=(*warnings, *notes, *said),
     )
 
 
@@ -165,7 +164,9 @@ def _resolved(plan: Plan) -> Plan:
         "optimizer": _filled(plan),
         "threads": plan.threads or torch.get_num_threads(),
         "variants": tuple(
-            variant.model_copy(update={"optimizer": _filled(each), "targets": _absolute_targets(each.targets)})
+            variant.model_copy(
+                update={"optimizer": _filled(each), "targets": _absolute_targets(each.targets)}
+            )
             for variant, each in zip(plan.variants, plan.each(), strict=bool(plan.variants))
         ),
     }
@@ -223,6 +224,16 @@ def _split_match(rest: str) -> tuple[str, str]:
     """(file, network or "") of what follows `match:`; both may hold colons, so the file must exist."""
     places = [i for i, character in enumerate(rest) if character == ":"]
     return next(((rest[:i], rest[i + 1 :]) for i in places if Path(rest[:i]).is_file()), (rest, ""))
+
+
+def _sized(plan: Plan, forward: Forward, runs: Sequence[Run]) -> tuple[Plan, tuple[str, ...]]:
+    """The plan with its batch and whether it is compiled; forward is, if so. And what to say of that."""
+    images = sum(r.population * r.generations for r in runs)
+    batch = plan.batch or fitting_batch(forward)
+    compiled = images >= COMPILED_FROM if plan.compiled is None else plan.compiled
+    failed = forward.compile(batch) if compiled else None
+    plan = plan.model_copy(update={"batch": batch, "compiled": compiled and failed is None})
+    return plan, (() if failed is None else (failed,))
 
 
 def _optimizer(variant: Plan) -> Optimizer[Any]:

@@ -29,13 +29,14 @@ def show_references(parts: Parts, store: Store, watcher: Watcher) -> dict[int, t
     known: dict[int, dict[int, float]] = defaultdict(dict)
     for reference, run_id, response in store.query("SELECT reference, run, response FROM reference_response"):
         known[run_id][reference] = torch.nan if response is None else response
+    assert parts.plan.batch is not None
     for start in range(0, count, parts.plan.batch):
         watcher.stage("references", start, count)
         some = range(start, min(start + parts.plan.batch, count))
         if all(i in known[r.id] for r in parts.runs for i in some):
             continue
         images = parts.references.images(some, parts.image_size_px)
-        answers = [subject.respond(images) for subject in parts.subjects]
+        answers = [parts.forward.respond(number, images) for number in range(len(parts.forward.subjects))]
         new = [
             (index, r.id, float(answers[r.subject][row, r.unit]))
             for r in parts.runs

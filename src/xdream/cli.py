@@ -90,6 +90,18 @@ def _parser() -> argparse.ArgumentParser:
     show = _command(commands, "show", "summary and figures of an experiment or a tuning, running or finished")
     show.add_argument("folder", help="the folder of the experiment or tuning")
 
+    end = _command(commands, "end", "have runs of an experiment end before their budget")
+    end.add_argument("folder", help="the folder of the experiment, which may be running")
+    end.add_argument("runs", nargs="*", type=int, metavar="RUN", help="their numbers (default: all)")
+
+    derived = _command(
+        commands, "codes", "the codes of an experiment, as recorded or derived from its scores"
+    )
+    derived.add_argument("folder", help="the folder of the experiment")
+    derived.add_argument("--run", type=int, default=0, metavar="N", help="which run (default 0)")
+    derived.add_argument("--generation", type=int, metavar="N", help="only this one (default: all)")
+    derived.add_argument("--out", required=True, metavar="FILE.npz", help="where the codes go")
+
     codes = _command(commands, "encode", "codes for images, to start from")
     codes.add_argument("images", help="a folder or zip file of images, or scikit-image")
     codes.add_argument("--generator", default="natural-v1", metavar="NAME", help="default natural-v1")
@@ -199,7 +211,19 @@ def _plan_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--random-weights", action="store_true", help="a generator without weights: for timing only"
     )
+    command.add_argument(
+        "--plateau", type=int, metavar="N", help="a run ends after N generations without a better mean score"
+    )
+    command.add_argument(
+        "--record", choices=("everything", "scores"), help="scores: a small record, for large studies"
+    )
     command.add_argument("--device", metavar="NAME", help="cpu (default), cuda, …")
+    command.add_argument(
+        "--compiled",
+        action=argparse.BooleanOptionalAction,
+        help="networks through the compiler of PyTorch (default: when there are images enough)",
+    )
+    command.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), help="default float32")
     command.add_argument("--name", metavar="NAME", help="a word for the default folder's name")
     command.add_argument("--out", metavar="FOLDER", help="default runs/DATE-TIME-NAME")
     _set_flag(command)

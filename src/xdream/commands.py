@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from xdream import doctor, loop, networks, references, report, training, tuning
+from xdream import doctor, ending, loop, networks, references, replay, report, training, tuning
 from xdream.errors import INTERRUPTED, BadInput, XDreamError
 from xdream.generators import GENERATORS, encode, learned
 from xdream.networks import weights
@@ -122,13 +122,50 @@ def _print_record(record: Record, options: argparse.Namespace, *, figures: bool)
     return 0
 
 
-def _encode(options: argparse.Namespace) -> int:
-    """Codes for images."""
-    out = Path(options.out)
+def _end(options: argparse.Namespace) -> int:
+    """Ask runs to end."""
+    runs = ending.ask_to_end(options.folder, options.runs)
+    what = ", ".join(str(run) for run in runs) or "none: all have ended"
+    print(f"runs that end with the generation that is under way: {what}")
+    if options.json:
+        print(json.dumps({"runs": runs}))
+    return 0
+
+
+def _codes(options: argparse.Namespace) -> int:
+    """Codes of an experiment."""
+    out = _npz(options.out)
+    record = Record(options.folder)
+    if options.generation is None:
+        codes = np.stack(list(replay.generations(record, options.run)))
+    else:
+        codes = replay.codes_of(record, options.run, options.generation)[None]
+    np.savez(
+        out,
+        codes=codes.reshape(-1, codes.shape[-1]),
+        generation=np.repeat(np.arange(len(codes)) + (options.generation or 0), codes.shape[1]),
+        slot=np.tile(np.arange(codes.shape[1]), len(codes)),
+        generator=np.array(report.plan_of(record).generator.name),
+    )
+    print(f"{codes.shape[0] * codes.shape[1]} codes of {codes.shape[-1]} numbers: {out}")
+    if options.json:
+        print(json.dumps({"out": str(out), "codes": codes.shape[0] * codes.shape[1]}))
+    return 0
+
+
+def _npz(name: str) -> Path:
+    """Where codes go. Raises BadInput."""
+    out = Path(name)
     if out.suffix != ".npz":
         raise BadInput(f"--out is '{out}'; give a name that ends in .npz")
     if not out.parent.is_dir():
         raise BadInput(f"folder '{out.parent}' does not exist; make it first")
+    return out
+
+
+def _encode(options: argparse.Namespace) -> int:
+    """Codes for images."""
+    out = _npz(options.out)
     generator = GENERATORS.make(options.generator, **_settings(options.set, "generator"))
     images = references.load(options.images)
     shown = images.images(range(len(images)), generator.image_size_px)
@@ -264,7 +301,8 @@ def _doctor(options: argparse.Namespace) -> int:
 #: Flags of `evolve` and `tune` that are keys of the plan under the same name.
 _SAME = (
     *("presentations", "repeats", "noise_spikes", "noise_scale", "references", "init", "seed", "runs"),
-    *("image_size_px", "name", "device", "references_per_generation"),
+    *("image_size_px", "name", "device", "references_per_generation", "plateau", "record"),
+    *("compiled", "precision"),
 )
 
 
@@ -337,6 +375,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "tune": _tune,
     "resume": _resume,
     "show": _show,
+    "end": _end,
+    "codes": _codes,
     "encode": _encode,
     "train-generator": _train_generator,
     "weights": _weights,

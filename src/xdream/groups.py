@@ -31,7 +31,7 @@ class Group:
 
 
 def groups_of(runs: Sequence[Run]) -> list[Group]:
-    """Runs of the same algorithm, hyperparameters' names and population together, in the order of the plan."""
+    """Runs of the same algorithm and population, with the same names of hyperparameters, in order."""
     alike: dict[tuple[str, int, frozenset[str]], list[Run]] = defaultdict(list)
     for one in runs:
         alike[one.optimizer, one.population, frozenset(one.hyperparameters)].append(one)

@@ -31,8 +31,8 @@ class Stream:
 class Lineup:
     """The images of a generation: group by group, run by run, slot by slot.
 
-    slices: of each group. streams: of each subject that has runs. spikes: (n,) float64, the noise scale of each
-    image's run, NaN without noise.
+    slices: of each group. streams: of each subject that has runs. spikes: (n,) float64, the noise scale
+    of each image's run, NaN without noise.
     """
 
     groups: tuple[Group, ...]
@@ -74,9 +74,8 @@ def lineup(groups: Sequence[Group], spikes: Mapping[int, float | None]) -> Lineu
         )
         for subject, runs in sorted(by_subject.items())
     ]
-    scales = [torch.nan if spikes.get(r.id) is None else spikes[r.id] for g in groups for r in g.runs]
-    populations = [r.population for g in groups for r in g.runs]
-    each = torch.tensor(scales, dtype=torch.float64).repeat_interleave(torch.tensor(populations))
+    scales = [spikes.get(r.id) for g in groups for r in g.runs for _ in range(r.population)]
+    each = torch.tensor([torch.nan if scale is None else scale for scale in scales], dtype=torch.float64)
     return Lineup(tuple(groups), tuple(slices), tuple(streams), each)
 
 

@@ -106,12 +106,17 @@ def resume(folder: str | Path, watcher: Watcher | None = None) -> Record:
         return record
     _check_draws(record)
     plan = Plan.from_toml(record.facts["plan"])
+    update: dict[str, object] = {"batch": int(record.facts["batch"])}
     if record.started:  # the files of the initial codes have done their work and may be gone
-        plan = plan.model_copy(update={"init": "default"})
-    parts = assemble(plan)
+        update["init"] = "default"
+    parts = assemble(plan.model_copy(update=update))
+    notes = [*json.loads(record.facts["notes"])]
+    new = [note for note in parts.notes if note not in notes]
     _check_unchanged(parts, record)
     record.close()  # the last connection to close tidies the file up, and that is to be the writer
     with Store.open_existing(Path(folder), versions()) as store:
+        if new:
+            store.write_fact("notes", json.dumps([*notes, *new]))
         _go_on(parts, store, watcher or Nobody())
     return Record(folder)
 
@@ -189,7 +194,7 @@ class _Experiment:
     def go(self) -> None:
         """Generation after generation; runs go in step, and one that has ended is no longer among them."""
         longest = max(r.generations for r in self.parts.runs)
-        who = self._lineup()
+        who = lineup(list(self.states), self.spikes)
         while self.states:
             self.watcher.stage("generations", self.generation, longest)
             ended = self._generation(who)
@@ -197,11 +202,8 @@ class _Experiment:
             if ended:
                 left = (g.without(state, ended) for g, state in self.states.items())
                 self.states = dict(one for one in left if one is not None)
-                who = self._lineup()
+                who = lineup(list(self.states), self.spikes)
         self.watcher.stage("generations", longest, longest)
-
-    def _lineup(self) -> Lineup:
-        return lineup(list(self.states), self.spikes)
 
     def _generation(self, who: Lineup) -> set[int]:
         """Ask, show, tell; returns the runs that ended with it."""
@@ -249,18 +251,19 @@ class _Experiment:
         None when the memory did not suffice: half as many are tried next, from now on.
         """
         try:
-            images = self.parts.draw(codes)
+            images = self.parts.forward.draw(codes)
             both = images
             if references and self.parts.references is not None:
                 others = self.parts.references.images(references, self.parts.image_size_px)
                 both = torch.cat((images, others.to(images.device)))
-            return images, self.parts.subjects[stream.subject].respond(both)
+            return images, self.parts.forward.respond(stream.subject, both)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
             if self.batch == 1:
                 raise SubjectError("the memory does not suffice for one image; use another device") from None
-        self.batch = (self.batch + 1) // 2
+        self.batch //= 2
+        self.parts.forward.shrink(self.batch)
         self.writer.put(self.store.write_fact, "batch", str(self.batch))
         forget_freed_blocks()
         return None
@@ -311,9 +314,7 @@ def _begun(
     return groups, states, spikes
 
 
-def _resumed(
-    parts: Parts, store: Store
-) -> tuple[list[Group], list[State], Mapping[int, float | None], int]:
+def _resumed(parts: Parts, store: Store) -> tuple[list[Group], list[State], Mapping[int, float | None], int]:
     """The states of the runs that have not ended: the latest that is written, and what was told since."""
     ended = {run for (run,) in store.query("SELECT id FROM run WHERE ending IS NOT NULL")}
     groups = groups_of([r for r in parts.runs if r.id not in ended])
@@ -325,9 +326,7 @@ def _resumed(
     states = []
     for g in groups:
         [since] = {latest[r.id][0] for r in g.runs}
-        state = loaded_state(
-            g.optimizer, [latest[r.id][1] for r in g.runs], parts.generator.centre.device
-        )
+        state = loaded_state(g.optimizer, [latest[r.id][1] for r in g.runs], parts.generator.centre.device)
         for generation in range(since, told):
             state = g.optimizer.tell(state, _told_scores(store, g, generation).to(state.seeds.device))
         states.append(state)
@@ -337,9 +336,12 @@ def _resumed(
 def _told_scores(store: Store, g: Group, generation: int) -> Scores:
     """(runs, population) as they were told."""
     rows = [
-        [torch.nan if score is None else score for (score,) in store.query(
-            "SELECT score FROM image WHERE run = ? AND generation = ? ORDER BY slot", r.id, generation
-        )]
+        [
+            torch.nan if score is None else score
+            for (score,) in store.query(
+                "SELECT score FROM image WHERE run = ? AND generation = ? ORDER BY slot", r.id, generation
+            )
+        ]
         for r in g.runs
     ]
     return torch.tensor(rows, dtype=torch.float64)

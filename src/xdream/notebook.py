@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,7 +80,7 @@ class Notebook(Protocol):
     def told(
         self, generation: int, who: Lineup, codes: Codes, rows: Sequence[ToldRow], tell: Tell
     ) -> list[State]:
-        """The scores, in the order of the runs; then, when what they follow from is written, the new states."""
+        """The scores, in the order of the runs; when what they follow from is written, the new states."""
         ...
 
 
@@ -181,16 +181,16 @@ class Everything:
 
 
 class Scores:
-    """Every score; codes of each run's best image and of its last generation; the first state and a late one."""
+    """Every score; codes of a run's best image and of its last generation; its first state and a late one."""
 
     def __init__(self, store: Store, writer: Writer) -> None:
         self._store, self._writer = store, writer
-        # Nothing has its code yet but the best: codes of a last generation are those of a run that ended.
+        # Of a run that has not ended no code is kept but that of its best image.
         self._best = {
             run: (generation, slot, score)
             for run, generation, slot, score in store.query(
-                "SELECT i.run, i.generation, i.slot, i.noise_free_score FROM image AS i JOIN run ON run.id = i.run"
-                " WHERE i.code IS NOT NULL AND run.ending IS NULL"
+                "SELECT run, generation, slot, noise_free_score FROM kept_code JOIN image"
+                " USING (run, generation, slot) JOIN run ON run.id = run WHERE ending IS NULL"
             )
         }
 

@@ -69,9 +69,7 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-Targets = Annotated[
-    tuple[Annotated[TargetPlan, BeforeValidator(_target)], ...], BeforeValidator(_several)
-]
+Targets = Annotated[tuple[Annotated[TargetPlan, BeforeValidator(_target)], ...], BeforeValidator(_several)]
 NamedPart = Annotated[Part, BeforeValidator(_named)]
 
 
@@ -98,14 +96,15 @@ class Plan(Description):
     spikes; noise_scale: the same noise with spikes per unit of activation given. references: a folder, a
     zip file or "scikit-image". references_per_generation: how many are interleaved in each generation.
     image_size_px: the size at which images are shown. variants: runs that differ in more than their seed,
-    each a change of these keys; without any, the plan itself is the only one. plateau: a run ends when the mean
-    score of a generation has not been above that of all before for so many generations. record: "everything",
-    or "scores", from which the rest follows, for large studies of networks.
+    each a change of these keys; without any, the plan itself is the only one. plateau: a run ends when the
+    mean score of a generation has not been above that of all before for so many generations. record:
+    "everything", or "scores", from which the rest follows, for large studies of networks.
 
     batch: most images in one pass through generator and network (recorded, because the last digit of a
     network's response depends on it); None: as many as fit. threads: of the CPU, recorded for the same
-    reason; None: as many as there are. compiled: generator and networks through the compiler of PyTorch.
-    precision: of the products in the networks.
+    reason; None: as many as there are. compiled: generator and networks through the compiler of PyTorch,
+    which takes a minute and makes them faster; None: when there are images enough. precision: of the products
+    in the networks.
     """
 
     name: str = Field(default="evolution", pattern=r"^[\w.-]+$")
@@ -136,7 +135,7 @@ class Plan(Description):
     batch: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
     device: str = "cpu"
-    compiled: bool = False
+    compiled: bool | None = None
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     preprocessing: dict[str, PreprocessingPlan] = Field(default={})
 

@@ -62,7 +62,9 @@ def bits(seeds: Seeds, steps: torch.Tensor, purpose: Purpose, count: int) -> tor
     block = torch.arange(blocks, dtype=torch.int64, device=device)
     step = steps.to(torch.int64)[:, None] & _MASK
     names = [purpose] if isinstance(purpose, str) else purpose
-    name = torch.tensor([zlib.crc32(one.encode()) for one in names], dtype=torch.int64, device=device)[:, None]
+    name = torch.tensor([zlib.crc32(one.encode()) for one in names], dtype=torch.int64, device=device)[
+        :, None
+    ]
     key = ((seeds & _MASK)[:, None], ((seeds >> 32) & _MASK)[:, None])
     words = philox((block[None, :], step, name, torch.zeros_like(name)), key)
     return torch.stack(words, dim=-1).reshape(len(seeds), 4 * blocks)[:, :count]

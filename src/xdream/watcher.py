@@ -9,7 +9,7 @@ class Watcher(Protocol):
     """Who is told how far an experiment is; a progress bar, or nobody."""
 
     def stage(self, name: str, done: int, total: int) -> None:
-        """`done` of `total` steps of "references" or "generations" are committed."""
+        """`done` of `total` steps of "references" or "generations" are done, all but the last committed."""
         ...
 
     def best(self, score: float) -> None:

@@ -29,8 +29,8 @@ from xdream.store import (
 
 NAN, INF = float("nan"), float("inf")
 RUNS = [
-    RunRow(0, "n:l:0", 5, '{"name": "genetic", "population": 2}', 2),
-    RunRow(1, "n:l:1", 2**63 - 1, '{"name": "genetic", "population": 2}', 2),
+    RunRow(0, "n:l:0", 5, '{"name": "genetic", "population": 2}', '{"name": "mean"}', 2),
+    RunRow(1, "n:l:1", 2**63 - 1, '{"name": "genetic", "population": 2}', '{"name": "mean"}', 2),
 ]
 REFERENCES = [("a.png", "0" * 64), ("b.png", "f" * 64)]
 
@@ -47,11 +47,11 @@ def fill(store: Store, generation: int = 0) -> None:
     """One generation of two images in each run, with what numbers there can be."""
     store.write_asked(
         generation,
-        [AskedRow(run, slot, 0, code(1e-45, -3.4e38, slot)) for run in (0, 1) for slot in (0, 1)],
+        [AskedRow(run, slot, code(1e-45, -3.4e38, slot)) for run in (0, 1) for slot in (0, 1)],
     )
     store.write_answers(
         generation,
-        [ShownRow(run, slot, f"sha{run}{slot}") for run in (0, 1) for slot in (0, 1)],
+        [ShownRow(run, slot, 0, f"sha{run}{slot}") for run in (0, 1) for slot in (0, 1)],
         [
             *(PresentationRow(run, 0, slot, None, 0, 0.1 + slot, 0.2) for run in (0, 1) for slot in (0, 1)),
             PresentationRow(0, 0, None, 1, 0, NAN, INF),
@@ -60,8 +60,8 @@ def fill(store: Store, generation: int = 0) -> None:
     store.write_told(
         generation,
         [
-            ToldRow(0, [NAN, 1.5], [0.25, -INF], b"state0", finished=False),
-            ToldRow(1, [1.0, 2.0], [3.0, 4.0], b"state1", finished=True),
+            ToldRow(0, [NAN, 1.5], [0.25, -INF], b"state0"),
+            ToldRow(1, [1.0, 2.0], [3.0, 4.0], b"state1", "budget"),
         ],
     )
 
@@ -127,8 +127,8 @@ def test_an_image_comes_back_with_the_codes_of_its_chunk(tmp_path: Path) -> None
 def test_what_was_not_told_is_in_no_score_and_no_count(tmp_path: Path) -> None:
     with begun(tmp_path) as store:
         fill(store)
-        store.write_asked(1, [AskedRow(0, 0, 0, code(1))])
-        store.write_answers(1, [ShownRow(0, 0, "s")], [PresentationRow(0, 0, 0, None, 0, 9.0, 9.0)])
+        store.write_asked(1, [AskedRow(0, 0, code(1))])
+        store.write_answers(1, [ShownRow(0, 0, 0, "s")], [PresentationRow(0, 0, 0, None, 0, 9.0, 9.0)])
     record = Record(tmp_path)
     assert len(record.scores(0)) == 1
     assert record.presentations(0) == 2
@@ -161,7 +161,7 @@ def test_a_folder_that_holds_an_experiment_takes_no_second_one(tmp_path: Path) -
 def test_an_experiment_opens_at_once_however_long_it_is(tmp_path: Path) -> None:
     count = 3000  # squared and counted, that would take minutes
     with create(tmp_path) as store:
-        store.write_asked(0, [AskedRow(0, slot, 0, code(1)) for slot in range(count)])
+        store.write_asked(0, [AskedRow(0, slot, code(1)) for slot in range(count)])
         store.write_answers(0, [], [PresentationRow(0, 0, s, None, 0, 1.0, 1.0) for s in range(count)])
     steps = 0
     opened = threading.Event()
@@ -328,9 +328,10 @@ def changed(folder: Path, sql: str) -> None:
         connection.execute(sql)
 
 
-def test_a_store_of_a_newer_schema_is_refused(finished: Path) -> None:
-    changed(finished, f"PRAGMA user_version = {sqlite.SCHEMA_VERSION + 1}")
-    refused(finished, f"schema {sqlite.SCHEMA_VERSION + 1}; .*knows up to {sqlite.SCHEMA_VERSION}: upgrade")
+@pytest.mark.parametrize(("further", "remedy"), [(1, "upgrade"), (-1, "use the release that wrote it")])
+def test_a_store_of_another_schema_is_refused(finished: Path, further: int, remedy: str) -> None:
+    changed(finished, f"PRAGMA user_version = {sqlite.SCHEMA_VERSION + further}")
+    refused(finished, f"schema {sqlite.SCHEMA_VERSION + further}; .*knows {sqlite.SCHEMA_VERSION}: {remedy}")
 
 
 @pytest.mark.parametrize("table", ["presentation", "state"])
@@ -430,7 +431,7 @@ def test_a_full_disk_loses_nothing_that_was_committed(
         before = Record(tmp_path).dump()
         for _ in range(2):  # and so it stays until there is room
             with pytest.raises(StoreError, match=r"the disk is full.*make room, then resume") as caught:
-                store.write_asked(1, [AskedRow(0, slot, 0, np.zeros(5000, np.float32)) for slot in range(2)])
+                store.write_asked(1, [AskedRow(0, slot, np.zeros(5000, np.float32)) for slot in range(2)])
             assert str(tmp_path) in str(caught.value)
             assert Record(tmp_path).dump() == before
     monkeypatch.undo()
@@ -491,7 +492,7 @@ def mortal(connection, whole=sqlite._whole):
     tick()
 
 sqlite.os, sqlite._whole = MortalOs(), mortal
-Store.create(folder, {"plan": "p"}, {}, [RunRow(0, "t", 0, "{}", 1)], [])
+Store.create(folder, {"plan": "p"}, {}, [RunRow(0, "t", 0, "{}", "{}", 1)], [])
 """
 
 

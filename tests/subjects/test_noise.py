@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xdream.subjects import poisson_responses
+from xdream.subjects import noise_draws, poisson_responses
 
 NAN, INF = float("nan"), float("inf")
 
@@ -22,9 +22,8 @@ def noisy(
     target: str = "net:layer:1",
 ) -> torch.Tensor:
     places = list(range(len(clean))) if places is None else places
-    return poisson_responses(
-        torch.tensor(clean, dtype=torch.float64), places, k, repeats, seed, generation, target
-    )
+    draws = noise_draws(torch.tensor([seed]), generation, [target], (max(places, default=-1) + 1, repeats))
+    return poisson_responses(torch.tensor(clean, dtype=torch.float64), draws[0, places], torch.tensor(k))
 
 
 @pytest.mark.parametrize(("activation", "k"), [(0.3, 2.0), (4.0, 0.5), (4.0, 5.0), (100.0, 1.0)])

@@ -2,7 +2,7 @@
 
 from xdream.networks.base import Network, Preprocessing, device, fingerprint, resize
 from xdream.networks.load import DEFAULT_PX, LayerInfo, layers, load, names
-from xdream.networks.reader import LayerReader, layer_reader
+from xdream.networks.reader import LayerReader, layer_reader, through_compiler
 from xdream.networks.weights import one_line
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "names",
     "one_line",
     "resize",
+    "through_compiler",
 ]

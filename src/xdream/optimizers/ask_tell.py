@@ -27,7 +27,7 @@ OPTIMIZERS.register("nes", NES)
 
 
 def grouped(name: str, options: Sequence[Mapping[str, Any]]) -> Optimizer[Any]:
-    """One optimizer for several runs of the same population: a hyperparameter that differs, an array over them.
+    """One optimizer for several runs of one population: a hyperparameter that differs is an array over them.
 
     options: the hyperparameters of each run, all with the same names. Each set is checked by itself, so
     that an error names one run's value.

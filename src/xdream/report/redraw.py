@@ -15,9 +15,10 @@ import torch
 from xdream import references
 from xdream.assemble import Parts, assemble
 from xdream.errors import BadInput, XDreamError
-from xdream.loop import identity
+from xdream.notebook import identity
 from xdream.plan import Plan
 from xdream.references import References
+from xdream.replay import company_of
 from xdream.report.summary import RunSummary
 from xdream.report.table import number
 from xdream.store import ImageRecord, Record
@@ -51,12 +52,12 @@ def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[d
         with _threads(plan.threads):
             parts = _drawing_parts(plan)
             device = parts.generator.centre.device
-            for image in sorted(images, key=lambda i: (i.generation, i.chunk)):
-                codes, row = record.chunk_codes(image)
-                if chunk != (image.generation, image.chunk):
+            for image in sorted(images, key=lambda i: (i.generation, i.chunk or 0)):
+                codes, row = company_of(record, image)
+                if image.chunk is None or chunk != (image.generation, image.chunk):
                     chunk = (image.generation, image.chunk)
-                    pixels = parts.draw(list(torch.from_numpy(codes).to(device))).cpu()
-                exact = identity(pixels[row]) == image.pixels
+                    pixels = parts.forward.draw(torch.from_numpy(codes).to(device)).cpu()
+                exact = image.pixels in (identity(pixels[row]), None)  # in a record of scores: not known
                 drawn[image.id] = Redrawn(pixels[row].permute(1, 2, 0).numpy().copy(), exact)
     except XDreamError as error:
         return {}, [f"the images are left out: {error}"]
@@ -70,7 +71,13 @@ def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[d
 
 def _drawing_parts(plan: Plan) -> Parts:
     """The parts without what images do not depend on, which may be gone: targets, references, first codes."""
-    lean = {"targets": (), "variants": (), "references": None, "references_per_generation": 0, "init": "default"}
+    lean = {
+        "targets": (),
+        "variants": (),
+        "references": None,
+        "references_per_generation": 0,
+        "init": "default",
+    }
     try:
         return assemble(plan.model_copy(update=lean))
     except BadInput:

@@ -86,10 +86,7 @@ def summarise(record: Record) -> list[RunSummary]:
     notes, runs = notes_of(record), record.runs()
     counts = [record.presentations(run.id) for run in runs]
     rate = sum(counts) / record.seconds if record.seconds > 0 else None
-    return [
-        _summary(record, plan, run, count, rate, notes)
-        for run, count in zip(runs, counts, strict=True)
-    ]
+    return [_summary(record, plan, run, count, rate, notes) for run, count in zip(runs, counts, strict=True)]
 
 
 def reference_scores(record: Record, run: RunRecord) -> torch.Tensor:

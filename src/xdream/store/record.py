@@ -174,8 +174,9 @@ class Record:
     def codes(self, run: int, generation: int) -> dict[int, npt.NDArray[np.float32]]:
         """The codes of a generation that are here, by slot."""
         rows = self._rows(
-            "SELECT slot, code FROM image WHERE run = ? AND generation = ? AND code IS NOT NULL"
-            " ORDER BY slot",
+            "SELECT slot, coalesce(i.code, k.code) FROM image AS i"
+            " LEFT JOIN kept_code AS k USING (run, generation, slot)"
+            " WHERE run = ? AND generation = ? AND coalesce(i.code, k.code) IS NOT NULL ORDER BY slot",
             run,
             generation,
         )
@@ -188,7 +189,11 @@ class Record:
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         """Everything that follows from the plan, times and sessions left out: equal for equal experiments."""
         return {
-            "run": list(self._rows("SELECT id, target, seed, optimizer, objective, spikes_per_activation, ending FROM run")),
+            "run": list(
+                self._rows(
+                    "SELECT id, target, seed, optimizer, objective, spikes_per_activation, ending FROM run"
+                )
+            ),
             "reference": list(self._rows("SELECT * FROM reference_response ORDER BY run, reference")),
             "image": list(
                 self._rows(
@@ -203,6 +208,7 @@ class Record:
                     " ORDER BY p.run, p.generation, p.chunk, i.slot, reference, repeat"
                 )
             ),
+            "kept_code": list(self._rows("SELECT * FROM kept_code ORDER BY run, generation, slot")),
             "state": list(self._rows("SELECT * FROM state ORDER BY run, generation")),
         }
 

@@ -1,7 +1,7 @@
 -- Schema 2 of experiment.sqlite. A missing (NaN) number is NULL; `answered_utc` says that an answer came.
 -- A record of "everything" has every row below. A record of "scores" has no presentations, and of its images
--- only the scores; codes of the best image and of the last generation of each run; the first state of each
--- run and the last but few. What else there was follows from these (xdream.replay).
+-- only the scores; of each run the codes of its best image and of its last generation (kept_code), its first
+-- state and a late one. What else there was follows from these (xdream.replay).
 CREATE TABLE experiment (                 -- what explains the record: plan, draws, identities, notes
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -45,13 +45,21 @@ CREATE TABLE image (                      -- one per code that was asked
     generation INTEGER NOT NULL,
     slot INTEGER NOT NULL,                -- place in the population
     chunk INTEGER,                        -- images of one chunk went through the networks together
-    code BLOB,                            -- float32, little endian
+    code BLOB,                            -- float32, little endian; NULL in a record of scores
     pixels TEXT,                          -- SHA-256 of the shown 8-bit pixels, (3, h, w); NULL until shown
     score REAL,
     noise_free_score REAL,
     UNIQUE (run, generation, slot)
 ) STRICT;
 CREATE INDEX image_of_chunk ON image (generation, chunk) WHERE chunk IS NOT NULL;
+
+CREATE TABLE kept_code (                  -- a table of its own: a best code goes when a better one comes
+    run INTEGER NOT NULL REFERENCES run,
+    generation INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    code BLOB NOT NULL,
+    PRIMARY KEY (run, generation, slot)
+) STRICT;
 
 CREATE TABLE presentation (               -- one showing of one image
     id INTEGER PRIMARY KEY,

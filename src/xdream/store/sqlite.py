@@ -283,11 +283,11 @@ class Store:
             for row in rows:
                 # In a record of scores the images are not there yet.
                 connection.executemany(
-                    "INSERT INTO image (run, generation, slot, code, score, noise_free_score)"
-                    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (run, generation, slot)"
+                    "INSERT INTO image (run, generation, slot, score, noise_free_score)"
+                    " VALUES (?, ?, ?, ?, ?) ON CONFLICT (run, generation, slot)"
                     " DO UPDATE SET score = excluded.score, noise_free_score = excluded.noise_free_score",
                     [
-                        (row.run, generation, slot, blob_of(row.codes.get(slot)), score, clean)
+                        (row.run, generation, slot, score, clean)
                         for slot, (score, clean) in enumerate(
                             zip(row.scores, row.noise_free_scores, strict=True)
                         )
@@ -298,9 +298,13 @@ class Store:
                     _write_state(connection, row.run, generation + 1, row.state, since=0)
                 if row.dropped is not None:
                     connection.execute(
-                        "UPDATE image SET code = NULL WHERE run = ? AND generation = ? AND slot = ?",
+                        "DELETE FROM kept_code WHERE run = ? AND generation = ? AND slot = ?",
                         (row.run, *row.dropped),
                     )
+                connection.executemany(
+                    "INSERT INTO kept_code VALUES (?, ?, ?, ?)",
+                    [(row.run, generation, slot, blob_of(code)) for slot, code in row.codes.items()],
+                )
                 if row.ending is not None:
                     connection.execute(
                         "UPDATE run SET finished_utc = ?, ending = ? WHERE id = ?", (utc, row.ending, row.run)
@@ -409,9 +413,9 @@ def _remove_files(folder: Path, made: Sequence[Path]) -> None:
             path.rmdir()
 
 
-def blob_of(code: npt.NDArray[np.float32] | None) -> bytes | None:
+def blob_of(code: npt.NDArray[np.float32]) -> bytes:
     """A code as it is stored: float32, little endian."""
-    return None if code is None else code.astype("<f4").tobytes()
+    return code.astype("<f4").tobytes()
 
 
 def code_of(blob: bytes) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

@@ -4,7 +4,7 @@ from xdream.subjects.base import Subject
 from xdream.subjects.known import KNOWN, KnownPixels, known_pixels
 from xdream.subjects.matching import ImageMatch
 from xdream.subjects.network import NetworkUnits, network_units
-from xdream.subjects.noise import poisson_responses
+from xdream.subjects.noise import noise_draws, poisson_responses
 from xdream.subjects.target import Unit, parse_units, split
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Unit",
     "known_pixels",
     "network_units",
+    "noise_draws",
     "parse_units",
     "poisson_responses",
     "split",

@@ -41,6 +41,10 @@ class NetworkUnits:
         read = [_units_of(outputs[r.layer], r.units) for r in self._readouts]
         return torch.cat(read, dim=1).to(torch.float64).cpu()
 
+    def compile(self, undo: bool = False) -> None:
+        """Put the network through the compiler of PyTorch."""
+        self._reader.compile(undo)
+
 
 def network_units(
     network: Network,

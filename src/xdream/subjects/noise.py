@@ -10,7 +10,9 @@ from xdream import random
 from xdream.types import Seeds
 
 
-def noise_draws(seeds: Seeds, generation: int, targets: Sequence[str], shape: tuple[int, int]) -> torch.Tensor:
+def noise_draws(
+    seeds: Seeds, generation: int, targets: Sequence[str], shape: tuple[int, int]
+) -> torch.Tensor:
     """(runs, *shape) float64, uniform in [0, 1): the noise of (places, repeats) of a generation.
 
     Drawn from each run's own stream by target, generation, place and repeat, so that the same presentation
@@ -20,7 +22,9 @@ def noise_draws(seeds: Seeds, generation: int, targets: Sequence[str], shape: tu
     return random.uniform64(seeds, steps, [f"noise of {target}" for target in targets], shape)
 
 
-def poisson_responses(clean: torch.Tensor, draws: torch.Tensor, spikes_per_activation: torch.Tensor) -> torch.Tensor:
+def poisson_responses(
+    clean: torch.Tensor, draws: torch.Tensor, spikes_per_activation: torch.Tensor
+) -> torch.Tensor:
     """Noisy repeats of noise-free responses: Poisson(max(0, a k)) / k.
 
     clean: (n,) float64, a. draws: (n, repeats), see `noise_draws`. spikes_per_activation: (n,) or (), k > 0.

@@ -1,0 +1,85 @@
+"""Codes -> shown images -> noise-free responses: the part of the loop that takes the time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+import torch
+
+from xdream import networks
+from xdream.generators import Generator, draw
+from xdream.subjects import NetworkUnits, Subject
+from xdream.types import Codes, Images, ShownImages
+
+#: Choices of `precision`.
+PRECISIONS = ("float32", "tf32", "bfloat16")
+
+
+class Forward:
+    """A generator and subjects, always used in the same way, so that the same codes give the same numbers.
+
+    size_px: of the shown images. precision: of the products in the networks: float32; tf32 (10 bits of
+    mantissa inside products, on a GPU that has it); bfloat16 (8 bits, where PyTorch finds it safe).
+    """
+
+    def __init__(
+        self, generator: Generator, subjects: Sequence[Subject], size_px: int, precision: str
+    ) -> None:
+        self.generator, self.subjects, self.size_px = generator, tuple(subjects), size_px
+        self._device = generator.centre.device
+        self._bfloat16 = precision == "bfloat16"
+        self._images: Callable[[Codes], Images] = generator
+        self._batch = 0  # how many images compiled networks take at a time
+        if precision == "tf32":  # without this the two products of one value may differ by device alone
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+
+    def draw(self, codes: Codes) -> ShownImages:
+        """(n, 3, h, w) uint8: exactly the pixels that are shown for (n, d) codes, together in one batch."""
+        if not len(codes):
+            return torch.empty((0, 3, self.size_px, self.size_px), dtype=torch.uint8, device=self._device)
+        with self._precision():
+            images = draw(self.generator, self._filled(codes), self.size_px, self._images)
+        return images[: len(codes)]
+
+    def respond(self, subject: int, images: ShownImages) -> torch.Tensor:
+        """(n, units) float64: the responses of one of the subjects, without noise."""
+        with self._precision():
+            return self.subjects[subject].respond(self._filled(images))[: len(images)]
+
+    def compile(self, batch: int) -> str | None:
+        """Put generator and networks through the compiler of PyTorch, for `batch` images at a time.
+
+        Returns why it cannot be done, or None; without it everything is as before.
+        """
+        before = self._images, self._batch
+        self._batch = batch
+        if isinstance(getattr(self.generator, "module", None), torch.nn.Module):
+            self._images = networks.through_compiler(self.generator)
+        units = [subject for subject in self.subjects if isinstance(subject, NetworkUnits)]
+        try:
+            for subject in units:
+                subject.compile()
+            images = self.draw(self.generator.centre.expand(batch, -1))
+            for number in range(len(self.subjects)):
+                self.respond(number, images)
+        except Exception as error:  # of the compiler: it has many kinds, and calls others' programs
+            self._images, self._batch = before
+            for subject in units:
+                subject.compile(undo=True)
+            return f"generator and networks are not compiled: {networks.one_line(error)}"
+        return None
+
+    def shrink(self, batch: int) -> None:
+        """Fewer images at a time, from now on: the memory did not suffice."""
+        self._batch = min(self._batch, batch)
+
+    def _filled(self, rows: torch.Tensor) -> torch.Tensor:
+        """What is compiled takes one number of images only; the last is repeated."""
+        missing = self._batch - len(rows)
+        return rows if missing <= 0 else torch.cat((rows, rows[-1:].expand(missing, *rows.shape[1:])))
+
+    def _precision(self) -> contextlib.AbstractContextManager[object]:
+        if not self._bfloat16:
+            return contextlib.nullcontext()
+        return torch.autocast(self._device.type, torch.bfloat16)
