@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench generator clean
+.PHONY: demo test check bench soak generator clean
 
 demo: .venv/demo.stamp
 	$(BIN)/xdream evolve --name demo --target efficientnet-lite0:_fc:954 --references scikit-image --presentations 1000
@@ -19,8 +19,13 @@ check: .venv/dev.stamp
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 0 -q docs README.md
 
+# How fast is it here? About half an hour on two cores.
 bench: .venv/dev.stamp
-	$(BIN)/python benches/foundation.py
+	$(BIN)/python benches/engine.py
+
+# 10,000 generations: does the memory stay as it is?
+soak: .venv/dev.stamp
+	$(BIN)/python benches/soak.py
 
 # The generator that comes with the package, from the photographs in IMAGES (hours; goes on after a kill).
 IMAGES ?= images

@@ -378,3 +378,49 @@ def test_a_neuron_that_never_answers_is_noted(tmp_path, capsys, monkeypatch):
     assert "never had a response" in last_json(capsys)["notes"][0]
     assert evolve(tmp_path / "run", *flags) == 0
     assert last_json(capsys)["notes"] == []
+
+
+# Many runs.
+
+
+def test_codes_of_a_small_record_are_derived(tmp_path, capsys):
+    for kept in ("everything", "scores"):
+        flags = ["--presentations", 60, "--runs", 2, "--record", kept, "--no-figures"]
+        assert evolve(tmp_path / kept, *flags) == 0
+        out = tmp_path / f"{kept}.npz"
+        assert main(["codes", str(tmp_path / kept), "--run", "1", "--out", str(out), "--json"]) == 0
+        assert last_json(capsys) == {"out": str(out), "codes": 60}
+    with np.load(tmp_path / "everything.npz") as full, np.load(tmp_path / "scores.npz") as small:
+        assert set(full) == set(small) == {"codes", "generation", "slot", "generator"}
+        for key in full:
+            np.testing.assert_array_equal(full[key], small[key])
+        last = full["codes"][full["generation"] == 2]
+    one = tmp_path / "one.npz"
+    flags = ["--run", "1", "--generation", "2", "--out", str(one)]
+    assert main(["codes", str(tmp_path / "scores"), *flags]) == 0
+    with np.load(one) as codes:
+        np.testing.assert_array_equal(codes["codes"], last)
+        assert codes["generation"].tolist() == [2] * 20
+    assert evolve(tmp_path / "next", "--presentations", 20, "--init", f"codes:{one}", "--no-figures") == 0
+
+
+def test_codes_that_are_not_there_are_refused(tmp_path, capsys):
+    assert evolve(tmp_path / "x", "--presentations", 20, "--no-figures") == 0
+    out = ["--out", str(tmp_path / "codes.npz")]
+    for flags, words in (
+        (["--run", "1"], ["has no run 1"]),
+        (["--generation", "1"], ["has 1 generations", "1 is none of them"]),
+    ):
+        capsys.readouterr()
+        refused(capsys, main(["codes", str(tmp_path / "x"), *flags, *out]), *words)
+    refused(capsys, main(["codes", str(tmp_path / "x"), "--out", "codes.txt"]), ".npz")
+
+
+def test_a_run_that_has_not_ended_can_be_told_to(tmp_path, capsys):
+    flags = ["--presentations", 200, "--plateau", 2, "--runs", 2, "--json", "--no-figures"]
+    assert evolve(tmp_path / "x", *flags) == 0
+    assert len(last_json(capsys)["runs"]) == 2
+    assert main(["end", str(tmp_path / "x"), "--json"]) == 0
+    assert last_json(capsys) == {"runs": []}
+    refused(capsys, main(["end", str(tmp_path / "x"), "2"]), "has no run 2")
+    refused(capsys, main(["end", str(tmp_path / "nowhere")]), "does not exist")

@@ -626,6 +626,12 @@ def test_the_evaluations_allowed_end_it_early_and_more_go_on(tmp_path: Path, who
     assert everything(tmp_path / "x") == everything(whole.folder)
 
 
+def test_a_plan_with_variants_is_not_tuned(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="tune the plan of one of them"):
+        tuning.tune(plan(variants=[{"optimizer": "nes"}]), tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
 def test_what_is_finished_can_be_read_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mortal = Mortal(monkeypatch)
     mortal.live(0)

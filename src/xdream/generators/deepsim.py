@@ -100,6 +100,8 @@ def make(
     else:
         path = find(name) if weights is None else Path(weights).expanduser()
         module = deepsim.load(layer, load_tensors(path), path)
+    # Channels last: a third faster on a CPU.
+    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return DeepSim(
         name,
         architecture.code_shape,

@@ -43,7 +43,11 @@ def tune(
     plan = plan if isinstance(plan, Plan) else Plan.read(plan)
     if evaluations is not None and evaluations < 1:
         raise BadInput(f"evaluations is {evaluations}; at least 1 is needed, that of the start")
-    resolved = assemble(plan).plan
+    if plan.variants:
+        raise BadInput("a plan with variants has several optimizers; tune the plan of one of them")
+    # Batch and compiler are for each evaluation to find: they depend on the machine at that hour.
+    own = {"batch": plan.batch, "compiled": plan.compiled}
+    resolved = assemble(plan.model_copy(update={"compiled": False})).plan.model_copy(update=own)
     found, notes = searched(resolved, parameters, steps)
     task = Task(evaluations=evaluations, notes=notes, plan=resolved, parameters=found)
     folder = Path(folder)

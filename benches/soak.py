@@ -1,0 +1,87 @@
+"""Does a long experiment keep its memory? 10,000 generations with a neuron that costs nothing.
+
+    python benches/soak.py [--generations 10000] [--runs 5] [--record everything] [--out benches/results]
+
+Writes OUT/soak.csv and OUT/soak.png: resident memory, and the size of the record, over generations. Ends with
+status 1 when memory at the end is more than 5 % above that after the first tenth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import psutil
+
+import xdream
+from xdream.plan import Plan
+from xdream.watcher import Nobody
+
+SAMPLES = 200
+MOST_GROWTH = 1.05
+
+
+class _Memory(Nobody):
+    """Notes (generation, bytes of memory, bytes of the folder) now and then."""
+
+    def __init__(self, folder: Path, generations: int) -> None:
+        self.rows: list[tuple[int, int, int]] = []
+        self._folder, self._every = folder, max(1, generations // SAMPLES)
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Notes them."""
+        if name == "generations" and done % self._every == 0:
+            size = sum(path.stat().st_size for path in self._folder.glob("experiment.sqlite*"))
+            self.rows.append((done, psutil.Process().memory_info().rss, size))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--generations", type=int, default=10_000)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--record", default="everything")
+    parser.add_argument("--out", type=Path, default=Path("benches/results"))
+    options = parser.parse_args()
+    plan = Plan.make(
+        targets=["known:linear::0"],
+        generator={"name": "pixels", "size_px": 16},
+        optimizer={"name": "genetic", "population": 20},
+        presentations=20 * options.generations,
+        runs=options.runs,
+        record=options.record,
+        threads=1,
+    )
+    with tempfile.TemporaryDirectory() as place:
+        watcher = _Memory(Path(place) / "x", options.generations)
+        xdream.run(plan, Path(place) / "x", watcher).close()
+    options.out.mkdir(parents=True, exist_ok=True)
+    with (options.out / "soak.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("generation", "memory_bytes", "record_bytes"))
+        writer.writerows(watcher.rows)
+    _draw(watcher.rows, options.out / "soak.png", options.record)
+    early = max(memory for _, memory, _ in watcher.rows[: len(watcher.rows) // 10])
+    late = max(memory for _, memory, _ in watcher.rows[-len(watcher.rows) // 10 :])
+    print(f"{options.generations} generations: {early / 1e6:.0f} MB at first, {late / 1e6:.0f} MB at the end")
+    return 0 if late <= MOST_GROWTH * early else 1
+
+
+def _draw(rows: list[tuple[int, int, int]], path: Path, kept: str) -> None:
+    generations, memory, size = zip(*rows, strict=True)
+    figure, axes = plt.subplots(figsize=(6.0, 3.2), layout="constrained")
+    axes.plot(generations, [value / 1e6 for value in memory], label="memory of the process")
+    axes.plot(generations, [value / 1e6 for value in size], label=f"record of {kept} on the disk")
+    axes.set(xlabel="generation", ylabel="MB", ylim=(0, None))
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
