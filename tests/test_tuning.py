@@ -239,6 +239,7 @@ SMALL: dict[str, Any] = {
     "presentations": 8,
     "seed": 3,
     "threads": 1,
+    "batch": 50,
 }
 
 
