@@ -144,8 +144,8 @@ def test_weights_are_found_by_name_and_by_path(file, monkeypatch):
     code = torch.randn(1, DIM, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = deepsim.to_rgb(networks.random("norm1", seed=5)(code.reshape(1, *NORM1)))
-        assert torch.equal(found(code), expected)
-        assert torch.equal(given(code), expected)
+        assert torch.equal(found(code), given(code))
+        torch.testing.assert_close(found(code), expected, atol=1e-5, rtol=0)  # another order of sums
     assert found.warnings == given.warnings == ()
 
 
