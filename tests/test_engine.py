@@ -13,8 +13,9 @@ import torch
 import xdream
 from xdream import budget, ending, replay
 from xdream.assemble import assemble
-from xdream.errors import BadInput, SubjectError
+from xdream.errors import BadInput, StoreError, SubjectError
 from xdream.generators import GENERATORS
+from xdream.networks import through_compiler
 from xdream.optimizers import OPTIMIZERS, Genetic
 from xdream.plan import Plan
 from xdream.store import FILE_NAME, Record, Writer
@@ -244,7 +245,7 @@ def test_a_record_of_scores_has_all_scores_and_the_rest_follows(tmp_path: Path) 
         for generation, codes in enumerate(replay.generations(small, run)):
             expected = np.stack(list(full.codes(run, generation).values()))
             np.testing.assert_array_equal(codes, expected)
-        np.testing.assert_array_equal(replay.codes_of(small, run, 7), replay.codes_of(full, run, 7))
+        np.testing.assert_array_equal(replay.codes_of(small, run, [7])[7], replay.codes_of(full, run, [7])[7])
         best, wanted = small.best_image(run), full.best_image(run)
         assert best is not None
         assert wanted is not None
@@ -254,7 +255,7 @@ def test_a_record_of_scores_has_all_scores_and_the_rest_follows(tmp_path: Path) 
         assert list(small.codes(run, 49)) == [0, 1, 2, 3]  # the last generation
         assert {row[1] for row in small.dump()["kept_code"] if row[0] == run} == {best.generation, 49}
     with pytest.raises(BadInput, match=r"run 0 of .* has 50 generations; 50 is none of them"):
-        replay.codes_of(small, 0, 50)
+        replay.codes_of(small, 0, [3, 50])
     with pytest.raises(BadInput, match="has no run 4"):
         next(replay.generations(small, 4))
 
@@ -486,3 +487,85 @@ def test_an_optimizer_is_told_after_the_commit(tmp_path: Path, monkeypatch: pyte
         xdream.run(plan(record=kept, batch=2), tmp_path / "x")
         assert seen == expected
         shutil.rmtree(tmp_path / "x")
+
+
+# What a review found.
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+@pytest.mark.filterwarnings("default")
+def test_compiled_weights_are_frozen_and_every_function_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changed weights change nothing; and the compiler's limit is of one function, not of all."""
+    linear = torch.nn.Linear(4, 3).requires_grad_(False)
+    through = through_compiler(linear)
+    before = through(torch.ones(2, 4)).clone()
+    linear.weight.zero_()
+    torch.testing.assert_close(through(torch.ones(2, 4)), before)
+    counted = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        counted.append(graph)
+        return graph.forward
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, **_: real(function, backend=backend))
+    for _ in range(12):
+        through_compiler(torch.nn.Linear(4, 3))(torch.ones(2, 4))
+    assert len(counted) == 12
+
+
+def test_a_request_to_end_is_of_one_experiment_only(tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    xdream.run(plan(), folder).close()
+    (folder / ending.FILE_NAME).write_text("0\n")
+    (folder / FILE_NAME).unlink()
+    assert xdream.run(plan(), folder).runs()[0].ending == "budget"
+    (folder / ending.FILE_NAME).write_text("1")  # half a line
+    assert ending.asked_to_end(folder) == set()
+
+
+def test_a_run_that_never_answers_reaches_its_plateau(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(subject: KnownPixels, images: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(images), 1), torch.nan, dtype=torch.float64)
+
+    monkeypatch.setattr(KnownPixels, "respond", silent)
+    record = xdream.run(plan(plateau=3, presentations=80), tmp_path / "x")
+    assert record.runs()[0].ending == "plateau"
+    assert len(record.scores(0)) == 4
+
+
+def test_without_memory_for_the_references_fewer_are_shown_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photographs: Path
+) -> None:
+    expected = xdream.run(plan(references=str(photographs), batch=2), tmp_path / "expected")
+    Small(monkeypatch, 3, MemoryError())
+    record = xdream.run(plan(references=str(photographs), batch=7), tmp_path / "x")
+    np.testing.assert_array_equal(record.reference_responses(0), expected.reference_responses(0))
+    assert record.facts["batch"] == "3"
+    assert rows_of(record, 0) == rows_of(expected, 0)
+
+
+def test_a_trial_without_memory_means_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    Small(monkeypatch, 0, MemoryError())
+    assert assemble(plan()).plan.batch == 1
+
+
+def test_sparse_tensors_do_not_stop_the_trial() -> None:
+    matrix = torch.eye(8).to_sparse()
+    assert budget.peak_bytes(lambda: torch.sparse.mm(matrix, torch.ones(8, 2))) >= 64
+
+
+def test_what_a_plan_file_cannot_say_no_variant_can() -> None:
+    with pytest.raises(BadInput, match="plateau is None"):
+        plan(plateau=3, variants=[{}, {"plateau": None}])
+
+
+def test_an_experiment_where_one_is_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    xdream.run(plan(), tmp_path / "x").close()
+    monkeypatch.setattr("xdream.loop.assemble", lambda _: pytest.fail("too late"))
+    with pytest.raises(StoreError, match="already holds an experiment"):
+        xdream.run(plan(), tmp_path / "x")

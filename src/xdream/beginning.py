@@ -11,6 +11,7 @@ from xdream.assemble import INITIAL_ENCODING_STEPS, Parts, Run
 from xdream.errors import BadInput
 from xdream.generators import encode
 from xdream.groups import Group
+from xdream.memory import out_of_memory
 from xdream.optimizers import State
 from xdream.references import expected_best
 from xdream.store import Store
@@ -30,13 +31,25 @@ def show_references(parts: Parts, store: Store, watcher: Watcher) -> dict[int, t
     for reference, run_id, response in store.query("SELECT reference, run, response FROM reference_response"):
         known[run_id][reference] = torch.nan if response is None else response
     assert parts.plan.batch is not None
-    for start in range(0, count, parts.plan.batch):
+    batch, start = parts.plan.batch, 0
+    while start < count:
         watcher.stage("references", start, count)
-        some = range(start, min(start + parts.plan.batch, count))
+        some = range(start, min(start + batch, count))
         if all(i in known[r.id] for r in parts.runs for i in some):
+            start = some.stop
             continue
         images = parts.references.images(some, parts.image_size_px)
-        answers = [parts.forward.respond(number, images) for number in range(len(parts.forward.subjects))]
+        try:
+            answers = [parts.forward.respond(n, images) for n in range(len(parts.forward.subjects))]
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            answers = None
+        if answers is None:  # out of the handler, which holds what is to be forgotten
+            batch = parts.forward.halved(batch)
+            store.write_fact("batch", str(batch))
+            continue
+        start = some.stop
         new = [
             (index, r.id, float(answers[r.subject][row, r.unit]))
             for r in parts.runs

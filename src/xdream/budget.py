@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from xdream.forward import Forward
+from xdream.memory import out_of_memory
 
 #: The part of what is free that images may take.
 SHARE = 0.25
@@ -31,7 +32,12 @@ def fitting_batch(forward: Forward) -> int:
         for number in range(len(forward.subjects)):
             forward.respond(number, images)
 
-    each = max(1, peak_bytes(trial) // TRIAL)
+    try:
+        each = max(1, peak_bytes(trial) // TRIAL)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        return 1
     free = psutil.virtual_memory().available
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -58,7 +64,8 @@ class _Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
+            # Sparse tensors have no storage of their own.
+            if isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided:
                 self._note(tensor.untyped_storage())
         return result
 

@@ -137,9 +137,12 @@ def _codes(options: argparse.Namespace) -> int:
     out = _npz(options.out)
     record = Record(options.folder)
     if options.generation is None:
-        codes = np.stack(list(replay.generations(record, options.run)))
+        found = list(replay.generations(record, options.run))
+        if not found:
+            raise BadInput(f"{options.folder} has no finished generation yet")
+        codes = np.stack(found)
     else:
-        codes = replay.codes_of(record, options.run, options.generation)[None]
+        codes = replay.codes_of(record, options.run, [options.generation])[options.generation][None]
     np.savez(
         out,
         codes=codes.reshape(-1, codes.shape[-1]),

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from xdream.assemble import Run
-from xdream.errors import BadInput
+from xdream.errors import BadInput, StoreError
 from xdream.store import Record, Store
 from xdream.types import Scores
 
@@ -59,7 +59,7 @@ class Progress:
     def _note(self, r: Run, generation: int, scores: Scores) -> None:
         mean = float(scores.nanmean())
         best, _ = self._best.setdefault(r.id, (mean, generation))
-        if mean > best or math.isnan(best):
+        if mean > best or (math.isnan(best) and not math.isnan(mean)):
             self._best[r.id] = (mean, generation)
 
 
@@ -75,8 +75,11 @@ def ask_to_end(folder: str | Path, runs: Sequence[int] = ()) -> list[int]:
         if run not in going:
             raise BadInput(f"{folder} has no run {run}; it has 0 to {max(going)}")
     wanted = [run for run in runs or going if going[run]]
-    with open(Path(folder) / FILE_NAME, "a", encoding="utf-8") as file:
-        file.write("".join(f"{run}\n" for run in wanted))
+    try:
+        with open(Path(folder) / FILE_NAME, "a", encoding="utf-8") as file:
+            file.write("".join(f"{run}\n" for run in wanted))
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written: {error.strerror}") from None
     return wanted
 
 
@@ -86,4 +89,5 @@ def asked_to_end(folder: Path) -> set[int]:
         text = (folder / FILE_NAME).read_text("utf-8")
     except FileNotFoundError:
         return set()
-    return {int(line) for line in text.split() if line.isdecimal()}
+    whole = text[: text.rfind("\n") + 1]  # the last line may be on its way
+    return {int(line) for line in whole.split() if line.isdecimal()}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from xdream import networks
+from xdream.errors import SubjectError
 from xdream.generators import Generator, draw
+from xdream.memory import forget_freed_blocks
 from xdream.subjects import NetworkUnits, Subject
 from xdream.types import Codes, Images, ShownImages
 
@@ -28,11 +30,9 @@ class Forward:
     ) -> None:
         self.generator, self.subjects, self.size_px = generator, tuple(subjects), size_px
         self._device = generator.centre.device
-        self._bfloat16 = precision == "bfloat16"
+        self._kind = precision
         self._images: Callable[[Codes], Images] = generator
         self._batch = 0  # how many images compiled networks take at a time
-        if precision == "tf32":  # without this the two products of one value may differ by device alone
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
 
     def draw(self, codes: Codes) -> ShownImages:
         """(n, 3, h, w) uint8: exactly the pixels that are shown for (n, d) codes, together in one batch."""
@@ -70,16 +70,27 @@ class Forward:
             return f"generator and networks are not compiled: {networks.one_line(error)}"
         return None
 
-    def shrink(self, batch: int) -> None:
-        """Fewer images at a time, from now on: the memory did not suffice."""
-        self._batch = min(self._batch, batch)
+    def halved(self, batch: int) -> int:
+        """Half the batch, for which the memory did not suffice. Raises SubjectError when that was 1."""
+        if batch == 1:
+            raise SubjectError("the memory does not suffice for one image; use another device")
+        self._batch = min(self._batch, batch // 2)
+        forget_freed_blocks()
+        return batch // 2
 
     def _filled(self, rows: torch.Tensor) -> torch.Tensor:
         """What is compiled takes one number of images only; the last is repeated."""
         missing = self._batch - len(rows)
         return rows if missing <= 0 else torch.cat((rows, rows[-1:].expand(missing, *rows.shape[1:])))
 
-    def _precision(self) -> contextlib.AbstractContextManager[object]:
-        if not self._bfloat16:
-            return contextlib.nullcontext()
-        return torch.autocast(self._device.type, torch.bfloat16)
+    @contextlib.contextmanager
+    def _precision(self) -> Iterator[None]:
+        """The precision asked for, within; PyTorch's settings are of the whole process."""
+        products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+        before = products.allow_tf32, convolutions.allow_tf32
+        products.allow_tf32 = convolutions.allow_tf32 = self._kind == "tf32"
+        try:
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._kind == "bfloat16"):
+                yield
+        finally:
+            products.allow_tf32, convolutions.allow_tf32 = before

@@ -24,6 +24,8 @@ class Group:
 
     def without(self, state: State, ended: Collection[int]) -> tuple[Group, State] | None:
         """What is left when some runs end, with its state; None when nothing is."""
+        if not any(r.id in ended for r in self.runs):
+            return self, state
         stay = [row for row, r in enumerate(self.runs) if r.id not in ended]
         if not stay:
             return None

@@ -27,15 +27,16 @@ import torch
 from xdream import random
 from xdream.assemble import Parts, assemble
 from xdream.beginning import first_state, noise_scales, show_references
+from xdream.ending import FILE_NAME as END_NAME
 from xdream.ending import Progress, asked_to_end
-from xdream.errors import BadInput, SubjectError
+from xdream.errors import BadInput
 from xdream.groups import Group, groups_of, loaded_state, saved_states
 from xdream.lineup import Lineup, Noise, Stream, lineup
-from xdream.memory import forget_freed_blocks, out_of_memory
+from xdream.memory import out_of_memory
 from xdream.notebook import Answers, Chunk, notebook
 from xdream.optimizers import State
 from xdream.plan import Plan
-from xdream.store import Record, RunRow, Store, ToldRow, Writer, notes_on
+from xdream.store import Record, RunRow, Store, ToldRow, Writer, check_new, notes_on
 from xdream.types import Codes, Scores, ShownImages
 from xdream.watcher import Nobody, Watcher
 
@@ -54,12 +55,13 @@ def run(
     Raises BadInput before anything is written; StoreError; SubjectError, after which `resume` goes on.
     """
     plan = plan if isinstance(plan, Plan) else Plan.read(plan)
+    folder = Path(out) if out is not None else new_folder(plan.name)
+    check_new(folder)  # now, and not after the compiler's minute
     parts = assemble(plan)
     if like is not None:
         _check_draws(like)
         _check_same_runs(parts, like)
         _check_unchanged(parts, like)
-    folder = Path(out) if out is not None else new_folder(plan.name)
     notes = (*parts.notes, *notes_on(folder))
     store = Store.create(
         folder,
@@ -79,6 +81,8 @@ def run(
         ],
         references=_identities(parts),
     )
+    asked = folder / END_NAME  # of an experiment that was here before
+    asked.unlink(missing_ok=True)
     with store:
         try:
             if like is not None:
@@ -91,6 +95,7 @@ def run(
         except BadInput:
             # Only the references' responses can show that a plan is impossible (no scale for the noise).
             if not _started(store):
+                asked.unlink(missing_ok=True)
                 store.discard()
             raise
     return Record(folder)
@@ -233,10 +238,13 @@ class _Experiment:
                 clean = responses[: len(at)].gather(1, stream.units[start:stop, None])[:, 0]
                 observed = noise.on_images(at, clean)
                 answers.clean[at], answers.observed[at] = clean, observed
-                others = [responses[len(at) :, r.unit] for r in stream.runs]
+                answering = (
+                    stream.runs if references else ()
+                )  # every run of the subject answers to references
+                others = [responses[len(at) :, r.unit] for r in answering]
                 noisy = [
                     noise.on_references(r, self.spikes.get(r.id), first, one)
-                    for r, one in zip(stream.runs, others, strict=True)
+                    for r, one in zip(answering, others, strict=True)
                 ]
                 chunk = Chunk(number, stream, start, images, clean, observed, references, others, noisy)
                 self.notebook.answered(self.generation, chunk)
@@ -260,12 +268,8 @@ class _Experiment:
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-            if self.batch == 1:
-                raise SubjectError("the memory does not suffice for one image; use another device") from None
-        self.batch //= 2
-        self.parts.forward.shrink(self.batch)
+        self.batch = self.parts.forward.halved(self.batch)
         self.writer.put(self.store.write_fact, "batch", str(self.batch))
-        forget_freed_blocks()
         return None
 
     def _tell(self, who: Lineup, codes: Codes, answers: Answers) -> set[int]:

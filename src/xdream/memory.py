@@ -28,7 +28,8 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether that is what an error says: PyTorch has a kind for it on a GPU, and only words on a CPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    words = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 def forget_freed_blocks() -> None:

@@ -149,8 +149,9 @@ class Everything:
             )
             for repeat, response in enumerate(responses)
         ]
+        # Empty where no references were shown.
         for r, clean, observed in zip(
-            chunk.stream.runs, chunk.clean_of_references, chunk.observed_of_references, strict=True
+            chunk.stream.runs, chunk.clean_of_references, chunk.observed_of_references, strict=False
         ):
             rows += [
                 PresentationRow(r.id, chunk.number, None, reference, repeat, response, noise_free)

@@ -86,6 +86,13 @@ class Variant(Frozen):
     runs: int | None = Field(default=None, ge=1, le=100_000)
     plateau: int | None = Field(default=None, ge=1)
 
+    @model_validator(mode="after")
+    def _written(self) -> Self:
+        nothing = [key for key in self.model_fields_set if getattr(self, key) is None]
+        if nothing:  # TOML has no word for it
+            raise ValueError(f"{nothing[0]} is None; leave it out of the plan and give it in other variants")
+        return self
+
 
 class Plan(Description):
     """Everything about an experiment.

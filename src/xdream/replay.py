@@ -6,17 +6,19 @@ the same way, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from xdream import random
+from xdream import networks, random
 from xdream.errors import BadInput
 from xdream.groups import loaded_state
 from xdream.optimizers import OPTIMIZERS
-from xdream.store import ImageRecord, Record
+from xdream.plan import Plan
+from xdream.store import Record
 
 Codes = npt.NDArray[np.float32]
 
@@ -40,32 +42,35 @@ def generations(record: Record, run: int) -> Iterator[Codes]:
             f"{random.VERSION}: only the release that made it can derive its codes"
         )
     optimizer = OPTIMIZERS.make(**planned[run].optimizer)
-    state = loaded_state(optimizer, [record.states(run)[0]], torch.device("cpu"))
+    state = loaded_state(optimizer, [record.states(run)[0]], _device(record))
     for told in scores:
-        yield optimizer.ask(state)[0].numpy()
-        state = optimizer.tell(state, torch.from_numpy(told)[None])
+        yield optimizer.ask(state)[0].cpu().numpy()
+        state = optimizer.tell(state, torch.from_numpy(told)[None].to(state.seeds.device))
 
 
-def codes_of(record: Record, run: int, generation: int) -> Codes:
-    """(population, d) codes of one generation: as they are recorded, or derived. Raises BadInput."""
-    told = len(record.scores(run))
-    if not 0 <= generation < told:
-        raise BadInput(f"run {run} of {record.folder} has {told} generations; {generation} is none of them")
-    recorded = record.codes(run, generation)
-    if len(recorded) == len(record.scores(run)[generation]):
-        return _stacked(record, run, generation)
-    return next(codes for number, codes in enumerate(generations(record, run)) if number == generation)
-
-
-def company_of(record: Record, image: ImageRecord) -> tuple[Codes, int]:
-    """The codes with which an image was drawn, and its row; in a record of scores its own code alone."""
-    if image.chunk is not None:
-        return record.chunk_codes(image)
-    own = record.codes(image.run, image.generation).get(image.slot)
-    if own is None:
-        own = codes_of(record, image.run, image.generation)[image.slot]
-    return own[None], 0
+def codes_of(record: Record, run: int, wanted: Collection[int]) -> dict[int, Codes]:
+    """(population, d) codes of some generations, as they are recorded or derived. Raises BadInput."""
+    scores = record.scores(run)
+    for generation in wanted:
+        if not 0 <= generation < len(scores):
+            raise BadInput(
+                f"run {run} of {record.folder} has {len(scores)} generations; {generation} is none of them"
+            )
+    recorded = {g: _stacked(record, run, g) for g in wanted if len(record.codes(run, g)) == len(scores[g])}
+    missing = set(wanted) - recorded.keys()
+    if missing:
+        upto = itertools.islice(generations(record, run), max(missing) + 1)
+        recorded |= {number: codes for number, codes in enumerate(upto) if number in missing}
+    return recorded
 
 
 def _stacked(record: Record, run: int, generation: int) -> Codes:
     return np.stack(list(record.codes(run, generation).values()))
+
+
+def _device(record: Record) -> torch.device:
+    """The experiment's own where there is one: elsewhere sums may differ in their last digit."""
+    try:
+        return networks.device(Plan.from_toml(record.facts["plan"]).device)
+    except BadInput:
+        return torch.device("cpu")

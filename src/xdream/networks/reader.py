@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import types
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
+import torch._inductor.config
 from torch import nn
 
 from xdream.errors import BadInput, SubjectError
@@ -82,12 +84,20 @@ def through_compiler(function: Callable[[torch.Tensor], T]) -> Callable[[torch.T
     It is compiled for each new shape that it is called with, and called without gradients. On a GPU the
     launches of its kernels are recorded once and replayed together.
     """
-    options: dict[str, Any] = {"freezing": True, "triton.cudagraphs": torch.cuda.is_available()}
-    compiled = torch.compile(function, dynamic=False, options=options)
+
+    def own(inputs: torch.Tensor) -> T:
+        return function(inputs)
+
+    # What is compiled is kept with a function's code, and only so often: each function gets its own copy.
+    alone = types.FunctionType(own.__code__.replace(), own.__globals__, closure=own.__closure__)
+    options: dict[str, Any] = {"triton.cudagraphs": torch.cuda.is_available()}
+    compiled = torch.compile(alone, dynamic=False, options=options)
 
     def call(inputs: torch.Tensor) -> T:
-        with torch.no_grad():  # frozen weights need no_grad, and do not know inference_mode
-            return compiled(inputs)
+        # Frozen weights are a setting of the process (as an option it comes too late), and need no_grad.
+        with torch.no_grad(), torch._inductor.config.patch(freezing=True):
+            outputs: T = compiled(inputs)
+        return outputs
 
     return call
 

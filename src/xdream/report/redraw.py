@@ -18,12 +18,13 @@ from xdream.errors import BadInput, XDreamError
 from xdream.notebook import identity
 from xdream.plan import Plan
 from xdream.references import References
-from xdream.replay import company_of
+from xdream.replay import codes_of
 from xdream.report.summary import RunSummary
 from xdream.report.table import number
 from xdream.store import ImageRecord, Record
 
 Pixels = npt.NDArray[np.uint8]
+Codes = npt.NDArray[np.float32]
 
 NOT_IDENTICAL = "not bit-identical to what was shown"
 
@@ -50,10 +51,11 @@ def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[d
     chunk, pixels = None, torch.empty(0)
     try:
         with _threads(plan.threads):
-            parts = _drawing_parts(plan)
+            parts = _drawing_parts(record, plan)
+            derived = _derived(record, images)
             device = parts.generator.centre.device
             for image in sorted(images, key=lambda i: (i.generation, i.chunk or 0)):
-                codes, row = company_of(record, image)
+                codes, row = (derived[image.id], 0) if image.id in derived else record.chunk_codes(image)
                 if image.chunk is None or chunk != (image.generation, image.chunk):
                     chunk = (image.generation, image.chunk)
                     pixels = parts.forward.draw(torch.from_numpy(codes).to(device)).cpu()
@@ -69,8 +71,27 @@ def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[d
     ]
 
 
-def _drawing_parts(plan: Plan) -> Parts:
+def _derived(record: Record, images: Sequence[ImageRecord]) -> dict[int, Codes]:
+    """Of a record of scores, the (1, d) code of each image, by its id: each run is replayed once."""
+    if record.keeps_everything:
+        return {}
+    codes: dict[int, Codes] = {}
+    for run in {image.run for image in images}:
+        wanted = [image for image in images if image.run == run]
+        of_run = codes_of(record, run, {image.generation for image in wanted})
+        codes |= {image.id: of_run[image.generation][[image.slot]] for image in wanted}
+    return codes
+
+
+def _drawing_parts(record: Record, plan: Plan) -> Parts:
     """The parts without what images do not depend on, which may be gone: targets, references, first codes."""
+    # Where images are not compared, drawing a few is not worth the compiler's minute.
+    plan = plan.model_copy(
+        update={
+            "batch": int(record.facts["batch"]),
+            "compiled": bool(plan.compiled and record.keeps_everything),
+        }
+    )
     lean = {
         "targets": (),
         "variants": (),

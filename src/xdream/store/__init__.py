@@ -2,7 +2,7 @@
 
 from xdream.store.base import AskedRow, PresentationRow, RunRow, ShownRow, ToldRow
 from xdream.store.record import ImageRecord, Record, RunRecord
-from xdream.store.sqlite import FILE_NAME, LOCK_NAME, Store, code_of, locked, notes_on
+from xdream.store.sqlite import FILE_NAME, LOCK_NAME, Store, check_new, code_of, locked, notes_on
 from xdream.store.writer import Writer
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Store",
     "ToldRow",
     "Writer",
+    "check_new",
     "code_of",
     "locked",
     "notes_on",

@@ -176,11 +176,11 @@ class Store:
             raise StoreError(f"folder {folder} cannot be made: {error.strerror}") from None
         lock = locked(folder)
         path = folder / FILE_NAME
-        if path.exists():
+        try:
+            check_new(folder)
+        except StoreError:
             lock.release()
-            raise StoreError(
-                f"{folder} already holds an experiment; resume it (xdream resume {folder}) or choose another"
-            )
+            raise
         try:
             with said_plainly(path):
                 _write_first(folder, facts, runs, references)
@@ -348,6 +348,14 @@ class Store:
         self._connection.pragma("journal_mode", "delete" if notes_on(self.folder) else "wal")
         self._connection.pragma("synchronous", "full")
         self._connection.pragma("foreign_keys", True)
+
+
+def check_new(folder: Path) -> None:
+    """Raise StoreError when a folder already holds an experiment."""
+    if (folder / FILE_NAME).exists():
+        raise StoreError(
+            f"{folder} already holds an experiment; resume it (xdream resume {folder}) or choose another"
+        )
 
 
 def locked(folder: Path) -> filelock.BaseFileLock:

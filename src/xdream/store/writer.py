@@ -22,10 +22,11 @@ class Writer:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="xdream writer")
         self._waiting: deque[Future[None]] = deque()
-        self._failed = False
+        self._failed: BaseException | None = None
 
     def put(self, write: Callable[..., None], *values: Any) -> None:
         """Have `write(*values)` called, after all that was given before."""
+        self._check()
         while len(self._waiting) >= MOST_WAITING:
             self._waiting.popleft().result()
         self._waiting.append(self._thread.submit(self._write, write, *values))
@@ -34,15 +35,19 @@ class Writer:
         """Return when everything is written."""
         while self._waiting:
             self._waiting.popleft().result()
+        self._check()
+
+    def _check(self) -> None:
+        if self._failed is not None:
+            raise self._failed
 
     def _write(self, write: Callable[..., None], *values: Any) -> None:
-        if self._failed:
+        if self._failed is not None:
             return
         try:
             write(*values)
-        except BaseException:
-            self._failed = True
-            raise
+        except BaseException as error:
+            self._failed = error
 
     def __enter__(self) -> Self:
         return self
