@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from xdream import networks
 from xdream.errors import SubjectError
-from xdream.generators import Generator, draw
+from xdream.generators import Generator, drawn, finite
 from xdream.memory import forget_freed_blocks
 from xdream.subjects import NetworkUnits, Subject
-from xdream.types import Codes, Images, ShownImages
+from xdream.types import Codes, ShownImages
 
 #: Choices of `precision`.
 PRECISIONS = ("float32", "tf32", "bfloat16")
@@ -31,16 +32,18 @@ class Forward:
         self.generator, self.subjects, self.size_px = generator, tuple(subjects), size_px
         self._device = generator.centre.device
         self._kind = precision
-        self._images: Callable[[Codes], Images] = generator
+        self._drawn: Callable[[Codes], tuple[ShownImages, torch.Tensor]] = functools.partial(
+            drawn, generator, size_px
+        )
         self._batch = 0  # how many images compiled networks take at a time
 
     def draw(self, codes: Codes) -> ShownImages:
         """(n, 3, h, w) uint8: exactly the pixels that are shown for (n, d) codes, together in one batch."""
         if not len(codes):
             return torch.empty((0, 3, self.size_px, self.size_px), dtype=torch.uint8, device=self._device)
-        with self._precision():
-            images = draw(self.generator, self._filled(codes), self.size_px, self._images)
-        return images[: len(codes)]
+        with self._precision(), torch.inference_mode():
+            images, every = self._drawn(self._filled(codes))
+        return finite(self.generator.name, images, every)[: len(codes)]
 
     def respond(self, subject: int, images: ShownImages) -> torch.Tensor:
         """(n, units) float64: the responses of one of the subjects, without noise."""
@@ -52,10 +55,10 @@ class Forward:
 
         Returns why it cannot be done, or None; without it everything is as before.
         """
-        before = self._images, self._batch
+        before = self._drawn, self._batch
         self._batch = batch
         if isinstance(getattr(self.generator, "module", None), torch.nn.Module):
-            self._images = networks.through_compiler(self.generator)
+            self._drawn = networks.through_compiler(self._drawn)
         units = [subject for subject in self.subjects if isinstance(subject, NetworkUnits)]
         try:
             for subject in units:
@@ -64,7 +67,7 @@ class Forward:
             for number in range(len(self.subjects)):
                 self.respond(number, images)
         except Exception as error:  # of the compiler: it has many kinds, and calls others' programs
-            self._images, self._batch = before
+            self._drawn, self._batch = before
             for subject in units:
                 subject.compile(undo=True)
             return f"generator and networks are not compiled: {networks.one_line(error)}"

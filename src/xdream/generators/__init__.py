@@ -2,7 +2,7 @@
 
 from xdream.generators import deepsim, fourier, learned, pixels
 from xdream.generators.base import GENERATORS, Generator, InitialCodes
-from xdream.generators.draw import draw
+from xdream.generators.draw import draw, drawn, finite
 from xdream.generators.encode import encode
 from xdream.generators.statistics import read_statistics
 
@@ -12,7 +12,9 @@ __all__ = [
     "InitialCodes",
     "deepsim",
     "draw",
+    "drawn",
     "encode",
+    "finite",
     "fourier",
     "learned",
     "pixels",

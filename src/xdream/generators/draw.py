@@ -12,16 +12,25 @@ from xdream.networks import resize
 from xdream.types import Codes, Images, ShownImages, quantise
 
 
-def draw(
-    generator: Generator, codes: Codes, size_px: int, images_of: Callable[[Codes], Images] | None = None
-) -> ShownImages:
+def draw(generator: Generator, codes: Codes, size_px: int) -> ShownImages:
     """(n, d) -> (n, 3, size, size) uint8: clipped to [0, 1], resized if need be, rounded to 8 bits.
 
-    images_of: what draws in the generator's stead, when it was compiled. Raises SubjectError for an image
-    with a value that is not finite.
+    Raises SubjectError for an image with a value that is not finite.
     """
     with torch.inference_mode():
-        images = (images_of or generator)(codes).to(torch.float32)
-        if not bool(torch.isfinite(images).all()):
-            raise SubjectError(f"generator '{generator.name}' made an image with NaN or inf in it")
-        return quantise(resize(images.clamp(0.0, 1.0), (size_px, size_px)))
+        return finite(generator.name, *drawn(generator, size_px, codes))
+
+
+def drawn(
+    generator: Callable[[Codes], Images], size_px: int, codes: Codes
+) -> tuple[ShownImages, torch.Tensor]:
+    """The images of `draw`, and whether every value was finite, (); nothing that a compiler cannot follow."""
+    images = generator(codes).to(torch.float32)
+    return quantise(resize(images.clamp(0.0, 1.0), (size_px, size_px))), torch.isfinite(images).all()
+
+
+def finite(name: str, images: ShownImages, every: torch.Tensor) -> ShownImages:
+    """The images, when every value was finite. Raises SubjectError."""
+    if not bool(every):
+        raise SubjectError(f"generator '{name}' made an image with NaN or inf in it")
+    return images

@@ -64,18 +64,21 @@ class LayerReader:
 
     def outputs(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Images with values from 0 to 255, uint8 or float32 -> the output of each layer. Gradients flow."""
-        inputs = self.network.preprocessing(images.to(self.device))
-        if self.network.layers:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        images = images.to(self.device)
         if self._compiled is not None:
-            return dict(zip(self.calls, self._compiled(inputs), strict=True))
-        return _outputs(self._module, inputs, self.calls)
+            return dict(zip(self.calls, self._compiled(images), strict=True))
+        return _outputs(self._module, self.inputs(images), self.calls)
+
+    def inputs(self, images: torch.Tensor) -> torch.Tensor:
+        """What the network is given for some images."""
+        inputs = self.network.preprocessing(images)
+        return inputs.contiguous(memory_format=torch.channels_last) if self.network.layers else inputs
 
     def compile(self, undo: bool = False) -> None:
         """Put the network, as far as these layers, through the compiler of PyTorch, when it is called."""
         self._compiled = None
         if not undo and self.network.layers:
-            self._compiled = through_compiler(_Tapped(self._module, self.calls))
+            self._compiled = through_compiler(_Tapped(self.inputs, self._module, self.calls))
 
 
 def through_compiler(function: Callable[[torch.Tensor], T]) -> Callable[[torch.Tensor], T]:
@@ -106,10 +109,13 @@ class _Tapped:
     """A network that gives the outputs of some layers. Without exceptions, which a compiler does not follow:
     it leaves out by itself what comes after the last of them."""
 
-    def __init__(self, module: nn.Module, calls: Collection[str]) -> None:
-        self._module, self._layers = module, list(calls)
+    def __init__(
+        self, inputs: Callable[[torch.Tensor], torch.Tensor], module: nn.Module, calls: Collection[str]
+    ) -> None:
+        self._inputs, self._module, self._layers = inputs, module, list(calls)
 
-    def __call__(self, inputs: torch.Tensor) -> list[torch.Tensor]:
+    def __call__(self, images: torch.Tensor) -> list[torch.Tensor]:
+        inputs = self._inputs(images)
         if self._layers == [""]:
             return [self._module(inputs)]
         found: dict[str, torch.Tensor] = {}
