@@ -277,7 +277,7 @@ def test_killed_by_the_system_an_experiment_goes_on_as_if_it_had_not_been(
     killed(child, folder, "", second, moments.uniform(0.0, 0.05))
     record = Record(folder)
     assert not record.finished
-    assert len(record.scores(0)) >= second
+    assert len(record.scores(0)) >= second - 1  # the last one may have been on its way
     record.close()
     assert xdream.resume(folder).dump() == expected
 

@@ -229,7 +229,11 @@ def _split_match(rest: str) -> tuple[str, str]:
 def _sized(plan: Plan, forward: Forward, runs: Sequence[Run]) -> tuple[Plan, tuple[str, ...]]:
     """The plan with its batch and whether it is compiled; forward is, if so. And what to say of that."""
     images = sum(r.population * r.generations for r in runs)
-    batch = plan.batch or fitting_batch(forward)
+    together: dict[int, int] = defaultdict(int)
+    for r in runs:
+        together[r.subject] += r.population
+    # Not more than a generation has: what is compiled is always used whole.
+    batch = plan.batch or min(fitting_batch(forward), max(together.values(), default=1))
     compiled = images >= COMPILED_FROM if plan.compiled is None else plan.compiled
     failed = forward.compile(batch) if compiled else None
     plan = plan.model_copy(update={"batch": batch, "compiled": compiled and failed is None})
