@@ -40,7 +40,7 @@ def show_references(parts: Parts, store: Store, watcher: Watcher) -> dict[int, t
             continue
         images = parts.references.images(some, parts.image_size_px)
         try:
-            answers = [parts.forward.respond(n, images) for n in range(len(parts.forward.subjects))]
+            answers = parts.forward.respond_all(images)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise

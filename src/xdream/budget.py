@@ -27,13 +27,8 @@ def fitting_batch(forward: Forward) -> int:
     device = forward.generator.centre.device
     codes = forward.generator.centre.expand(TRIAL, -1)
 
-    def trial() -> None:
-        images = forward.draw(codes)
-        for number in range(len(forward.subjects)):
-            forward.respond(number, images)
-
     try:
-        each = max(1, peak_bytes(trial) // TRIAL)
+        each = max(1, peak_bytes(lambda: forward.respond_all(forward.draw(codes))) // TRIAL)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
@@ -44,7 +39,7 @@ def fitting_batch(forward: Forward) -> int:
     return max(1, min(int(SHARE * free) // each, MOST.get(device.type, MOST["cpu"])))
 
 
-def peak_bytes(work: Callable[[], None]) -> int:
+def peak_bytes(work: Callable[[], object]) -> int:
     """The most memory that the tensors made by `work` take at once."""
     peak = _Peak()
     with peak:

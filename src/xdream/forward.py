@@ -15,9 +15,6 @@ from xdream.memory import forget_freed_blocks
 from xdream.subjects import NetworkUnits, Subject
 from xdream.types import Codes, ShownImages
 
-#: Choices of `precision`.
-PRECISIONS = ("float32", "tf32", "bfloat16")
-
 
 class Forward:
     """A generator and subjects, always used in the same way, so that the same codes give the same numbers.
@@ -50,6 +47,10 @@ class Forward:
         with self._precision():
             return self.subjects[subject].respond(self._filled(images))[: len(images)]
 
+    def respond_all(self, images: ShownImages) -> list[torch.Tensor]:
+        """The same of every subject, in their order."""
+        return [self.respond(number, images) for number in range(len(self.subjects))]
+
     def compile(self, batch: int) -> str | None:
         """Put generator and networks through the compiler of PyTorch, for `batch` images at a time.
 
@@ -63,9 +64,7 @@ class Forward:
         try:
             for subject in units:
                 subject.compile()
-            images = self.draw(self.generator.centre.expand(batch, -1))
-            for number in range(len(self.subjects)):
-                self.respond(number, images)
+            self.respond_all(self.draw(self.generator.centre.expand(batch, -1)))
         except Exception as error:  # of the compiler: it has many kinds, and calls others' programs
             self._drawn, self._batch = before
             for subject in units:

@@ -238,9 +238,8 @@ class _Experiment:
                 clean = responses[: len(at)].gather(1, stream.units[start:stop, None])[:, 0]
                 observed = noise.on_images(at, clean)
                 answers.clean[at], answers.observed[at] = clean, observed
-                answering = (
-                    stream.runs if references else ()
-                )  # every run of the subject answers to references
+                # Every run of the subject answers to references.
+                answering = stream.runs if references else ()
                 others = [responses[len(at) :, r.unit] for r in answering]
                 noisy = [
                     noise.on_references(r, self.spikes.get(r.id), first, one)
