@@ -139,7 +139,7 @@ def assemble(plan: Plan) -> Parts:
             "would use all",
         )
     forward = Forward(generator, subjects, size_px, plan.precision)
-    plan, said = _sized(plan, forward, runs)
+    plan = _sized(plan, forward, runs)
     warnings = dict.fromkeys(
         [*generator.warnings, *(text for subject in subjects for text in subject.warnings)]
     )
@@ -152,7 +152,7 @@ def assemble(plan: Plan) -> Parts:
         identities=identities,
         initial=initial,
         initial_distribution=distribution,
-        notes=(*warnings, *notes, *said),
+        notes=(*warnings, *notes),
     )
 
 
@@ -226,18 +226,17 @@ def _split_match(rest: str) -> tuple[str, str]:
     return next(((rest[:i], rest[i + 1 :]) for i in places if Path(rest[:i]).is_file()), (rest, ""))
 
 
-def _sized(plan: Plan, forward: Forward, runs: Sequence[Run]) -> tuple[Plan, tuple[str, ...]]:
-    """The plan with its batch and whether it is compiled; forward is, if so. And what to say of that."""
+def _sized(plan: Plan, forward: Forward, runs: Sequence[Run]) -> Plan:
+    """The plan with its batch, and whether it is to be compiled."""
     images = sum(r.population * r.generations for r in runs)
     together: dict[int, int] = defaultdict(int)
     for r in runs:
         together[r.subject] += r.population
-    # Not more than a generation has: what is compiled is always used whole.
-    batch = plan.batch or min(fitting_batch(forward), max(together.values(), default=1))
+    # What is compiled is always used whole: a generation in equal parts.
+    generation = max(together.values(), default=1)
+    batch = plan.batch or -(-generation // -(-generation // fitting_batch(forward)))
     compiled = images >= COMPILED_FROM if plan.compiled is None else plan.compiled
-    failed = forward.compile(batch) if compiled else None
-    plan = plan.model_copy(update={"batch": batch, "compiled": compiled and failed is None})
-    return plan, (() if failed is None else (failed,))
+    return plan.model_copy(update={"batch": batch, "compiled": compiled})
 
 
 def _optimizer(variant: Plan) -> Optimizer[Any]:

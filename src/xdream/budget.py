@@ -17,7 +17,7 @@ from xdream.memory import out_of_memory
 #: The part of what is free that images may take.
 SHARE = 0.25
 #: Most images, by the kind of the device: beyond these a larger batch is no faster (benches/engine.py).
-MOST = {"cpu": 40, "cuda": 1000}
+MOST = {"cpu": 80, "cuda": 1000}
 #: Images of the trial.
 TRIAL = 4
 

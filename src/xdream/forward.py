@@ -64,7 +64,7 @@ class Forward:
         try:
             for subject in units:
                 subject.compile()
-            self.respond_all(self.draw(self.generator.centre.expand(batch, -1)))
+            self.respond_all(self.draw(self.generator.centre.repeat(batch, 1)))
         except Exception as error:  # of the compiler: it has many kinds, and calls others' programs
             self._drawn, self._batch = before
             for subject in units:

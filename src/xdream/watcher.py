@@ -9,7 +9,8 @@ class Watcher(Protocol):
     """Who is told how far an experiment is; a progress bar, or nobody."""
 
     def stage(self, name: str, done: int, total: int) -> None:
-        """`done` of `total` steps of "references" or "generations" are done, all but the last committed."""
+        """`done` of `total` steps of "compiling", "references" or "generations" are done; of the last two
+        all but the last step is committed."""
         ...
 
     def best(self, score: float) -> None:

@@ -126,7 +126,7 @@ def test_images_are_resized_whole_to_the_generator() -> None:
     images = photographs(2, 30, 50)
     codes, _ = encode(pixels(size_px=16), images)
     expected = nn.functional.interpolate(images, (16, 16), mode="bilinear", antialias=True)
-    assert torch.equal(codes, expected.flatten(1))
+    torch.testing.assert_close(codes, expected.flatten(1))
 
 
 def test_fourier_is_encoded_in_closed_form_and_says_what_is_lost() -> None:

@@ -256,3 +256,12 @@ def test_a_tensor_that_does_not_fit_is_named_with_the_file(kind, name):
 def test_the_weights_of_another_layer_are_refused():
     with pytest.raises(WeightsInvalid, match="another network"):
         deepsim.load("norm2", as_binxu(draw("norm1")), FILE)
+
+
+def test_a_thin_up_convolution_is_the_transposed_convolution() -> None:
+    for bias in (True, False):
+        thin = deepsim.ThinUp(5, 3, 4, 2, 1, bias=bias)
+        x = torch.randn(2, 5, 6, 7)
+        with torch.inference_mode():
+            torch.testing.assert_close(thin(x), torch.nn.ConvTranspose2d.forward(thin, x))
+    assert isinstance(deepsim.random("fc6", 0).tconv0, deepsim.ThinUp)

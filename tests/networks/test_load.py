@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from xdream.errors import BadInput, UnknownName, WeightsInvalid, WeightsMissing
-from xdream.networks.base import Network, Preprocessing
+from xdream.networks import efficientnet
+from xdream.networks.base import Network, Preprocessing, fingerprint
 from xdream.networks.load import LayerInfo, layers, load, names
 
 SMALL = Preprocessing(size_px=(8, 8))
@@ -35,6 +36,19 @@ def tiny():
 
 
 # The networks that come with XDream
+
+
+@pytest.mark.parametrize("size", [224, 97])
+def test_lite0_pads_inside_its_convolutions_and_is_the_same(monkeypatch, size):
+    ours = load("efficientnet-lite0").module
+    with monkeypatch.context() as patch:
+        patch.setattr(efficientnet, "_pad_inside", lambda module: None)
+        plain = load("efficientnet-lite0").module
+    assert not any(isinstance(module, nn.ZeroPad2d) for module in ours.modules())
+    assert fingerprint(ours) == fingerprint(plain)
+    images = torch.rand(2, 3, size, size)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(images), plain(images))
 
 
 def test_lite0_is_frozen_and_sees_a_cat_and_a_cup():

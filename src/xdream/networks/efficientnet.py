@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from efficientnet_lite_pytorch import EfficientNet
+from torch import nn
 
 from xdream.errors import WeightsMissing
 from xdream.networks import weights
@@ -32,9 +33,48 @@ def load(name: str, random_weights: int | None = None) -> Network:
         shapes = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
         weights.check_shapes(tensors, shapes, path)
         module.load_state_dict(tensors)
+    _pad_inside(module)
     size = _SIZES_PX[name]
     preprocessing = Preprocessing((size, size), "RGB", 1.0, (127.0,) * 3, (128.0,) * 3)
     return Network(name, module.eval(), preprocessing, licence="Apache 2.0")
+
+
+class _Padded(nn.Conv2d):
+    """A convolution with one more row and column of padding after its input than before."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """As much padding on all sides, and a kernel that begins with zeros."""
+        grown = nn.functional.pad(self.weight, (1, 0, 1, 0))
+        return nn.functional.conv2d(x, grown, self.bias, self.stride, self.padding, groups=self.groups)
+
+
+def _pad_inside(module: nn.Module) -> None:
+    """Let convolutions pad their inputs themselves: copies with zeros around take a fifth of the time."""
+    for parent in list(module.modules()):
+        for name, layer in parent.named_children():
+            padding = getattr(layer, "static_padding", None)
+            if not isinstance(padding, nn.ZeroPad2d):
+                continue
+            left, right, top, bottom = padding.padding
+            assert isinstance(layer, nn.Conv2d)
+            if (left, top) == (right, bottom):
+                kind = nn.Conv2d
+            elif (left + 1, top + 1) == (right, bottom):
+                kind = _Padded
+            else:
+                continue
+            with torch.device("meta"):
+                padded = kind(
+                    layer.in_channels,
+                    layer.out_channels,
+                    layer.weight.shape[2],
+                    layer.stride[0],
+                    (bottom, right),
+                    groups=layer.groups,
+                    bias=layer.bias is not None,
+                )
+            padded.load_state_dict(layer.state_dict(), assign=True)
+            setattr(parent, name, padded.eval())
 
 
 def weights_file(name: str) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import types
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
@@ -97,6 +99,9 @@ def through_compiler(function: Callable[[torch.Tensor], T]) -> Callable[[torch.T
     compiled = torch.compile(alone, dynamic=False, options=options)
 
     def call(inputs: torch.Tensor) -> T:
+        if not inputs.is_inference():  # for either kind it would compile once more
+            with torch.inference_mode():
+                inputs = inputs.clone()
         # Frozen weights are a setting of the process (as an option it comes too late), and need no_grad.
         with torch.no_grad(), torch._inductor.config.patch(freezing=True):
             outputs: T = compiled(inputs)
@@ -112,26 +117,21 @@ class _Tapped:
     def __init__(
         self, inputs: Callable[[torch.Tensor], torch.Tensor], module: nn.Module, calls: Collection[str]
     ) -> None:
-        self._inputs, self._module, self._layers = inputs, module, list(calls)
+        self._inputs, self._layers = inputs, list(calls)
+        self._found: dict[str, torch.Tensor] = {}
+        # A compiler follows hooks that are there before it comes: a copy, which shares the weights, has them.
+        shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+        self._module = copy.deepcopy(module, shared)
+        modules = dict(self._module.named_modules())
+        for layer in self._layers:
+            modules[layer].register_forward_hook(functools.partial(self._keep, layer))
+
+    def _keep(self, layer: str, module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        self._found[layer] = output.clone()  # what comes may write over it
 
     def __call__(self, images: torch.Tensor) -> list[torch.Tensor]:
-        inputs = self._inputs(images)
-        if self._layers == [""]:
-            return [self._module(inputs)]
-        found: dict[str, torch.Tensor] = {}
-        modules = dict(self._module.named_modules())
-
-        def hook_for(layer: str) -> Any:
-            def hook(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-                found[layer] = output.clone()  # what comes may write over it
-
-            return hook
-
-        handles = [modules[layer].register_forward_hook(hook_for(layer)) for layer in self._layers]
-        self._module(inputs)
-        for handle in handles:
-            handle.remove()
-        return [found[layer] for layer in self._layers]
+        self._module(self._inputs(images))
+        return [self._found.pop(layer) for layer in self._layers]
 
 
 def layer_reader(

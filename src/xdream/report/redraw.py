@@ -85,14 +85,9 @@ def _derived(record: Record, images: Sequence[ImageRecord]) -> dict[int, Codes]:
 
 def _drawing_parts(record: Record, plan: Plan) -> Parts:
     """The parts without what images do not depend on, which may be gone: targets, references, first codes."""
-    # Where images are not compared, drawing a few is not worth the compiler's minute.
-    plan = plan.model_copy(
-        update={
-            "batch": int(record.facts["batch"]),
-            "compiled": bool(plan.compiled and record.keeps_everything),
-        }
-    )
+    batch = int(record.facts["batch"])
     lean = {
+        "batch": batch,
         "targets": (),
         "variants": (),
         "references": None,
@@ -100,11 +95,15 @@ def _drawing_parts(record: Record, plan: Plan) -> Parts:
         "init": "default",
     }
     try:
-        return assemble(plan.model_copy(update=lean))
+        parts = assemble(plan.model_copy(update=lean))
     except BadInput:
         if plan.device == "cpu":
             raise
-        return assemble(plan.model_copy(update=lean | {"device": "cpu"}))
+        parts = assemble(plan.model_copy(update=lean | {"device": "cpu"}))
+    # Where images are not compared, drawing a few is not worth the compiler's minute.
+    if plan.compiled and record.keeps_everything:
+        parts.forward.compile(batch)
+    return parts
 
 
 @contextmanager
