@@ -1,9 +1,10 @@
 """Does a long experiment keep its memory? 10,000 generations with a neuron that costs nothing.
 
-    python benches/soak.py [--generations 10000] [--runs 5] [--record everything] [--out benches/results]
+    python benches/soak.py [--generations 10000] [--runs 5] [--record everything] [--network] [--out FOLDER]
 
-Writes OUT/soak.csv and OUT/soak.png: resident memory, and the size of the record, over generations. Ends with
-status 1 when memory at the end is more than 5 % above that after the first tenth.
+Writes OUT/soak.csv and OUT/soak.png: resident memory, and the size of the record, over generations. With
+--network it is `natural-v1` and EfficientNet-Lite0, compiled, and the files are soak-network.csv and .png. Ends
+with status 1 when memory at the end is more than 5 % above that after the first tenth.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import csv
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import psutil
@@ -46,26 +48,31 @@ def main() -> int:
     parser.add_argument("--generations", type=int, default=10_000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--record", default="everything")
+    parser.add_argument("--network", action="store_true", help="a real pair, compiled")
     parser.add_argument("--out", type=Path, default=Path("benches/results"))
     options = parser.parse_args()
+    pair: dict[str, Any] = {"targets": ["known:linear::0"], "generator": {"name": "pixels", "size_px": 16}}
+    name = "soak"
+    if options.network:
+        pair = {"targets": ["efficientnet-lite0:_fc:0"], "generator": "natural-v1", "compiled": True}
+        name = "soak-network"
     plan = Plan.make(
-        targets=["known:linear::0"],
-        generator={"name": "pixels", "size_px": 16},
+        **pair,
         optimizer={"name": "genetic", "population": 20},
         presentations=20 * options.generations,
         runs=options.runs,
         record=options.record,
-        threads=1,
+        threads=None if options.network else 1,
     )
     with tempfile.TemporaryDirectory() as place:
         watcher = _Memory(Path(place) / "x", options.generations)
         xdream.run(plan, Path(place) / "x", watcher).close()
     options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "soak.csv").open("w", newline="") as file:
+    with (options.out / f"{name}.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("generation", "memory_bytes", "record_bytes"))
         writer.writerows(watcher.rows)
-    _draw(watcher.rows, options.out / "soak.png", options.record)
+    _draw(watcher.rows, options.out / f"{name}.png", options.record)
     early = max(memory for _, memory, _ in watcher.rows[: len(watcher.rows) // 10])
     late = max(memory for _, memory, _ in watcher.rows[-len(watcher.rows) // 10 :])
     print(f"{options.generations} generations: {early / 1e6:.0f} MB at first, {late / 1e6:.0f} MB at the end")
