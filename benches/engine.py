@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -93,9 +94,14 @@ def main() -> None:
 def _row(options: argparse.Namespace, row: str, **values: Any) -> dict[str, Any]:
     """One row, measured in a process of its own: its memory and its compiled code are its own."""
     given = values | {"row": row, "threads": options.threads, "device": options.device}
-    done = subprocess.run(
-        [sys.executable, __file__, "--row", json.dumps(given)], check=True, stdout=subprocess.PIPE, text=True
-    )
+    with tempfile.TemporaryDirectory() as cache:  # of the compiler, which would remember an earlier row
+        done = subprocess.run(
+            [sys.executable, __file__, "--row", json.dumps(given)],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache},
+        )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -264,7 +270,11 @@ def _ingredients_row(given: dict[str, Any]) -> dict[str, float]:
     modules = [parts.generator.module, parts.forward.subjects[0]._reader._module]  # type: ignore[attr-defined]
     for module in modules:
         module.to(memory_format=torch.contiguous_format)
-    found["channels last"] = seconds() / whole
+    reader = parts.forward.subjects[0]._reader  # type: ignore[attr-defined]
+    with mock.patch.object(
+        reader, "inputs", lambda images: reader.network.preprocessing(images).contiguous()
+    ):
+        found["channels last"] = seconds() / whole
     for module in modules:
         module.to(memory_format=torch.channels_last)
     whole = seconds()
@@ -277,18 +287,18 @@ def _ingredients_row(given: dict[str, Any]) -> dict[str, float]:
     parts.forward.compile(BATCH)
     compiled = seconds()
     found["compiled"] = whole / compiled
+    if given["device"] == "cpu" and memory.keep_freed_blocks():
+        library = ctypes.CDLL(None)
+        library.mallopt(-4, 65_536)  # M_MMAP_MAX and M_TRIM_THRESHOLD as glibc has them
+        library.mallopt(-1, 128 * 1024)
+        found["keeping freed memory (compiled)"] = seconds() / compiled
+        memory.keep_freed_blocks()
     # As the networks are written: a transposed convolution at the end, zeros around images.
     with mock.patch.object(deepsim, "FEW", 0), mock.patch.object(efficientnet, "_pad_inside"):
         parts = assemble(_plan(given, batch=BATCH))
     parts.forward.compile(BATCH)
     name = "the last layer as a convolution" if "deepsim" in given["pair"] else "padding inside convolutions"
     found[f"{name} (compiled)"] = seconds() / compiled
-    if given["device"] == "cpu" and memory.keep_freed_blocks():
-        own = seconds()
-        library = ctypes.CDLL(None)
-        library.mallopt(-4, 65_536)  # M_MMAP_MAX and M_TRIM_THRESHOLD as glibc has them
-        library.mallopt(-1, 128 * 1024)
-        found["keeping freed memory (compiled)"] = seconds() / own
     return found
 
 

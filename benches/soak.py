@@ -3,8 +3,8 @@
     python benches/soak.py [--generations 10000] [--runs 5] [--record everything] [--network] [--out FOLDER]
 
 Writes OUT/soak.csv and OUT/soak.png: resident memory, and the size of the record, over generations. With
---network it is `natural-v1` and EfficientNet-Lite0, compiled, and the files are soak-network.csv and .png. Ends
-with status 1 when memory at the end is more than 5 % above that after the first tenth.
+--network it is `natural-v1` and EfficientNet-Lite0, compiled, and the files are soak-network.csv and .png.
+Ends with status 1 when memory at the end is more than 5 % above that after the first tenth.
 """
 
 from __future__ import annotations

@@ -363,6 +363,7 @@ def test_other_errors_of_a_subject_are_not_of_memory(tmp_path: Path, monkeypatch
 def test_the_batch_is_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert assemble(plan()).plan.batch == 4  # a generation
     assert assemble(plan(runs=20)).plan.batch == budget.MOST["cpu"]
+    assert assemble(plan(runs=25)).plan.batch == 50  # a generation of 100 in equal parts
 
     class Free:
         available = 6000 / budget.SHARE
@@ -393,27 +394,63 @@ def test_the_memory_of_tensors_is_counted_while_they_live() -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 @pytest.mark.filterwarnings("default")  # the compiler's own
 def test_compiled_networks_give_the_same_up_to_rounding(network: str, tmp_path: Path) -> None:
-    eager = xdream.run(on_network(network, batch=8, compiled=False), tmp_path / "eager")
+    changes = {
+        "generator": "natural-v1",
+        "references": "scikit-image",  # 13
+        "batch": 13,
+        "optimizer": {"name": "genetic", "population": 13},
+        "presentations": 26,
+    }
+    eager = xdream.run(on_network(network, compiled=False, **changes), tmp_path / "eager")
     with torch._dynamo.config.patch(error_on_recompile=True):  # the compiler's minute is spent once
-        compiled = xdream.run(on_network(network, batch=8, compiled=True), tmp_path / "compiled")
+        compiled = xdream.run(on_network(network, compiled=True, **changes), tmp_path / "compiled")
     assert Plan.from_toml(compiled.facts["plan"]).compiled, compiled.facts["notes"]
     for run in compiled.runs():
-        # From the same codes: later ones may part.
+        np.testing.assert_allclose(
+            compiled.reference_responses(run.id), eager.reference_responses(run.id), rtol=1e-4, atol=1e-5
+        )
+        # From the same codes: later ones may part. An image differs by an 8-bit step here and there.
         np.testing.assert_allclose(compiled.scores(run.id)[0], eager.scores(run.id)[0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("generator", ["pixels", "natural-v1"])
 def test_without_a_compiler_it_goes_on_and_says_so(
-    network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    generator: str, network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(*_: object, **__: object) -> None:
         raise RuntimeError("no compiler here")
 
     monkeypatch.setattr(torch, "compile", missing)
-    eager = xdream.run(on_network(network, compiled=False), tmp_path / "eager")
-    record = xdream.run(on_network(network, compiled=True), tmp_path / "x")
+    eager = xdream.run(on_network(network, generator=generator, compiled=False), tmp_path / "eager")
+    record = xdream.run(on_network(network, generator=generator, compiled=True), tmp_path / "x")
     assert "generator and networks are not compiled: RuntimeError: no compiler here" in record.facts["notes"]
     assert record.dump() == eager.dump()
     assert not Plan.from_toml(record.facts["plan"]).compiled
+
+
+def test_a_compiler_that_fails_on_a_resume_changes_nothing_else_of_the_plan(
+    network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    np.save(tmp_path / "codes.npy", np.zeros((4, 3 * SIZE**2), np.float32))
+    init = f"codes:{tmp_path / 'codes.npy'}"
+    monkeypatch.setattr("xdream.forward.Forward.compile", lambda self, batch: None)
+    with pytest.raises(KeyboardInterrupt):
+        xdream.run(on_network(network, compiled=True, init=init), tmp_path / "x", At(1, stop))
+    monkeypatch.setattr("xdream.forward.Forward.compile", lambda self, batch: "no compiler now")
+    record = xdream.resume(tmp_path / "x")
+    resumed = Plan.from_toml(record.facts["plan"])
+    assert (resumed.init, resumed.compiled) == (init, False)
+    assert "no compiler now" in record.facts["notes"]
+
+
+def test_what_is_compiled_is_filled_up_to_a_batch_its_half_its_quarter() -> None:
+    forward = assemble(plan()).forward
+    forward._batch = 10
+    sizes = {n: len(forward._filled(torch.zeros(n, 1))) for n in (1, 2, 3, 5, 6, 10, 11)}
+    assert sizes == {1: 1, 2: 2, 3: 5, 5: 5, 6: 10, 10: 10, 11: 11}
 
 
 def test_only_large_experiments_are_compiled(network: str) -> None:

@@ -178,7 +178,7 @@ def _resolved(plan: Plan) -> Plan:
         if isinstance(options.get(key), str):
             options[key] = references.absolute(options[key])
     file = generator.name.endswith(learned.SUFFIX)
-    name = references.absolute(generator.name) if file else generator.name
+    name = references.absolute(generator.name) if file else _absolute_network(generator.name)
     update["generator"] = Part(name=name, **options)
     if plan.references is not None:
         update["references"] = references.absolute(plan.references)
@@ -212,6 +212,8 @@ def _absolute_network(name: str) -> str:
     scheme, _, rest = name.partition(":")
     if scheme == "file":
         return f"{scheme}:{references.absolute(rest)}"
+    if scheme == "caffe":
+        return f"caffe:{'+'.join(references.absolute(part) for part in networks.split_caffe(rest) if part)}"
     if scheme == "match":
         path, network = _split_match(rest)
         return ":".join(
@@ -233,7 +235,7 @@ def _sized(plan: Plan, forward: Forward, runs: Sequence[Run]) -> Plan:
     for r in runs:
         together[r.subject] += r.population
     # What is compiled is always used whole: a generation in equal parts.
-    generation = max(together.values(), default=1)
+    generation = max(together.values(), default=1) + plan.references_per_generation
     batch = plan.batch or -(-generation // -(-generation // fitting_batch(forward)))
     compiled = images >= COMPILED_FROM if plan.compiled is None else plan.compiled
     return plan.model_copy(update={"batch": batch, "compiled": compiled})

@@ -58,10 +58,10 @@ class Forward:
         """
         before = self._drawn, self._batch
         self._batch = batch
-        if isinstance(getattr(self.generator, "module", None), torch.nn.Module):
-            self._drawn = networks.through_compiler(self._drawn)
         units = [subject for subject in self.subjects if isinstance(subject, NetworkUnits)]
         try:
+            if isinstance(getattr(self.generator, "module", None), torch.nn.Module):
+                self._drawn = networks.through_compiler(self._drawn)
             for subject in units:
                 subject.compile()
             self.respond_all(self.draw(self.generator.centre.repeat(batch, 1)))
@@ -81,8 +81,11 @@ class Forward:
         return batch // 2
 
     def _filled(self, rows: torch.Tensor) -> torch.Tensor:
-        """What is compiled takes one number of images only; the last is repeated."""
-        missing = self._batch - len(rows)
+        """What is compiled takes a batch only, or its half, its quarter, …; the last image is repeated."""
+        size = self._batch
+        while size // 2 >= len(rows):
+            size //= 2
+        missing = size - len(rows)
         return rows if missing <= 0 else torch.cat((rows, rows[-1:].expand(missing, *rows.shape[1:])))
 
     @contextlib.contextmanager

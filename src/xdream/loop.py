@@ -187,7 +187,10 @@ def _compile(parts: Parts, store: Store, watcher: Watcher) -> None:
     watcher.stage("compiling", 1, 1)
     if failed is not None:
         _note(store, [failed])
-        store.write_fact("plan", parts.plan.model_copy(update={"compiled": False}).to_toml())
+        # Of the plan as it is recorded: on a resume ours differs from it.
+        [(recorded,)] = store.query("SELECT value FROM experiment WHERE key = 'plan'")
+        plan = Plan.from_toml(recorded).model_copy(update={"compiled": False})
+        store.write_fact("plan", plan.to_toml())
 
 
 def _note(store: Store, texts: Sequence[str]) -> None:

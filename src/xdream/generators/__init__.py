@@ -1,10 +1,12 @@
 """Codes -> images: one module per family. Importing this registers every generator."""
 
-from xdream.generators import deepsim, fourier, learned, pixels
+from xdream.generators import deepsim, fourier, learned, original, pixels
 from xdream.generators.base import GENERATORS, Generator, InitialCodes
 from xdream.generators.draw import draw, drawn, finite
 from xdream.generators.encode import encode
 from xdream.generators.statistics import read_statistics
+
+GENERATORS.others = lambda name: original.by_name(name) or learned.by_name(name)
 
 __all__ = [
     "GENERATORS",
@@ -17,6 +19,7 @@ __all__ = [
     "finite",
     "fourier",
     "learned",
+    "original",
     "pixels",
     "read_statistics",
 ]

@@ -251,5 +251,4 @@ def shipped_file() -> Path:
     return Path(__file__).parent / f"{SHIPPED}{SUFFIX}"
 
 
-GENERATORS.others = by_name
 GENERATORS.register(SHIPPED, lambda: open_file(shipped_file(), SHIPPED))

@@ -2,6 +2,7 @@
 
 from xdream.networks.base import Network, Preprocessing, device, fingerprint, resize
 from xdream.networks.load import DEFAULT_PX, LayerInfo, layers, load, names
+from xdream.networks.original import split as split_caffe
 from xdream.networks.reader import LayerReader, layer_reader, through_compiler
 from xdream.networks.weights import one_line
 
@@ -19,5 +20,6 @@ __all__ = [
     "names",
     "one_line",
     "resize",
+    "split_caffe",
     "through_compiler",
 ]

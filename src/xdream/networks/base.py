@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -63,6 +65,24 @@ def fingerprint(module: nn.Module) -> str:
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+@runtime_checkable
+class NamedOutputs(Protocol):
+    """A module that knows its outputs, inner ones too, by names of its own, and stops at what is wanted.
+
+    names: of every output, with its shape for one image. output: the name of the last.
+    """
+
+    @property
+    def names(self) -> Mapping[str, tuple[int, ...]]: ...  # noqa: D102
+
+    @property
+    def output(self) -> str: ...  # noqa: D102
+
+    def read(self, images: torch.Tensor, wanted: Collection[str]) -> dict[str, torch.Tensor]:
+        """(n, …) images -> each wanted output, (n, …), by its name; "" is the last."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from xdream.errors import BadInput, UnknownName
-from xdream.networks import efficientnet, own, squeezenet, weights
-from xdream.networks.base import Network, Preprocessing
+from xdream.networks import efficientnet, original, own, squeezenet, weights
+from xdream.networks.base import NamedOutputs, Network, Preprocessing
 from xdream.registry import nearest
 
 
@@ -43,7 +43,7 @@ def load(name: str, preprocessing: Preprocessing | None = None, random_weights: 
 
 def names() -> list[str]:
     """What `load` takes; words in capitals stand for the user's own."""
-    return [*_NAMED, "timm:NAME", "python:MODULE:FUNCTION", "file:PATH"]
+    return [*_NAMED, "timm:NAME", "caffe:PROTOTXT", "python:MODULE:FUNCTION", "file:PATH"]
 
 
 #: Images of the batch with which a network is tried: a number at which nobody fixes a batch size.
@@ -72,6 +72,11 @@ def layers(network: Network, shown_px: int | None = None) -> list[LayerInfo]:
     that has several names in the network is listed under its first. Raises BadInput when the network does
     not take its images, or does not answer each of them.
     """
+    if isinstance(network.module, NamedOutputs):
+        forward_grey(network, shown_px)
+        named = network.module.names
+        known = [LayerInfo(name, shape, 1) for name, shape in named.items() if len(shape) in (1, 3)]
+        return [*known, LayerInfo("", named[network.module.output], 1)]
     found: dict[str, LayerInfo] = {}
 
     def note(name: str, _module: nn.Module, _inputs: object, output: object) -> None:
@@ -144,6 +149,7 @@ _NAMED: dict[str, Callable[[str, int | None], Network]] = {
 #: What follows the colon is up to these.
 _SCHEMES: dict[str, Callable[[str, Preprocessing | None, int | None], Network]] = {
     "timm": own.from_timm,
+    "caffe": original.load,
     "python": own.from_python,
     "file": own.from_file,
 }

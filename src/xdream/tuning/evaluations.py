@@ -160,9 +160,9 @@ class _Labelled:
 
     def stage(self, name: str, done: int, total: int) -> None:
         """Pass on."""
-        if name != "references":
+        if name == "generations":
             self._watcher.stage(self._label, done, total)
-        elif self._with_references:
+        elif name != "references" or self._with_references:
             self._watcher.stage(name, done, total)
 
     def best(self, score: float) -> None:
