@@ -391,16 +391,16 @@ def test_codes_of_a_small_record_are_derived(tmp_path, capsys):
         assert main(["codes", str(tmp_path / kept), "--run", "1", "--out", str(out), "--json"]) == 0
         assert last_json(capsys) == {"out": str(out), "codes": 60}
     with np.load(tmp_path / "everything.npz") as full, np.load(tmp_path / "scores.npz") as small:
-        assert set(full) == set(small) == {"codes", "generation", "slot", "generator"}
+        assert set(full) == set(small) == {"codes", "score", "generation", "slot", "generator"}
         for key in full:
             np.testing.assert_array_equal(full[key], small[key])
-        last = full["codes"][full["generation"] == 2]
+        last = full["codes"][full["generation"] == 3]
     one = tmp_path / "one.npz"
-    flags = ["--run", "1", "--generation", "2", "--out", str(one)]
+    flags = ["--run", "1", "--generation", "3", "--out", str(one)]
     assert main(["codes", str(tmp_path / "scores"), *flags]) == 0
     with np.load(one) as codes:
         np.testing.assert_array_equal(codes["codes"], last)
-        assert codes["generation"].tolist() == [2] * 20
+        assert codes["generation"].tolist() == [3] * 20
     assert evolve(tmp_path / "next", "--presentations", 20, "--init", f"codes:{one}", "--no-figures") == 0
 
 
@@ -409,7 +409,8 @@ def test_codes_that_are_not_there_are_refused(tmp_path, capsys):
     out = ["--out", str(tmp_path / "codes.npz")]
     for flags, words in (
         (["--run", "1"], ["has no run 1"]),
-        (["--generation", "1"], ["has 1 generations", "1 is none of them"]),
+        (["--generation", "2"], ["--generation is 2", "run 0 has 1 to 1"]),
+        (["--generation", "0"], ["--generation is 0", "run 0 has 1 to 1"]),
     ):
         capsys.readouterr()
         refused(capsys, main(["codes", str(tmp_path / "x"), *flags, *out]), *words)

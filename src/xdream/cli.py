@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
     show = _command(commands, "show", "summary and figures of an experiment or a tuning, running or finished")
     show.add_argument("folder", help="the folder of the experiment or tuning")
+    show.add_argument("--no-figures", action="store_true", help="only the summary")
 
     end = _command(commands, "end", "have runs of an experiment end before their budget")
     end.add_argument("folder", help="the folder of the experiment, which may be running")
@@ -99,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     derived.add_argument("folder", help="the folder of the experiment")
     derived.add_argument("--run", type=int, default=0, metavar="N", help="which run (default 0)")
-    derived.add_argument("--generation", type=int, metavar="N", help="only this one (default: all)")
+    derived.add_argument("--generation", type=int, metavar="N", help="only this one, from 1 (default: all)")
     derived.add_argument("--out", required=True, metavar="FILE.npz", help="where the codes go")
 
     codes = _command(commands, "encode", "codes for images, to start from")

@@ -104,7 +104,7 @@ def _show(options: argparse.Namespace) -> int:
     """Summary and figures of an experiment or a tuning."""
     if (Path(options.folder) / tuning.FILE_NAME).exists():
         return _print_tuning(tuning.read(options.folder), options)
-    return _print_record(Record(options.folder), options, figures=True)
+    return _print_record(Record(options.folder), options, figures=not options.no_figures)
 
 
 def _print_record(record: Record, options: argparse.Namespace, *, figures: bool) -> int:
@@ -125,8 +125,8 @@ def _print_record(record: Record, options: argparse.Namespace, *, figures: bool)
 def _end(options: argparse.Namespace) -> int:
     """Ask runs to end."""
     runs = ending.ask_to_end(options.folder, options.runs)
-    what = ", ".join(str(run) for run in runs) or "none: all have ended"
-    print(f"runs that end with the generation that is under way: {what}")
+    what = ", ".join(str(run) for run in runs) or "none: they have ended already"
+    print(f"runs that end with the generation that is under way, or with the next one shown: {what}")
     if options.json:
         print(json.dumps({"runs": runs}))
     return 0
@@ -140,13 +140,18 @@ def _codes(options: argparse.Namespace) -> int:
         found = list(replay.generations(record, options.run))
         if not found:
             raise BadInput(f"{options.folder} has no finished generation yet")
-        codes = np.stack(found)
+        codes, first = np.stack(found), 0
     else:
-        codes = replay.codes_of(record, options.run, [options.generation])[options.generation][None]
+        first = options.generation - 1  # counted from 1, as in figures
+        there = len(record.scores(options.run)) if options.run in {run.id for run in record.runs()} else 1
+        if not 0 <= first < there:
+            raise BadInput(f"--generation is {options.generation}; run {options.run} has 1 to {there}")
+        codes = replay.codes_of(record, options.run, [first])[first][None]
     np.savez(
         out,
         codes=codes.reshape(-1, codes.shape[-1]),
-        generation=np.repeat(np.arange(len(codes)) + (options.generation or 0), codes.shape[1]),
+        score=np.concatenate(record.scores(options.run)[first : first + len(codes)]),
+        generation=np.repeat(np.arange(first + 1, first + 1 + len(codes)), codes.shape[1]),
         slot=np.tile(np.arange(codes.shape[1]), len(codes)),
         generator=np.array(report.plan_of(record).generator.name),
     )

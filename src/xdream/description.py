@@ -68,6 +68,9 @@ def _one_line(error: ValidationError, described: type[Description]) -> str:
             key = str(one["loc"][-1])
             known = described.inner[str(one["loc"][0])] if len(one["loc"]) > 1 else described
             what = f"unknown key; near: {nearest(key, sorted(known.model_fields))}"
+            if key in described.model_fields and known is not described:
+                possible = ", ".join(known.model_fields)
+                what = f"it is the same for the whole {described.kind}; what may stand here: {possible}"
         elif where and one["type"] != "value_error":
             what = f"{what[0].lower()}{what[1:]} (it is {one['input']!r})"
         phrases.append(f"{where}: {what}" if where else what)

@@ -419,12 +419,21 @@ def summary(record: Record) -> RunSummary:
 def test_the_table_has_a_row_for_each_run_with_four_digits(summary: RunSummary) -> None:
     lines = table([summary, replace(summary, seed=17)]).splitlines()
     assert lines[1].split() == (
-        "target seed presentations generation generation ever reference activation best ever".split()
+        "target run seed presentations generation generation ever reference activation best ever".split()
     )
     figures_of = "12,345 1.000 123.5 0.01235 61.73 (chelsea.png) 2.000 1.319".split()
-    assert lines[2].split() == ["known:linear::0", "0", *figures_of]
-    assert lines[3].split() == ["known:linear::0", "17", *figures_of]
+    assert lines[2].split() == ["known:linear::0", "0", "0", *figures_of]
+    assert lines[3].split() == ["known:linear::0", "0", "17", *figures_of]
     assert len(lines[2]) == len(lines[3])
+
+
+def test_the_table_says_how_runs_differ_and_which_ended_early(summary: RunSummary) -> None:
+    assert "run" not in table([summary]).splitlines()[1].split()
+    unlike = [summary, replace(summary, run=1, optimizer="nes", objective="minus-mean", ending="plateau")]
+    lines = table(unlike).splitlines()
+    assert lines[1].split()[:5] == "target run optimizer objective seed".split()
+    assert lines[3].split()[:4] == "known:linear::0 1 nes minus-mean".split()
+    assert (lines[2].split()[-1], lines[3].split()[-1]) == ("budget", "plateau")
 
 
 def test_the_table_says_how_few_the_references_are(summary: RunSummary) -> None:
@@ -462,7 +471,7 @@ def test_the_table_ends_with_the_notes_of_the_record(summary: RunSummary) -> Non
 
 
 def test_a_long_table_shows_the_first_ten_the_last_and_the_medians(summary: RunSummary) -> None:
-    runs = [replace(summary, seed=seed, best_ever=float(seed)) for seed in range(41)]
+    runs = [replace(summary, run=seed, seed=seed, best_ever=float(seed)) for seed in range(41)]
     lines = table(runs).splitlines()
     assert [line.split()[1] for line in lines[2:12]] == [str(seed) for seed in range(10)]
     assert lines[12] == "…"

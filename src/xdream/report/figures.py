@@ -120,7 +120,7 @@ class _Story:
 class _Frame:
     """What all figures of a record have in common."""
 
-    axis: str
+    plan: Plan
     notes: tuple[str, ...]
 
 
@@ -141,7 +141,7 @@ def show(record: Record, folder: Path | None = None, most_runs: int = 12) -> Fig
         )
     folder = record.folder / "figures" if folder is None else folder
     plan = plan_of(record)
-    frame = _Frame(_axis(plan), notes_of(record))
+    frame = _Frame(plan, notes_of(record))
     drawn, alarms = redraw(record, plan, [i for story in stories[:most_runs] for i in story.images])
     width = max(3, len(str(max(s.summary.run for s in stories))))
     written = []
@@ -199,11 +199,11 @@ def _each(function: Callable[[Array], Any], generations: Sequence[Array]) -> Arr
     return np.array([function(scores) if scores.size else np.nan for scores in finite], dtype=np.float64)
 
 
-def _axis(plan: Plan) -> str:
-    if plan.objective.name == "minus-mean":
+def _axis(plan: Plan, objective: str) -> str:
+    if objective == "minus-mean":
         return "score (minus the activation)"
-    if plan.objective.name != "mean":
-        return f"score ({plan.objective.name})"
+    if objective != "mean":
+        return f"score ({objective})"
     if all(target.network.startswith("match:") for target in plan.targets):
         return "response (minus mean squared difference)"
     return "response (activation)"
@@ -285,7 +285,7 @@ def _curve(axes: Axes, story: _Story, frame: _Frame, *, marks: bool) -> list[Tex
     labels += _reference_lines(axes, s)
     if np.isnan(story.best).all():
         axes.text(0.5, 0.5, "no response was seen", transform=axes.transAxes, ha="center")
-    axes.set(xlabel="generation", ylabel=frame.axis, xlim=_x_limits(count))
+    axes.set(xlabel="generation", ylabel=_axis(frame.plan, s.objective), xlim=_x_limits(count))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     each = s.presentations / s.generations
     if each > 0:
@@ -369,16 +369,22 @@ def _montage(figure: FigureBase, panels: Sequence[Panel], reference: Panel | Non
 def _overview(stories: Sequence[_Story], plan: Plan, frame: _Frame, path: Path) -> Path:
     """The best of each generation of every run, thin; medians bold, by target where these are few."""
     targets: dict[str, list[_Story]] = defaultdict(list)
+    optimizers = sorted({story.summary.optimizer for story in stories})
+    objectives = sorted({story.summary.objective for story in stories})
     for story in stories:
-        targets[story.summary.target].append(story)
+        s = story.summary
+        unlike = [s.optimizer] * (len(optimizers) > 1) + [s.objective] * (len(objectives) > 1)
+        targets[", ".join([s.target, *unlike])].append(story)
     relative = len(targets) > 1 and all((s.summary.best_reference or 0.0) > 0.0 for s in stories)
     together = {"": list(stories)} if len(targets) > MOST_COLOURS else targets
     count = max(len(story.best) for story in stories)
     x = np.arange(1, count + 1)
-    title = f"{len(stories)} runs of {_counted(len(targets), 'target')}"
+    title = f"{len(stories)} runs of {_counted(len({s.summary.target for s in stories}), 'target')}"
     if len(targets) == 1:
         title = f"{len(stories)} runs of {next(iter(targets))}"
-    figure = _figure(CURVE_IN + 0.5, f"{title}  ·  {plan.generator.name}, {plan.optimizer.name}", frame.notes)
+    figure = _figure(
+        CURVE_IN + 0.5, f"{title}  ·  {plan.generator.name}, {', '.join(optimizers)}", frame.notes
+    )
     axes = figure.add_subplot()
     labels: list[Text | None] = []
     for (target, members), colour in zip(together.items(), COLOURS, strict=False):
@@ -402,7 +408,9 @@ def _overview(stories: Sequence[_Story], plan: Plan, frame: _Frame, path: Path) 
         labels.append(_label(axes, 1.0, "best reference of each target", VERMILION))
     elif len(targets) == 1:
         labels += _reference_lines(axes, stories[0].summary)
-    what = "best response / best reference" if relative else f"best {frame.axis}"
+    what = f"best {_axis(plan, objectives[0])}" if len(objectives) == 1 else "best score"
+    if relative:
+        what = f"best {'response' if objectives == ['mean'] else 'score'} / best reference"
     axes.set(xlabel="generation", xlim=_x_limits(count), ylabel=what)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _spread(figure, [label for label in labels if label is not None])

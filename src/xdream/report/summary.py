@@ -23,17 +23,20 @@ class RunSummary:
     best_ever: over all generations; the paper's measures use the last generation. expected_best_reference:
     of as many natural images as were presented (at most all), drawn without replacement.
     relative_activation: last_generation_best over best_reference (Xiao & Kreiman 2020). seconds,
-    presentations_per_second: of the whole experiment, all its runs together. notes: what every output says.
+    presentations_per_second: of the whole experiment, all its runs together. ending: budget, plateau, user;
+    None: it goes on. notes: what every output says.
     """
 
     run: int
     target: str
     generator: str
     optimizer: str
+    objective: str
     seed: int
     presentations: int
     generations: int
     finished: bool
+    ending: str | None
     first_generation_best: float | None
     last_generation_best: float | None
     best_ever: float | None
@@ -114,10 +117,12 @@ def _summary(
         target=run.target,
         generator=plan.generator.name,
         optimizer=run.optimizer["name"],
+        objective=run.objective["name"],
         seed=run.seed,
         presentations=presentations,
         generations=len(clean),
         finished=run.finished,
+        ending=run.ending,
         first_generation_best=_best(clean[:1]),
         last_generation_best=last,
         best_ever=ever,

@@ -24,8 +24,11 @@ class _Column:
     cell: Callable[[RunSummary], str | float | None]
 
 
+_NUMBER = (_Column(("", "run"), lambda s: str(s.run)),)
+_OPTIMIZER = (_Column(("", "optimizer"), lambda s: s.optimizer),)
+_OBJECTIVE = (_Column(("", "objective"), lambda s: s.objective),)
+_ENDING = (_Column(("ended", "by"), lambda s: s.ending or MISSING),)
 _RUN = (
-    _Column(("", "target"), lambda s: s.target),
     _Column(("", "seed"), lambda s: str(s.seed)),
     _Column(("", "presentations"), lambda s: f"{s.presentations:,}"),
     _Column(("first", "generation"), lambda s: s.first_generation_best),
@@ -51,11 +54,16 @@ def table(summaries: Sequence[RunSummary]) -> str:
     compared = any(s.references for s in summaries)
     fewer = any(s.presentations < s.references for s in summaries)
     columns = (
+        _Column(("", "target"), lambda s: s.target),
+        *(_NUMBER if len(summaries) > 1 else ()),
+        *(_OPTIMIZER if len({s.optimizer for s in summaries}) > 1 else ()),
+        *(_OBJECTIVE if any(s.objective != "mean" for s in summaries) else ()),
         *_RUN,
         *(_OBSERVED if noisy else ()),
         *(_REFERENCES if compared else ()),
         *(_EXPECTED if fewer else ()),
         *(_RELATIVE if compared else ()),
+        *(_ENDING if any(s.ending in ("plateau", "user") for s in summaries) else ()),
     )
     rows = [[_text(column.cell(s)) for column in columns] for s in summaries]
     if len(summaries) > MOST_ROWS:
