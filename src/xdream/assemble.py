@@ -210,7 +210,7 @@ def _absolute_targets(targets: Sequence[TargetPlan]) -> tuple[TargetPlan, ...]:
 
 def _absolute_network(name: str) -> str:
     scheme, _, rest = name.partition(":")
-    if scheme == "file":
+    if scheme in ("file", "onnx"):
         return f"{scheme}:{references.absolute(rest)}"
     if scheme == "caffe":
         return f"caffe:{'+'.join(references.absolute(part) for part in networks.split_caffe(rest) if part)}"

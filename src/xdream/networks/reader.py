@@ -80,7 +80,7 @@ class LayerReader:
     def compile(self, undo: bool = False) -> None:
         """Put the network, as far as these layers, through the compiler of PyTorch, when it is called."""
         self._compiled = None
-        if not undo and self.network.layers:
+        if not undo and self.network.layers and any(True for _ in self._module.parameters()):
             self._compiled = through_compiler(_Tapped(self.inputs, self._module, self.calls))
 
 
