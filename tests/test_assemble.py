@@ -246,3 +246,18 @@ def test_parts_carry_the_warnings_of_generator_and_subjects_once(
         "handle with care",
         "110 presentations are no multiple of a generation of 20; 100 are shown",
     )
+
+
+def test_a_list_of_units_is_written_out_in_the_plan(tmp_path):
+    path = tmp_path / "units.csv"
+    path.write_text("layer,unit,y,x\n_blocks.0,3,1,2\n_fc,281,,\n_blocks.0,7,,\n")
+    plan = Plan.make(targets=[f"efficientnet-lite0::{path}"], generator="pixels", presentations=40)
+    parts = assemble(plan)
+    assert [run.target.partition(":")[2] for run in parts.runs] == [
+        "_blocks.0:3@1,2",
+        "_blocks.0:7@56,56",
+        "_fc:281",
+    ]
+    assert [str(t).partition(":")[2] for t in parts.plan.targets] == ["_blocks.0:3@1,2,7", "_fc:281"]
+    with pytest.raises(BadInput, match="a unit list has the layers; leave the layer empty"):
+        assemble(Plan.make(targets=[f"efficientnet-lite0:_fc:{path}"], generator="pixels", presentations=40))

@@ -32,10 +32,12 @@ from xdream.optimizers import OPTIMIZERS, Optimizer, checked_codes
 from xdream.plan import Part, Plan, PreprocessingPlan, TargetPlan
 from xdream.references import References
 from xdream.subjects import (
+    LIST_SUFFIX,
     ImageMatch,
     Subject,
     known_pixels,
     network_units,
+    read_list,
 )
 from xdream.types import Codes
 
@@ -203,9 +205,17 @@ def _filled(plan: Plan) -> Part:
 
 
 def _absolute_targets(targets: Sequence[TargetPlan]) -> tuple[TargetPlan, ...]:
-    return tuple(
-        target.model_copy(update={"network": _absolute_network(target.network)}) for target in targets
-    )
+    """Every target by itself: with absolute paths, and the units of a list written out."""
+    found: list[TargetPlan] = []
+    for target in targets:
+        network = _absolute_network(target.network)
+        units = {target.layer: target.units}
+        if target.units.endswith(LIST_SUFFIX):
+            if target.layer:
+                raise BadInput(f"target '{target}': a unit list has the layers; leave the layer empty")
+            units = read_list(Path(target.units).expanduser())
+        found += [TargetPlan(network=network, layer=layer, units=text) for layer, text in units.items()]
+    return tuple(found)
 
 
 def _absolute_network(name: str) -> str:

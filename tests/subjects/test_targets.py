@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xdream.errors import BadInput
-from xdream.subjects import Unit, parse_units
+from xdream.subjects import Unit, parse_units, read_list, split
 
 FLAT = (10,)
 MAPS = (10, 7, 4)
@@ -65,3 +65,33 @@ def test_units_that_do_not_exist_are_refused_with_what_does(
 def test_units_read_back_from_their_own_names(places: list[tuple[int, int, int]]) -> None:
     units = tuple(Unit(*place) for place in places)
     assert parse_units(",".join(str(unit) for unit in units), MAPS) == units
+
+
+def test_a_list_of_units_is_read_by_layers(tmp_path):
+    path = tmp_path / "units.csv"
+    path.write_text("layer,unit,y,x\n_blocks.5,3,1,2\n_fc,281,,\n_blocks.5,7,,\n")
+    assert read_list(path) == {"_blocks.5": "3@1,2,7", "_fc": "281"}
+    path.write_text("\ufefflayer, unit\n,4\n,5\n")
+    assert read_list(path) == {"": "4,5"}
+    assert split("net::units.csv") == ("net", "", "units.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("layer,neuron\na,1\n", "its columns are layer, neuron"),
+        ("layer,unit\na,1\na,x\n", "line 3: 'x' is no unit"),
+        ("layer,unit,y,x\na,1,2,\n", "line 2: '1@2,' is no unit"),
+        ("layer,unit\na,1,2\n", "its columns are layer, unit, None"),
+        ("layer,unit\n", "has no units"),
+        ("", "has no units"),
+    ],
+)
+def test_a_list_that_is_none_is_refused_with_its_line(text, said, tmp_path):
+    path = tmp_path / "units.csv"
+    path.write_text(text)
+    with pytest.raises(BadInput, match=said) as error:
+        read_list(path)
+    assert str(path) in str(error.value)
+    with pytest.raises(BadInput, match="cannot be read"):
+        read_list(tmp_path / "gone.csv")

@@ -5,10 +5,11 @@ from xdream.subjects.known import KNOWN, KnownPixels, known_pixels
 from xdream.subjects.matching import ImageMatch
 from xdream.subjects.network import NetworkUnits, network_units
 from xdream.subjects.noise import noise_draws, poisson_responses
-from xdream.subjects.target import Unit, parse_units, split
+from xdream.subjects.target import LIST_SUFFIX, Unit, parse_units, read_list, split
 
 __all__ = [
     "KNOWN",
+    "LIST_SUFFIX",
     "ImageMatch",
     "KnownPixels",
     "NetworkUnits",
@@ -19,5 +20,6 @@ __all__ = [
     "noise_draws",
     "parse_units",
     "poisson_responses",
+    "read_list",
     "split",
 ]

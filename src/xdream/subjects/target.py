@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from xdream.errors import BadInput
 
 _ITEM = re.compile(r"(?P<channels>all|\d+(?:-\d+)?)(?:@(?P<y>\d+),(?P<x>\d+))?")
 
-FORM = "NETWORK:LAYER:UNITS, UNITS like 281, 3,7, 0-99, all or 5@6,6 (channel@y,x)"
+FORM = "NETWORK:LAYER:UNITS, UNITS like 281, 3,7, 0-99, all or 5@6,6 (channel@y,x), or NETWORK::FILE.csv"
+
+#: How the name of a file with a list of units ends.
+LIST_SUFFIX = ".csv"
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,38 @@ def split(text: str) -> tuple[str, str, str]:
     parts = text.rsplit(":", 2)
     if len(parts) != 3 or not parts[0]:
         raise BadInput(f"target '{text}' is not of the form {FORM}")
-    parse_units(parts[2], None)
+    if not parts[2].endswith(LIST_SUFFIX):
+        parse_units(parts[2], None)
     return parts[0], parts[1], parts[2]
+
+
+def read_list(path: Path) -> dict[str, str]:
+    """The units of a CSV file with the columns layer, unit and, where a layer has places, y and x.
+
+    Layer -> units as a target has them, in the order of the file. Raises BadInput, with the line.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"unit list {path} cannot be read: {error}") from None
+    found: dict[str, list[str]] = {}
+    for line, row in enumerate(rows, 2):
+        values = {str(key).strip(): (str(value) if value else "").strip() for key, value in row.items()}
+        if not {"layer", "unit"} <= values.keys() <= {"layer", "unit", "y", "x"}:
+            raise BadInput(
+                f"unit list {path}: its columns are {', '.join(values)}; layer,unit,y,x are needed"
+            )
+        place = f"@{values['y']},{values['x']}" if values.get("y") or values.get("x") else ""
+        unit = f"{values['unit']}{place}"
+        if not re.fullmatch(r"\d+(@\d+,\d+)?", unit):
+            raise BadInput(
+                f"unit list {path}, line {line}: '{unit}' is no unit; give a number, and y and x or none"
+            )
+        found.setdefault(values["layer"], []).append(unit)
+    if not found:
+        raise BadInput(f"unit list {path} has no units; its first line is layer,unit,y,x")
+    return {layer: ",".join(units) for layer, units in found.items()}
 
 
 def parse_units(text: str, shape: tuple[int, ...] | None) -> tuple[Unit, ...]:
