@@ -110,7 +110,14 @@ def test_an_unknown_name_lists_what_is_known(name):
 
 def test_the_names_for_the_list_hold_every_form():
     assert "efficientnet-lite0" in names()
-    assert [n.partition(":")[0] for n in names() if ":" in n] == ["timm", "caffe", "onnx", "python", "file"]
+    assert [n.partition(":")[0] for n in names() if ":" in n] == [
+        "timm",
+        "caffe",
+        "onnx",
+        "http",
+        "python",
+        "file",
+    ]
 
 
 # Layers

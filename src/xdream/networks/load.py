@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from xdream.errors import BadInput, UnknownName
-from xdream.networks import efficientnet, onnx_file, original, own, squeezenet, weights
+from xdream.networks import efficientnet, onnx_file, original, own, service, squeezenet, weights
 from xdream.networks.base import NamedOutputs, Network, Preprocessing
 from xdream.registry import nearest
 
@@ -43,7 +43,15 @@ def load(name: str, preprocessing: Preprocessing | None = None, random_weights: 
 
 def names() -> list[str]:
     """What `load` takes; words in capitals stand for the user's own."""
-    return [*_NAMED, "timm:NAME", "caffe:PROTOTXT", "onnx:FILE", "python:MODULE:FUNCTION", "file:PATH"]
+    return [
+        *_NAMED,
+        "timm:NAME",
+        "caffe:PROTOTXT",
+        "onnx:FILE",
+        "http://…",
+        "python:MODULE:FUNCTION",
+        "file:PATH",
+    ]
 
 
 #: Images of the batch with which a network is tried: a number at which nobody fixes a batch size.
@@ -151,6 +159,8 @@ _SCHEMES: dict[str, Callable[[str, Preprocessing | None, int | None], Network]] 
     "timm": own.from_timm,
     "caffe": original.load,
     "onnx": onnx_file.load,
+    "http": service.load,
+    "https": service.load,
     "python": own.from_python,
     "file": own.from_file,
 }

@@ -1,0 +1,93 @@
+"""A model behind a service: images go to a URL as PNG, responses come back."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import torch
+from PIL import Image
+
+from xdream.errors import BadInput, SubjectError
+from xdream.networks.base import Network, Preprocessing
+from xdream.networks.own import Function
+from xdream.networks.weights import one_line
+
+#: A request is given up after so long; then it is sent again, after waits that double.
+TIMEOUT_S = 60.0
+ATTEMPTS = 4
+WAIT_S = 1.0
+#: More than this is no answer to a batch.
+MOST_BYTES = 64_000_000
+
+
+def load(name: str, preprocessing: Preprocessing | None = None, random_weights: int | None = None) -> Network:
+    """`http://…` or `https://…`. Images are sent as they are shown, or at a declared size.
+
+    A request is JSON, {"images": [PNG in base64, …]}, and so is its answer, {"responses": [[number or null,
+    …], …]}, a row for each image; null is a missing response. See examples/http_subject.py. Raises BadInput.
+    """
+    if random_weights is not None:
+        raise BadInput(f"'{name}' brings its own weights; leave out the random weights")
+    given = preprocessing or Preprocessing(None, scale=1.0)
+    if (given.channels, given.scale, given.mean, given.std) != ("RGB", 1.0, (0.0,) * 3, (1.0,) * 3):
+        raise BadInput(
+            f"'{name}' is sent images as PNG; of its preprocessing only size_px can be declared, and scale 1"
+        )
+
+    def respond(images: torch.Tensor) -> torch.Tensor:
+        return _responses(name, images.round().clamp(0.0, 255.0).to(torch.uint8).cpu())
+
+    return Network(name, Function(respond), given, layers=False)
+
+
+def _responses(url: str, images: torch.Tensor) -> torch.Tensor:
+    """(n, 3, h, w) uint8 -> (n, units) float64. Raises SubjectError."""
+    body = json.dumps({"images": [_png(image) for image in images]}).encode()
+    answer = _sent(url, body)
+    try:
+        rows = json.loads(answer)["responses"]
+        found = torch.tensor(
+            [[np.nan if one is None else float(one) for one in row] for row in rows], dtype=torch.float64
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise SubjectError(
+            f"{url} answered something that is no table of responses ({one_line(error)})"
+        ) from None
+    if found.ndim != 2 or len(found) != len(images):
+        raise SubjectError(f"{url} gave responses of shape {tuple(found.shape)} for {len(images)} images")
+    return found
+
+
+def _png(image: torch.Tensor) -> str:
+    """(3, h, w) uint8 as PNG in base64."""
+    file = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "PNG", compress_level=1)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _sent(url: str, body: bytes) -> bytes:
+    """The answer to one request. A service that is away or fails is asked again. Raises SubjectError."""
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+                answer: bytes = response.read(MOST_BYTES + 1)
+            if len(answer) > MOST_BYTES:
+                raise SubjectError(f"{url} answered with more than {MOST_BYTES:,} bytes")
+            return answer
+        except urllib.error.HTTPError as error:
+            said = " ".join(error.read(300).decode(errors="replace").split())
+            reason: str = f"{error.code} {error.reason}: {said}" if said else f"{error.code} {error.reason}"
+            if error.code < 500 and error.code not in (408, 429):  # it will not do better
+                raise SubjectError(f"{url} refused a batch ({reason})") from None
+        except (OSError, ValueError) as error:
+            reason = one_line(error)
+        if attempt < ATTEMPTS:
+            time.sleep(WAIT_S * 2 ** (attempt - 1))
+    raise SubjectError(f"{url} did not answer {ATTEMPTS} times ({reason}); start it, and xdream resume")
