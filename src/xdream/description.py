@@ -70,7 +70,7 @@ def _one_line(error: ValidationError, described: type[Description]) -> str:
             what = f"unknown key; near: {nearest(key, sorted(known.model_fields))}"
             if key in described.model_fields and known is not described:
                 possible = ", ".join(known.model_fields)
-                what = f"it is the same for the whole {described.kind}; what may stand here: {possible}"
+                what = f"it stands in the {described.kind} itself; what may stand here: {possible}"
         elif where and one["type"] != "value_error":
             what = f"{what[0].lower()}{what[1:]} (it is {one['input']!r})"
         phrases.append(f"{where}: {what}" if where else what)

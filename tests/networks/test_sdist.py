@@ -109,5 +109,7 @@ def test_without_a_setting_pips_own_index_is_asked(monkeypatch):
     from xdream.networks import sdist
 
     monkeypatch.delenv("PIP_INDEX_URL", raising=False)
-    monkeypatch.setattr(sys, "executable", "false")  # no pip configuration
-    assert sdist._index().startswith("https://")
+    assert sdist._index().startswith("http")
+    monkeypatch.setattr(sys, "executable", "false")
+    with pytest.raises(ValueError, match="set PIP_INDEX_URL"):
+        sdist._index()

@@ -7,7 +7,6 @@ one that pip is set up to ask.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import subprocess
@@ -54,10 +53,18 @@ def _index() -> str:
     """The package index that pip uses here."""
     if "PIP_INDEX_URL" in os.environ:
         return os.environ["PIP_INDEX_URL"]
-    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
-    # The address that pip is built with stands nowhere else.
-    return said.stdout.strip() or str(importlib.import_module("pip._internal.models.index").PyPI.simple_url)
+    configured = _said("-m", "pip", "config", "get", "global.index-url")
+    # The address that pip is built with stands nowhere else. pip is not to be imported into this process.
+    found = configured or _said("-c", "from pip._internal.models.index import PyPI; print(PyPI.simple_url)")
+    if not found:
+        raise ValueError("pip does not say which package index it asks; set PIP_INDEX_URL")
+    return found
+
+
+def _said(*arguments: str) -> str:
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    return done.stdout.strip()
 
 
 def _get(url: str, accept: str = "*/*") -> bytes:
