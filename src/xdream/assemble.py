@@ -222,6 +222,9 @@ def _absolute_network(name: str) -> str:
     scheme, _, rest = name.partition(":")
     if scheme in ("file", "onnx"):
         return f"{scheme}:{references.absolute(rest)}"
+    if scheme == "timm" and "?weights=" in rest:
+        model, _, file = rest.partition("?weights=")
+        return f"timm:{model}?weights={references.absolute(file)}"
     if scheme == "caffe":
         return f"caffe:{'+'.join(references.absolute(part) for part in networks.split_caffe(rest) if part)}"
     if scheme == "match":

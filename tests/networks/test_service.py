@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import xdream
-from xdream import networks
+from xdream import networks, testing
+from xdream.assemble import assemble
 from xdream.errors import BadInput, SubjectError
 from xdream.networks import service
 from xdream.networks.base import Preprocessing
@@ -86,7 +87,8 @@ def test_the_example_is_a_target(example, tmp_path):
     codes = np.stack(list(record.codes(0, 2).values())).reshape(-1, 3, 9, 9)
     means = (codes.clip(0, 1) * 255).round().mean((2, 3)) / 255
     np.testing.assert_allclose(record.scores(0)[2], means[:, 0] - means[:, 1:].mean(1), atol=1e-6)
-    assert xdream.Evolution  # the package is whole
+    [subject] = assemble(plan).forward.subjects
+    testing.check_subject(subject, 9)
     found = networks.load(example, Preprocessing((20, 20), scale=1.0))
     assert networks.layers(found)[-1].shape == (2,)
 

@@ -35,7 +35,7 @@ def load(name: str, preprocessing: Preprocessing | None = None, random_weights: 
     if preprocessing is not None:
         network = replace(network, preprocessing=preprocessing)
     if random_weights is not None:
-        network = replace(network, warnings=(*network.warnings, weights.RANDOM))
+        network = replace(network, warnings=tuple(dict.fromkeys((*network.warnings, weights.RANDOM))))
     for parameter in network.module.parameters():
         parameter.requires_grad_(False)
     return network

@@ -18,7 +18,7 @@ from torch import nn
 
 from xdream.errors import BadInput, UnknownName, WeightsInvalid, WeightsMissing
 from xdream.networks.base import Network, Preprocessing
-from xdream.networks.weights import one_line
+from xdream.networks.weights import RANDOM, check_shapes, load_tensors, one_line
 
 _FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
@@ -28,10 +28,12 @@ def from_timm(
 ) -> Network:
     """`timm:NAME`, with the input size, mean and standard deviation that timm keeps with the weights.
 
-    Images are resized whole and bilinearly, as everywhere, whatever crop timm was evaluated with.
-    Raises BadInput when timm cannot be imported, UnknownName, WeightsMissing.
+    `timm:NAME?weights=FILE` takes the weights of a file (a state_dict) instead of timm's pretrained ones, and
+    `timm:NAME?random` none, for timing and tests; `timm:NAME?pretrained` is `timm:NAME`. Images are resized
+    whole and bilinearly, as everywhere, whatever crop timm was evaluated with.
+    Raises BadInput when timm cannot be imported, UnknownName, WeightsMissing, WeightsInvalid.
     """
-    model = name.partition(":")[2]
+    model, file, random_weights = _timm_weights(name, random_weights)
     try:
         timm: Any = importlib.import_module("timm")
     except Exception as error:  # a missing package, or a torchvision that does not fit this torch
@@ -45,19 +47,34 @@ def from_timm(
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random_weights or 0)
-            module = timm.create_model(model, pretrained=random_weights is None)
+            module = timm.create_model(model, pretrained=random_weights is None and file is None)
     except Exception as error:  # no internet, no pretrained weights, a damaged cache
         raise WeightsMissing(
             f"timm cannot load '{model}' ({one_line(error)}); check the internet connection and that "
             "pretrained weights exist for it"
         ) from error
+    if file is not None:
+        tensors = load_tensors(file)
+        check_shapes(tensors, {key: tuple(value.shape) for key, value in module.state_dict().items()}, file)
+        module.load_state_dict(tensors)
     config = timm.data.resolve_model_data_config(module)
     own = Preprocessing(
         size_px=tuple(config["input_size"][1:]),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
     )
-    return Network(name, module.eval(), own, licence="see timm")
+    warnings = () if random_weights is None else (RANDOM,)
+    return Network(name, module.eval(), own, licence="see timm", warnings=warnings)
+
+
+def _timm_weights(name: str, random_weights: int | None) -> tuple[str, Path | None, int | None]:
+    """The model that `timm:NAME?WEIGHTS` names, its file of weights, the seed of random ones."""
+    model, _, said = name.partition(":")[2].partition("?")
+    if said.startswith("weights="):
+        return model, Path(said.removeprefix("weights=")).expanduser(), random_weights
+    if said not in ("", "pretrained", "random"):
+        raise BadInput(f"'{name}': after the ? stands pretrained, random or weights=FILE, not '{said}'")
+    return model, None, 0 if said == "random" and random_weights is None else random_weights
 
 
 def from_python(
