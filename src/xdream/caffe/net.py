@@ -24,7 +24,6 @@ MOST_WEIGHTS = 10**9
 class _Step:
     """A layer, and which values it takes and makes; values are numbered as they come to be."""
 
-    op: int
     takes: tuple[int, ...]
     makes: tuple[int, ...]
 
@@ -34,6 +33,7 @@ class CaffeNet(nn.Module):
 
     inputs: the blobs that are given, with their shapes for one image. blobs: every blob with its shape for
     one image, in the order in which they come to be; where layers work in place, it is what they leave.
+    names: the same with every layer whose name no blob has. output: the last blob that no layer takes.
     """
 
     def __init__(self, definition: Definition) -> None:
@@ -41,7 +41,7 @@ class CaffeNet(nn.Module):
         self.name = definition.name
         self._of_layer: dict[str, int] = {}
         self._steps: list[_Step] = []
-        self._made_by: dict[int, int] = {}
+        self._made_by: dict[int, int] = {}  # the number of the step, which is that of its layer in _ops
         shapes: list[Shape] = []
         last: dict[str, int] = {}
         for name, shape in definition.inputs.items():
@@ -61,31 +61,23 @@ class CaffeNet(nn.Module):
                 last[top] = number
             shapes += found
             self._made_by |= dict.fromkeys(makes, len(self._steps))
-            self._steps.append(_Step(len(ops), takes, makes))
+            self._steps.append(_Step(takes, makes))
             ops.append(op)
             if makes:
                 self._of_layer[layer.name] = makes[0]
         self._ops = nn.ModuleList(ops)
         self._layers = definition.layers
         self._last = last
-        self._shapes = shapes
         self.inputs: Mapping[str, Shape] = {name: shapes[n][1:] for name, n in self._inputs.items()}
         self.blobs: Mapping[str, Shape] = {name: shapes[n][1:] for name, n in last.items()}
+        of_layers = {name: shapes[number][1:] for name, number in self._of_layer.items()}
+        self.names: Mapping[str, Shape] = of_layers | dict(self.blobs)
+        taken = {number for step in self._steps for number in step.takes}
+        untaken = [name for name, number in last.items() if number not in taken]
+        self.output = (untaken or list(last))[-1]
         if sum(math.prod(shape) for op in ops for shape in op.blobs) > MOST_WEIGHTS:
             raise BadInput(f"it has more than {MOST_WEIGHTS:,} weights")
-        self._check_images()
-
-    @property
-    def names(self) -> Mapping[str, Shape]:
-        """What can be computed: every blob, and every layer whose name no blob has."""
-        of_layers = {name: self._shapes[number][1:] for name, number in self._of_layer.items()}
-        return of_layers | dict(self.blobs)
-
-    @property
-    def output(self) -> str:
-        """The last blob that no layer takes."""
-        taken = {number for step in self._steps for number in step.takes}
-        return [name for name, number in self._last.items() if number not in taken][-1]
+        self._check_images(definition.inputs)
 
     def forward(self, images: torch.Tensor | Mapping[str, torch.Tensor], blob: str = "") -> torch.Tensor:
         """(n, …) of the one input, or of each by its name -> (n, …) of a blob (default: the output)."""
@@ -97,15 +89,16 @@ class CaffeNet(nn.Module):
         """Several blobs at once; "" is the output. Nothing is computed that they do not need."""
         numbers = {name: self._number(name or self.output) for name in wanted}
         steps = self._needed(numbers.values())
-        uses = Counter([*(n for step in steps for n in step.takes), *numbers.values()])
+        uses = Counter([*(n for step in steps for n in self._steps[step].takes), *numbers.values()])
         values = self._given(images)
-        for step in steps:
+        for number_of_step in steps:
+            step = self._steps[number_of_step]
             taken = [values[number] for number in step.takes]
             for number in step.takes:
                 uses[number] -= 1
                 if not uses[number]:
                     values.pop(number, None)
-            made = self._ops[step.op](*taken)
+            made = self._ops[number_of_step](*taken)
             tops = made if isinstance(made, tuple) else (made,)
             values |= {number: top for number, top in zip(step.makes, tops, strict=True) if uses[number]}
         return {name: values[number] for name, number in numbers.items()}
@@ -116,14 +109,15 @@ class CaffeNet(nn.Module):
             raise BadInput(f"there is no blob or layer '{name}'; the blobs are: {', '.join(self.blobs)}")
         return found
 
-    def _needed(self, numbers: Collection[int]) -> list[_Step]:
+    def _needed(self, numbers: Collection[int]) -> list[int]:
+        """The steps that make some values, by their numbers."""
         left, needed = list(numbers), set()
         while left:
             step = self._made_by.get(left.pop())
             if step is not None and step not in needed:
                 needed.add(step)
                 left += self._steps[step].takes
-        return [self._steps[step] for step in sorted(needed)]
+        return sorted(needed)
 
     def _given(self, images: torch.Tensor | Mapping[str, torch.Tensor]) -> dict[int, torch.Tensor]:
         if isinstance(images, torch.Tensor):
@@ -164,11 +158,10 @@ class CaffeNet(nn.Module):
             if op.blobs:
                 op.take(op.random(rng))
 
-    def _check_images(self) -> None:
+    def _check_images(self, declared: Mapping[str, Shape]) -> None:
         """One more image must make each blob longer by one, and nothing else."""
         more = {
-            name: torch.empty((self._shapes[n][0] + 1, *self._shapes[n][1:]), device="meta")
-            for name, n in self._inputs.items()
+            name: torch.empty((shape[0] + 1, *shape[1:]), device="meta") for name, shape in declared.items()
         }
         for name, value in self.read(more, list(self.names)).items():
             if tuple(value.shape) != (next(iter(more.values())).shape[0], *self.names[name]):

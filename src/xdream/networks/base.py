@@ -103,3 +103,18 @@ class Network:
     def at(self, size_px: tuple[int, int] | None) -> Network:
         """The same network for images resized to another (height, width); None: at their own size."""
         return replace(self, preprocessing=replace(self.preprocessing, size_px=size_px))
+
+
+def refuse_random(name: str, random_weights: int | None) -> None:
+    """Raise BadInput when random weights are asked for where a network brings its own."""
+    if random_weights is not None:
+        raise BadInput(f"'{name}' brings its own weights; leave out the random weights")
+
+
+def declared(name: str, preprocessing: Preprocessing | None) -> Preprocessing:
+    """The preprocessing of a network that has none of its own. Raises BadInput when none was declared."""
+    if preprocessing is None:
+        raise BadInput(
+            f"'{name}' does not say how images become its input; declare preprocessing in a plan file"
+        )
+    return preprocessing

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from xdream.errors import BadInput, WeightsInvalid, WeightsMissing
-from xdream.networks.base import Network, Preprocessing
+from xdream.networks.base import Network, Preprocessing, declared, refuse_random
 from xdream.networks.weights import one_line
 
 
@@ -23,12 +23,8 @@ def load(name: str, preprocessing: Preprocessing | None = None, random_weights: 
     The file's graph runs, so it can compute whatever onnxruntime can. Raises BadInput, WeightsMissing,
     WeightsInvalid.
     """
-    if random_weights is not None:
-        raise BadInput(f"'{name}' brings its own weights; leave out the random weights")
-    if preprocessing is None:
-        raise BadInput(
-            f"'{name}' does not say how images become its input; declare preprocessing in a plan file"
-        )
+    refuse_random(name, random_weights)
+    preprocessing = declared(name, preprocessing)
     path = Path(name.partition(":")[2]).expanduser()
     if not path.is_file():
         raise WeightsMissing(f"no network file {path}; check the path")

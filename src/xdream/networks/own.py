@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from xdream.errors import BadInput, UnknownName, WeightsInvalid, WeightsMissing
-from xdream.networks.base import Network, Preprocessing
+from xdream.networks.base import Network, Preprocessing, declared, refuse_random
 from xdream.networks.weights import RANDOM, check_shapes, load_tensors, one_line
 
 _FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
@@ -87,7 +87,7 @@ def from_python(
     (n, units) out. Without a declared preprocessing images come as RGB in [0, 1] at their own size.
     Raises BadInput.
     """
-    _refuse_random(name, random_weights)
+    refuse_random(name, random_weights)
     found = _import(name)
     made: object = found
     if not isinstance(found, nn.Module) and _parameters_to_fill(found, name) == 0:
@@ -116,12 +116,9 @@ def from_file(
     program must have been exported with a batch size that may vary. Raises BadInput without a declared
     preprocessing, WeightsMissing, WeightsInvalid.
     """
-    _refuse_random(name, random_weights)
+    refuse_random(name, random_weights)
     path = Path(name.partition(":")[2]).expanduser()
-    if preprocessing is None:
-        raise BadInput(
-            f"'{name}' does not say how images become its input; declare preprocessing in a plan file"
-        )
+    preprocessing = declared(name, preprocessing)
     if not path.exists():
         raise WeightsMissing(f"no network file {path}; check the path")
     try:
@@ -144,11 +141,6 @@ class Function(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(n, 3, h, w) -> (n, units)."""
         return self.function(images)
-
-
-def _refuse_random(name: str, random_weights: int | None) -> None:
-    if random_weights is not None:
-        raise BadInput(f"'{name}' brings its own weights; leave out the random weights")
 
 
 def _import(name: str) -> Callable[..., object]:

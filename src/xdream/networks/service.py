@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from xdream.errors import BadInput, SubjectError
-from xdream.networks.base import Network, Preprocessing
+from xdream.networks.base import Network, Preprocessing, refuse_random
 from xdream.networks.own import Function
 from xdream.networks.weights import one_line
 
@@ -32,8 +32,7 @@ def load(name: str, preprocessing: Preprocessing | None = None, random_weights: 
     A request is JSON, {"images": [PNG in base64, …]}, and so is its answer, {"responses": [[number or null,
     …], …]}, a row for each image; null is a missing response. See examples/http_subject.py. Raises BadInput.
     """
-    if random_weights is not None:
-        raise BadInput(f"'{name}' brings its own weights; leave out the random weights")
+    refuse_random(name, random_weights)
     given = preprocessing or Preprocessing(None, scale=1.0)
     if (given.channels, given.scale, given.mean, given.std) != ("RGB", 1.0, (0.0,) * 3, (1.0,) * 3):
         raise BadInput(
