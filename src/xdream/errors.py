@@ -30,11 +30,21 @@ class StoreError(XDreamError):
     """The store cannot be opened, read or written."""
 
 
+class StoreFull(StoreError):
+    """The disk is full; what was to be written is not lost, and can be written when there is room."""
+
+
 class StoreBusy(StoreError):
     """Another living process writes to this experiment."""
 
 
 class SubjectError(XDreamError):
     """The subject failed while it was being shown images."""
+
+    exit_status = 3
+
+
+class RigError(XDreamError):
+    """The medium to a rig failed: its folder is gone, its port is closed. A session goes on trying."""
 
     exit_status = 3

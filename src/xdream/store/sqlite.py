@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from xdream.errors import StoreBusy, StoreError
+from xdream.errors import StoreBusy, StoreError, StoreFull
 from xdream.store.base import AskedRow, PresentationRow, RunRow, ShownRow, ToldRow
 
 FILE_NAME = "experiment.sqlite"
@@ -65,7 +65,7 @@ def said_plainly(path: Path) -> Iterator[None]:
     try:
         yield
     except apsw.FullError:
-        raise StoreError(
+        raise StoreFull(
             f"the disk is full: nothing more can be written to {path}; make room, then resume"
         ) from None
     except apsw.ReadOnlyError:

@@ -1,0 +1,27 @@
+"""Bridges to laboratories: blocks of images go out, answers come in."""
+
+from xdream.rigs.base import (
+    BRIDGES,
+    Answer,
+    Arrival,
+    Block,
+    Bridge,
+    Claim,
+    Command,
+    Presentation,
+    Row,
+    Verdict,
+)
+
+__all__ = [
+    "BRIDGES",
+    "Answer",
+    "Arrival",
+    "Block",
+    "Bridge",
+    "Claim",
+    "Command",
+    "Presentation",
+    "Row",
+    "Verdict",
+]
