@@ -21,7 +21,7 @@ Array: TypeAlias = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """A number for each channel, as the rig made it. values: (channels,). baseline: the same before the image."""
+    """A number for each channel, made by the rig. values, baseline (before the image): (channels,)."""
 
     values: Array
     baseline: Array | None = None

@@ -1,8 +1,8 @@
 """What a bridge to a laboratory is: blocks go out, answers come in, and nothing is decided here.
 
 A bridge carries. Which block is shown, what an answer is worth and when a block is over is the session's
-decision (`xdream.session`), which also writes: a bridge keeps no record. Bridges that listen do so in a thread
-of their own and put what comes into a queue that `collect` empties, so that one thread alone decides.
+decision (`xdream.session`), which also writes: a bridge keeps no record. Bridges that listen do so in a
+thread of their own and put what comes into a queue that `collect` empties, so that one thread alone decides.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Sessions with a rig: what is shown, what an answer is worth, what is written."""
