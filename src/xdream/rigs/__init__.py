@@ -12,6 +12,7 @@ from xdream.rigs.base import (
     Row,
     Verdict,
 )
+from xdream.rigs.direct import Direct
 
 __all__ = [
     "BRIDGES",
@@ -21,6 +22,7 @@ __all__ = [
     "Bridge",
     "Claim",
     "Command",
+    "Direct",
     "Presentation",
     "Row",
     "Verdict",
