@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
 import numpy as np
+
 from xdream.description import Frozen
-from xdream.recorded import Recorded, Values, Array
+from xdream.recorded import Array, Recorded, Values
 
 
 class ResponsesPlan(Frozen):

@@ -19,7 +19,7 @@ from xdream.plan import Part, Plan
 from xdream.rigs import BRIDGES, Answer, Block, Bridge, Claim, Command
 from xdream.session import orders
 from xdream.session.session import Session
-from xdream.store import Record, Store, Writer, check_new, notes_on
+from xdream.store import Record, Store, check_new, notes_on
 from xdream.watcher import Nobody, Watcher
 
 T = TypeVar("T")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xdream.errors import BadInput
 from xdream.store.sqlite import FILE_NAME, code_of, connect, said_plainly
 
 Array = npt.NDArray[np.float64]
@@ -99,6 +100,13 @@ class Record:
     def is_session(self) -> bool:
         """Whether a rig answered, whose recordings are here."""
         return "session" in self.facts
+
+    def check_block(self, number: int) -> None:
+        """Raise BadInput unless a session has planned a block of this number."""
+        [(last,)] = self._rows("SELECT coalesce(max(id), 0) FROM block")
+        if not 1 <= number <= last:
+            there = f"it has 1 to {last}" if last else "it has none yet"
+            raise BadInput(f"{self.folder} has no block {number}; {there}")
 
     def events(self) -> list[EventRecord]:
         """What a session's experimenter should know, in the order in which it happened."""
