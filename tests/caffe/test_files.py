@@ -134,7 +134,7 @@ WRONG = {
             layer("InnerProduct", f"a{i}", "data", settings="inner_product_param { num_output: 8000 }")
             for i in range(5)
         ),
-        "more than 1,000,000,000 weights",
+        "more than 300,000,000 weights",
     ),
     "data base": (layer("Data", "d", "", "data") + head(1, 3).replace('"data"', '"x"'), "type Data, line 1"),
 }
