@@ -149,8 +149,12 @@ def test_a_service_that_changes_its_number_of_units_is_said(answers):
 
 
 def test_nobody_there_is_bad_input_at_the_start(example, waits):
-    with pytest.raises(BadInput, match="did not answer 4 times"):
+    with pytest.raises(BadInput, match=r"^http://127\.0\.0\.1:9/respond did not answer 4 times .*again$"):
         networks.layers(networks.load("http://127.0.0.1:9/respond"), 9)
+    assert len(waits) == 3
+    # A colon too few: the address is cut at its port. It is said without asking anybody.
+    with pytest.raises(BadInput, match="leave the layer '9/respond' empty: NETWORK::UNITS"):
+        networks.layer_reader(networks.load("http://127.0.0.1"), ["9/respond"])
     assert len(waits) == 3
     with pytest.raises(BadInput, match="only size_px can be declared"):
         networks.load(example, Preprocessing((9, 9)))

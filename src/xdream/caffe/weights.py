@@ -81,9 +81,11 @@ def read(path: Path) -> dict[str, tuple[Blob, ...]]:
         if size > MOST_BYTES:
             raise WeightsInvalid(f"weights file {path} has {size:,} bytes, more than a caffemodel can have")
         found = dict(_layers(memoryview(path.read_bytes())))
-    except (OSError, DecodeError, ValueError) as error:
-        if isinstance(error, WeightsInvalid):
-            raise
+    except OSError as error:
+        raise WeightsInvalid(f"cannot read weights file {path} ({error.strerror})") from None
+    except WeightsInvalid:
+        raise
+    except (DecodeError, ValueError) as error:
         raise WeightsInvalid(
             f"cannot read weights file {path}: truncated or no caffemodel ({' '.join(str(error).split())})"
         ) from None

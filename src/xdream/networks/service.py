@@ -102,7 +102,9 @@ def _sent(url: str, body: bytes) -> bytes:
             reason = one_line(error)
         if attempt < ATTEMPTS:
             time.sleep(WAIT_S * 2 ** (attempt - 1))
-    raise SubjectError(f"{url} did not answer {ATTEMPTS} times ({reason}); start it, and xdream resume")
+    raise SubjectError(
+        f"{url} did not answer {ATTEMPTS} times ({reason}); start it, and begin or resume again"
+    )
 
 
 def _answer(url: str, request: urllib.request.Request) -> bytes:
