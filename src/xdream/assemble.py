@@ -149,6 +149,8 @@ def assemble(plan: Plan) -> Parts:
         )
     forward = Forward(generator, subjects, size_px, plan.precision)
     plan = _sized(plan, forward, runs)
+    unused = [name for name in plan.preprocessing if f"network {name}" not in identities]
+    notes = (*notes, *(f"preprocessing is declared for '{name}', which no target is of" for name in unused))
     warnings = dict.fromkeys(
         [*generator.warnings, *(text for subject in subjects for text in subject.warnings)]
     )

@@ -342,7 +342,11 @@ def _list(options: argparse.Namespace) -> int:
     if options.layers:
         if options.kind != "targets":
             raise BadInput("--layers goes with: xdream list targets")
-        infos = networks.layers(networks.load(options.layers))
+        # For a list, only the size of its images matters, which an ONNX file often says.
+        onnx = options.layers.startswith("onnx:")
+        network = networks.load(options.layers, networks.Preprocessing(None) if onnx else None)
+        size_px: Any = getattr(network.module, "size_px", None)
+        infos = networks.layers(network.at(size_px) if onnx else network)
         for info in infos:
             print(f"{info.name or '(output: leave LAYER empty)':40} {' x '.join(map(str, info.shape))}")
         listed: Any = [{"layer": info.name, "shape": info.shape} for info in infos]
