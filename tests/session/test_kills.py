@@ -27,7 +27,7 @@ class Killed(BaseException):
 
 
 class Mortal:
-    """Ends a session at its n-th tick: before, within and after each transaction, around each drawing of images,
+    """Ends a session at its n-th tick: before, within and after each transaction, around each drawing,
     each step of an optimizer, each offer to the rig and each answer from it."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:

@@ -81,10 +81,10 @@ class Session:
 
         What has no answer yet is in it; the same presentations, until an answer comes.
         """
-        while not self.over:
+        while not self.over and self.paused is None:
             now = self._begun()
             if now.open is not None:
-                return None if self.paused is not None else self._as_block(now.open)
+                return self._as_block(now.open)
             missing = now.missing(self.plan.reshow)
             if missing:
                 self._now = self._with_block(missing)
