@@ -38,4 +38,4 @@ def needed(trials: Sequence[Trial], settings: ResponsesPlan) -> tuple[Trial, ...
 
 def responses(trials: Sequence[Trial], settings: ResponsesPlan) -> Array:
     """Stand-in."""
-    return np.empty((0,3)) if not trials else np.stack([read(t.recorded, settings)[0] for t in trials])
+    return np.empty((0, 3)) if not trials else np.stack([read(t.recorded, settings)[0] for t in trials])
