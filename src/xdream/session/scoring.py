@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from xdream import responses
+from xdream import responses, watch
 from xdream.assemble import Run
 from xdream.objectives import Objective
 from xdream.responses import ResponsesPlan, Trial
@@ -56,12 +56,17 @@ class Scorer:
     """Scores generations in order. channels: their names.
 
     history: trials of earlier generations that the settings still need. responses_to: by settings and
-    reference, its responses so far. watcher: of the channels.
+    reference, its responses so far. levels, baselines: of the channels in the latest blocks. flagged: the
+    channels and kinds of the latest block's flags, which are not said again.
     """
 
     channels: tuple[str, ...]
     history: Mapping[ResponsesPlan, tuple[Trial, ...]] = field(default_factory=dict)
     responses_to: Mapping[ResponsesPlan, Mapping[int, tuple[Array, ...]]] = field(default_factory=dict)
+
+    levels: tuple[watch.Level, ...] = ()
+    baselines: tuple[watch.Level, ...] = ()
+    flagged: frozenset[tuple[int, str]] = frozenset()
 
     def score(self, now: Generation, repeats: int, runs: Sequence[ScoredRun]) -> Scored:
         """The scores of a generation, for the runs that are under way."""
@@ -91,7 +96,38 @@ class Scorer:
                 scores[run.id] = _scored(run, matrix)
                 for reference, rows in known.items():
                     means[reference, run.id] = float(_scored(run, np.stack(rows)[None]))
-        return Scored(scores, means, (), replace(self, history=history, responses_to=responses_to))
+        after = replace(self, history=history, responses_to=responses_to)
+        return Scored(scores, means, *after._watched(trials, runs[0].settings))
+
+    def _watched(self, trials: Sequence[Trial], settings: ResponsesPlan) -> tuple[tuple[str, ...], Scorer]:
+        """What is odd about the channels in each block; and the scorer that has seen it."""
+        now, said = self, []
+        for block in dict.fromkeys(trial.block for trial in trials):
+            of_block = [trial for trial in trials if trial.block == block]
+            read = [responses.read(trial.recorded, settings) for trial in of_block]
+            values = np.stack([one for one, _ in read])
+            before = np.stack([one for _, one in read])
+            what = "baseline"
+            if np.isnan(before).all():
+                what = "response to the references"
+                before = values[[trial.reference for trial in of_block]]
+            level, baseline = watch.level(values), watch.level(before)
+            flags = (
+                *watch.silent(now.levels, level),
+                *watch.stepped(now.baselines, baseline, what=what),
+            )
+            said += [
+                f"channel {self.channels[flag.channel]}, block {block}: {flag.text}"
+                for flag in flags
+                if (flag.channel, flag.kind) not in now.flagged
+            ]
+            now = replace(
+                now,
+                levels=(*now.levels, level)[-watch.MOST :],
+                baselines=(*now.baselines, baseline)[-watch.MOST :],
+                flagged=frozenset((flag.channel, flag.kind) for flag in flags),
+            )
+        return tuple(said), now
 
 
 def recorded_generation(ledger: Ledger, number: int) -> Generation:
