@@ -290,7 +290,7 @@ def _runs(
     notes: dict[str, None] = {}
     for variant, optimizer in variants:
         options = variant.optimizer.options
-        score = _score(variant)
+        score = score_of(variant)
         generations, said = _generations(variant, optimizer.population, options)
         notes |= dict.fromkeys(said)
         places = [place for target in variant.targets for place in units[target]]
@@ -323,7 +323,7 @@ def _runs(
     return tuple(runs), tuple(notes)
 
 
-def _score(plan: Plan) -> Objective:
+def score_of(plan: Plan) -> Objective:
     """The objective's formula. Names of a session's channels become their numbers. Raises BadInput."""
     objective = plan.objective
     options = objective.options

@@ -151,6 +151,10 @@ def _session_commands(commands: Any) -> None:
     for command in (reject, accept):
         command.add_argument("folder", help="the folder of the session, running or not")
         command.add_argument("block", type=int, help="the block's number")
+    rescore = _command(commands, "rescore", "a session's scores made anew from its recordings")
+    rescore.add_argument("folder", help="the folder of the session, running or not")
+    rescore.add_argument("--out", metavar="FILE.csv", help="a table with every generation and its scores")
+    _set_flag(rescore, text="a setting, e.g. responses.windows_ms=[[50,150]] or objective.name=mean")
     pause = _command(commands, "pause", "have a session show nothing more for now")
     pause.add_argument("--reason", default="", metavar="TEXT", help="why, for the record")
     go_on = _command(commands, "go-on", "have a paused session go on")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import json
 import shlex
@@ -26,6 +27,7 @@ from xdream.objectives import OBJECTIVES
 from xdream.optimizers import OPTIMIZERS
 from xdream.plan import Plan
 from xdream.progress import Bar
+from xdream.session import rescoring
 from xdream.store import FILE_NAME, Record
 from xdream.subjects import KNOWN
 from xdream.training import Recipe
@@ -107,6 +109,32 @@ def _reject_block(options: argparse.Namespace) -> int:
 def _accept_block(options: argparse.Namespace) -> int:
     """What was put aside is true."""
     return _order(options, "accept", str(options.block))
+
+
+def _rescore(options: argparse.Namespace) -> int:
+    """A session's scores made anew."""
+    changes: dict[str, Any] = {}
+    for pair in options.set:
+        key, equals, text = pair.partition("=")
+        *parts, last = key.split(".")
+        inner = changes
+        for part in parts:
+            inner = inner.setdefault(part, {})
+        if not equals or not last or not parts or not isinstance(inner, dict):
+            raise BadInput(f"--set '{pair}' is not responses.KEY=VALUE or objective.KEY=VALUE")
+        inner[last] = _toml_value(text)
+    found = rescoring.rescore(options.folder, changes)
+    print(rescoring.said(found), file=sys.stderr if options.json else sys.stdout)
+    if options.out:
+        rescoring.write_table(found, Path(options.out))
+        print(f"table: {options.out}", file=sys.stderr if options.json else sys.stdout)
+    if options.json:
+        rows = [
+            {"run": one.run, "generation": one.generation + 1} | dataclasses.asdict(one.change)
+            for one in found
+        ]
+        print(json.dumps({"generations": rows}).replace("NaN", "null"))
+    return 0
 
 
 def _pause(options: argparse.Namespace) -> int:
@@ -464,6 +492,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "end": _end,
     "reject-block": _reject_block,
     "accept-block": _accept_block,
+    "rescore": _rescore,
     "pause": _pause,
     "go-on": _go_on,
     "codes": _codes,

@@ -142,7 +142,8 @@ def _room(parts: Parts) -> Finding:
 def _reachable(parts: Parts) -> Finding:
     """Whether the bridge can be opened: the folder written, the port had."""
     plan = parts.plan
-    assert plan.rig is not None and plan.session is not None
+    assert plan.rig is not None
+    assert plan.session is not None
     try:
         bridge = bridge_of(plan)
         bridge.open("preflight", plan.session.channels)

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class Notes(Nobody):
 
 
 @pytest.fixture(autouse=True)
-def _time(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def time_now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waiting moves the clock and takes no time."""
     now = [0.0]
 
@@ -74,7 +74,7 @@ def _time(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
             super().__init__(*parts, clock=lambda: now[0], wait=wait)
 
     monkeypatch.setattr(serving, "Server", Quick)
-    yield now
+    return now
 
 
 def events(record: Record) -> list[str]:
@@ -119,9 +119,9 @@ def silent(seconds: float, now: list[float]) -> Callable[[Scripted], Sequence[Ar
     return nothing
 
 
-def test_a_silent_rig_is_waited_for(tmp_path: Path, _time: list[float]) -> None:
+def test_a_silent_rig_is_waited_for(tmp_path: Path, time_now: list[float]) -> None:
     notes = Notes()
-    bridge = Scripted(*[silent(50, _time)] * 20)
+    bridge = Scripted(*[silent(50, time_now)] * 20)
     record = serve(session_plan(session={"silence_s": 100}), tmp_path / "s", notes, bridge=bridge)
     assert record.finished
     assert notes.troubles == ["no answer for 100 s"]
@@ -129,14 +129,14 @@ def test_a_silent_rig_is_waited_for(tmp_path: Path, _time: list[float]) -> None:
     record.close()
 
 
-def test_a_silent_rig_may_end_the_block(tmp_path: Path, _time: list[float]) -> None:
+def test_a_silent_rig_may_end_the_block(tmp_path: Path, time_now: list[float]) -> None:
     def one_row(bridge: Scripted) -> Sequence[Arrival]:
         [answer, *_] = bridge._waiting
         bridge._waiting.clear()
         assert isinstance(answer, Answer)
         return [Answer(answer.rows[:1], block=1)]
 
-    bridge = Scripted(one_row, silent(101, _time))
+    bridge = Scripted(one_row, silent(101, time_now))
     plan = session_plan(session={"silence_s": 100, "on_silence": "close"})
     record = serve(plan, tmp_path / "s", bridge=bridge)
     first = np.concatenate([record.scores(run)[0] for run in (0, 1)])
@@ -144,10 +144,10 @@ def test_a_silent_rig_may_end_the_block(tmp_path: Path, _time: list[float]) -> N
     record.close()
 
 
-def test_a_silent_rig_may_end_the_session_which_then_goes_on(tmp_path: Path, _time: list[float]) -> None:
+def test_a_silent_rig_may_end_the_session_which_then_goes_on(tmp_path: Path, time_now: list[float]) -> None:
     plan = session_plan(session={"silence_s": 100, "on_silence": "stop"})
     with pytest.raises(SubjectSilent, match="no answer for 100 s to block 1"):
-        serve(plan, tmp_path / "s", bridge=Scripted(silent(101, _time)))
+        serve(plan, tmp_path / "s", bridge=Scripted(silent(101, time_now)))
     record = resume(tmp_path / "s", bridge=Scripted())
     assert record.finished
     record.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import apsw
 
-from xdream.store import ShownRow, Store, ToldRow
+from xdream.store import Record, ShownRow, Store, ToldRow
 from xdream.store.sqlite import utc_now
 
 #: Blocks whose recordings do not count.
@@ -82,17 +82,23 @@ class Event:
 
 
 class Ledger:
-    """The session's pages of a store."""
+    """The session's pages of a store. Of a record it can only read."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store | Record) -> None:
+        self._read = store
+
+    @property
+    def store(self) -> Store:
+        """Where it writes."""
+        assert isinstance(self._read, Store)
+        return self._read
 
     # ------------------------------------------------------------------ what is planned
 
     def next_ids(self) -> tuple[int, int]:
         """The number of the next block and the id of the next presentation."""
-        [(block,)] = self.store.query("SELECT coalesce(max(id), 0) + 1 FROM block")
-        [(planned,)] = self.store.query("SELECT coalesce(max(id), 0) + 1 FROM planned")
+        [(block,)] = self._read.query("SELECT coalesce(max(id), 0) + 1 FROM block")
+        [(planned,)] = self._read.query("SELECT coalesce(max(id), 0) + 1 FROM planned")
         return block, planned
 
     def plan(
@@ -133,7 +139,7 @@ class Ledger:
 
     def blocks(self, generation: int) -> list[BlockRow]:
         """The blocks of a generation, in order."""
-        rows = self.store.query(
+        rows = self._read.query(
             "SELECT id, generation, fence, holder, ending FROM block WHERE generation = ? ORDER BY id",
             generation,
         )
@@ -141,14 +147,14 @@ class Ledger:
 
     def block(self, number: int) -> BlockRow | None:
         """One block, if it is there."""
-        rows = self.store.query(
+        rows = self._read.query(
             "SELECT id, generation, fence, holder, ending FROM block WHERE id = ?", number
         )
         return BlockRow(*rows[0]) if rows else None
 
     def planned(self, generation: int) -> list[Planned]:
         """Every planned presentation of a generation, in order, whatever became of its block."""
-        rows = self.store.query(
+        rows = self._read.query(
             "SELECT p.id, p.block, p.place, i.run, i.slot, p.reference, p.repeat, p.name, p.pixels"
             " FROM planned AS p JOIN block AS b ON b.id = p.block LEFT JOIN image AS i ON i.id = p.image"
             " WHERE b.generation = ? ORDER BY p.block, p.place",
@@ -161,7 +167,7 @@ class Ledger:
 
     def planned_as(self, block: int, name: str, repeat: int | None) -> int | None:
         """The planned presentation of a closed block that an answer means, if there is one."""
-        rows = self.store.query(
+        rows = self._read.query(
             "SELECT id FROM planned WHERE block = ? AND name = ? AND (?3 IS NULL OR repeat = ?3) LIMIT 1",
             block,
             name,
@@ -198,7 +204,7 @@ class Ledger:
     def answered(self, generation: int) -> dict[int, bytes | None]:
         """Of each planned presentation that was answered, the recording that counts: the first taken; None
         where the rig said that there is none."""
-        rows = self.store.query(
+        rows = self._read.query(
             "SELECT r.planned, r.raw FROM recording AS r JOIN planned AS p ON p.id = r.planned"
             " JOIN block AS b ON b.id = p.block WHERE b.generation = ? AND r.status IN ('taken', 'missing')"
             " ORDER BY r.status = 'missing', r.id",
@@ -211,7 +217,7 @@ class Ledger:
 
     def put_aside(self, block: int) -> list[tuple[int, bytes]]:
         """(planned, raw) of the rows of a block that were quarantined and can be read, the latest first."""
-        return self.store.query(
+        return self._read.query(
             "SELECT planned, raw FROM recording WHERE block = ? AND status = 'quarantined'"
             " AND planned IS NOT NULL AND raw IS NOT NULL ORDER BY id DESC",
             block,
@@ -263,11 +269,11 @@ class Ledger:
 
     def rewinds(self) -> dict[int, int]:
         """Generation that was abandoned -> generation that was shown again after it."""
-        return dict(self.store.query("SELECT max(generation), since FROM void GROUP BY since"))
+        return dict(self._read.query("SELECT max(generation), since FROM void GROUP BY since"))
 
     def is_void(self, generation: int) -> bool:
         """Whether the scores of a generation do not count."""
-        return bool(self.store.query("SELECT 1 FROM void WHERE generation = ?", generation))
+        return bool(self._read.query("SELECT 1 FROM void WHERE generation = ?", generation))
 
     def note(self, *events: Event) -> None:
         """Events alone."""

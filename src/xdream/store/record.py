@@ -256,6 +256,11 @@ class Record:
             "void": list(self._rows("SELECT generation, since FROM void ORDER BY 1")),
         }
 
+    def query(self, sql: str, *bindings: Any) -> list[tuple[Any, ...]]:
+        """Rows of a query."""
+        rows: list[tuple[Any, ...]] = self._rows(sql, *bindings)
+        return rows
+
     def close(self) -> None:
         """End the reading."""
         self._connection.close()
