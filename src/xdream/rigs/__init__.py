@@ -12,6 +12,8 @@ from xdream.rigs.base import (
     Row,
     Verdict,
 )
+from xdream.rigs.http import Http
+from xdream.rigs.zmq import Zmq
 
 __all__ = [
     "BRIDGES",
@@ -21,7 +23,9 @@ __all__ = [
     "Bridge",
     "Claim",
     "Command",
+    "Http",
     "Presentation",
     "Row",
     "Verdict",
+    "Zmq",
 ]

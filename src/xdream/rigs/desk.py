@@ -231,7 +231,9 @@ class Token:
     def _check(self) -> None:
         token = self._token or ""
         if not token.isascii() or not token.isprintable() or " " in token or not 8 <= len(token) <= 256:
-            raise BadInput("the token is not of 8 to 256 letters, digits and signs without spaces; make another")
+            raise BadInput(
+                "the token is not of 8 to 256 letters, digits and signs without spaces; make another"
+            )
 
 
 def is_loopback(host: str) -> bool:

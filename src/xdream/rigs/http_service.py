@@ -52,7 +52,7 @@ class Service:
         self._sockets: set[Socket] = set()
         self._asked: weakref.WeakSet[Any] = weakref.WeakSet()
         self._reading = 0
-        self._encoded: tuple[tuple[Block, str], bytes] | None = None
+        self._encoded: tuple[object, bytes] | None = None
 
     async def run(self, host: str, port: int, opened: concurrent.futures.Future[int]) -> None:
         """Serve until `stop`. opened: gets the port, or the error."""
@@ -85,11 +85,16 @@ class Service:
 
     def stop(self) -> None:
         """From another thread."""
-        self._soon(lambda: self._stop is not None and self._stop.set())
+        if self._stop is not None:
+            self._soon(self._stop.set)
 
     def push(self, event: Mapping[str, Any]) -> None:
         """An event to all sockets, from another thread."""
-        self._soon(lambda: [socket.push(event) for socket in self._sockets])
+        self._soon(lambda: self._push(event))
+
+    def _push(self, event: Mapping[str, Any]) -> None:
+        for socket in self._sockets:
+            socket.push(event)
 
     def _soon(self, do: Callable[[], object]) -> None:
         if self._loop is not None:
@@ -112,7 +117,8 @@ class Service:
 
     def _protocol(self, runner: web.AppRunner) -> asyncio.Protocol:
         """One connection: refused when there are many, cut when it does not ask."""
-        assert runner.server is not None and self._loop is not None
+        assert runner.server is not None
+        assert self._loop is not None
         if len(runner.server.connections) >= MOST_CONNECTIONS:
             return _Refused()
         protocol = runner.server()
@@ -160,7 +166,7 @@ class Service:
     # ------------------------------------------------------------------ requests
 
     async def _get_block(self, request: web.Request) -> web.StreamResponse:
-        asked = {"do": "block", "rig": request.query.get("rig", "rig")}
+        asked = {"do": "block", "rig": request.query.get("rig")}
         pixels = _pixels(request.query.get("pixels", "png"))
         code, said = await self._ask(asked, b"")
         if isinstance(said, Block):
@@ -240,19 +246,21 @@ class Service:
                     await waiting
                 return await future
         except TimeoutError:
-            return 503, {"error": f"the session has not decided within {self._reply_timeout_s:g} s; try again"}
+            return 503, {
+                "error": f"the session has not decided within {self._reply_timeout_s:g} s; try again"
+            }
         finally:
             ticket.abandon()
 
     async def _block(self, block: Block, pixels: str) -> bytes:
         """A block's JSON; kept, since several may ask for the same."""
-        kept = self._encoded
-        if kept is not None and kept[0][0] is block and kept[0][1] == pixels:
-            return kept[1]
+        key = (block.session, block.number, block.fence, block.presentations, pixels)
+        if self._encoded is not None and self._encoded[0] == key:
+            return self._encoded[1]
         encoded = await asyncio.to_thread(
             lambda: wire.dumps(wire.block_json(block, self._desk.channels, pixels))
         )
-        self._encoded = ((block, pixels), encoded)
+        self._encoded = (key, encoded)
         return encoded
 
     async def _send(

@@ -51,7 +51,9 @@ def loads(data: bytes) -> Any:
     plain = data
     if len(data) > MOST_ESCAPED_BYTES:
         if not data.isascii() or b"\\" in data:
-            raise Unreadable(f"a message above {MOST_ESCAPED_BYTES} bytes holds escapes or letters beyond ASCII")
+            raise Unreadable(
+                f"a message above {MOST_ESCAPED_BYTES} bytes holds escapes or letters beyond ASCII"
+            )
     elif b"\\" in data:
         plain = re.sub(rb"\\.", b"", data, flags=re.DOTALL)
     _check_size(plain)
@@ -163,7 +165,7 @@ def count_of(message: Mapping[str, Any], name: str) -> int:
     """A whole number from 0. Raises Unreadable."""
     value = message.get(name)
     whole = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not whole or not 0 <= value < MOST_COUNT or value != int(value):  # type: ignore[operator, arg-type]
+    if not whole or not 0 <= value < MOST_COUNT or value != int(value):  # type: ignore[operator]
         raise Unreadable(f"{name} is {_short(value)}, no whole number from 0")
     return int(value)  # type: ignore[arg-type]
 
