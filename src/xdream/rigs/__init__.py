@@ -13,6 +13,8 @@ from xdream.rigs.base import (
     Verdict,
 )
 from xdream.rigs.direct import Direct
+from xdream.rigs.http import Http
+from xdream.rigs.zmq import Zmq
 
 __all__ = [
     "BRIDGES",
@@ -23,7 +25,9 @@ __all__ = [
     "Claim",
     "Command",
     "Direct",
+    "Http",
     "Presentation",
     "Row",
     "Verdict",
+    "Zmq",
 ]
