@@ -12,7 +12,6 @@ import concurrent.futures
 import contextlib
 import logging
 import urllib.parse
-import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -50,7 +49,7 @@ class Service:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._sockets: set[Socket] = set()
-        self._asked: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._silent: set[asyncio.Protocol] = set()
         self._reading = 0
         self._encoded: tuple[object, bytes] | None = None
 
@@ -102,7 +101,11 @@ class Service:
                 self._loop.call_soon_threadsafe(do)
 
     def _application(self) -> web.Application:
-        application = web.Application(middlewares=[web.middleware(self._guarded)])
+        @web.middleware
+        async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._guarded(request, handler)
+
+        application = web.Application(middlewares=[guarded])
         routes = application.router
         routes.add_get("/block", self._get_block, allow_head=False)
         routes.add_get("/image/{name}", self._get_image, allow_head=False)
@@ -122,16 +125,18 @@ class Service:
         if len(runner.server.connections) >= MOST_CONNECTIONS:
             return _Refused()
         protocol = runner.server()
-        self._loop.call_later(HEAD_S, self._cut_silent, weakref.ref(protocol))
+        self._silent.add(protocol)
+        self._loop.call_later(HEAD_S, self._cut_silent, protocol)
         return protocol
 
-    def _cut_silent(self, reference: Any) -> None:
-        protocol = reference()
-        if protocol is not None and protocol not in self._asked and protocol.transport is not None:
-            protocol.transport.abort()
+    def _cut_silent(self, protocol: Any) -> None:
+        if protocol in self._silent:
+            self._silent.discard(protocol)
+            if protocol.transport is not None:
+                protocol.transport.abort()
 
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        self._asked.add(request.protocol)
+        self._silent.discard(request.protocol)
         refused = self._refused(request)
         if refused is not None:
             return await self._send(request, *refused)
