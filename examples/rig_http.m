@@ -5,8 +5,8 @@ settings = {'Timeout', 60};  % longer than the bridge leaves a rig waiting
 if ~isempty(getenv('XDREAM_RIG_TOKEN'))
     settings = [settings, {'KeyName', 'Authorization', 'KeyValue', ['Bearer ' getenv('XDREAM_RIG_TOKEN')]}];
 end
-options = weboptions(settings{:});
-block = decoded(webread([url '/block'], 'rig', 'matlab', 'pixels', 'raw', options));
+% The options are made anew for each request: Octave's change with their use.
+block = decoded(webread([url '/block'], 'rig', 'matlab', 'pixels', 'raw', weboptions(settings{:})));
 while ~strcmp(block.state, 'over')
     if strcmp(block.state, 'showing')
         answer = struct('session', block.session, 'block', block.block, 'fence', block.fence, 'last', true);
@@ -16,11 +16,11 @@ while ~strcmp(block.state, 'over')
             image = permute(reshape(bytes, 3, block.size_px, block.size_px), [3 2 1]);
             answer.responses{k} = struct('image', one.image, 'repeat', one.repeat, 'values', show(image, block));
         end
-        disp(decoded(webwrite([url '/responses'], 'json', jsonencode(answer), options)));
+        disp(decoded(webwrite([url '/responses'], 'json', jsonencode(answer), weboptions(settings{:}))));
     else
         disp(block.reason); pause(1);  % paused
     end
-    block = decoded(webread([url '/block'], 'rig', 'matlab', 'pixels', 'raw', options));
+    block = decoded(webread([url '/block'], 'rig', 'matlab', 'pixels', 'raw', weboptions(settings{:})));
 end
 end
 

@@ -51,6 +51,7 @@ class Service:
         self._sockets: set[Socket] = set()
         self._silent: set[asyncio.Protocol] = set()
         self._reading = 0
+        self._closing = False
         self._encoded: tuple[object, bytes] | None = None
 
     async def run(self, host: str, port: int, opened: concurrent.futures.Future[int]) -> None:
@@ -64,7 +65,7 @@ class Service:
             handler_cancellation=True,
             keepalive_timeout=75.0,
             lingering_time=2.0,
-            shutdown_timeout=3.0,
+            shutdown_timeout=1.0,
         )
         await runner.setup()
         try:
@@ -78,9 +79,18 @@ class Service:
             await self._stop.wait()
         finally:
             server.close()
+            self._closing = True
+            for _ in range(5):  # what was accepted just now becomes a connection first
+                await asyncio.sleep(0)
             for socket in list(self._sockets):
                 await socket.close()
+            assert runner.server is not None
+            open_now = [one.transport for one in runner.server.connections if one.transport is not None]
             await runner.cleanup()
+            for transport in open_now:
+                transport.abort()
+            await asyncio.sleep(0)  # what was closed says so before the loop ends
+            await asyncio.sleep(0)
 
     def stop(self) -> None:
         """From another thread."""
@@ -122,7 +132,7 @@ class Service:
         """One connection: refused when there are many, cut when it does not ask."""
         assert runner.server is not None
         assert self._loop is not None
-        if len(runner.server.connections) >= MOST_CONNECTIONS:
+        if self._closing or len(runner.server.connections) >= MOST_CONNECTIONS:
             return _Refused()
         protocol = runner.server()
         self._silent.add(protocol)
@@ -383,7 +393,7 @@ class _Refusal(Exception):
 
 
 class _Refused(asyncio.Protocol):
-    """A connection beyond those that may be."""
+    """A connection beyond those that may be, or after the end."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
