@@ -3,7 +3,7 @@ function rig_http(url)
 %   rig_http('http://127.0.0.1:8765')
 settings = {'Timeout', 60};  % longer than the bridge leaves a rig waiting
 if ~isempty(getenv('XDREAM_RIG_TOKEN'))
-    settings = [settings, {'KeyName', 'Authorization', 'KeyValue', ['Bearer ' getenv('XDREAM_RIG_TOKEN')]}];
+    settings = [settings, {'HeaderFields', {'Authorization', ['Bearer ' getenv('XDREAM_RIG_TOKEN')]}}];
 end
 % The options are made anew for each request: Octave's change with their use.
 block = decoded(webread([url '/block'], 'rig', 'matlab', 'pixels', 'raw', weboptions(settings{:})));

@@ -260,3 +260,170 @@ def test_a_bridge_that_was_closed_fails_to_collect() -> None:
     bridge = make_bridge()
     with pytest.raises(RigError):
         bridge.collect(0.0)
+
+
+# ---------------------------------------------------------------------- what goes wrong on the way
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_is_too_large_is_refused_while_it_is_read(chunked: bool) -> None:
+    with served(lambda: make_bridge(most_mb=0.05), a_block()) as (bridge, session):
+        with a_connection(bridge) as client:
+            head = "Transfer-Encoding: chunked" if chunked else "Content-Length: 300000000"
+            client.sendall(f"POST /responses HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n".encode())
+            reply = b""
+            try:
+                for _ in range(5_000 if chunked else 0):
+                    client.sendall(b"400\r\n" + b" " * 0x400 + b"\r\n")
+            except OSError:
+                pass
+            try:
+                while piece := client.recv(4096):
+                    reply += piece
+            except OSError:
+                pass
+            assert b" 413 " in reply.split(b"\r\n")[0] or (chunked and reply == b"")
+        assert said(bridge, "GET", "/status")[0] == 200
+        assert not session.answers
+
+
+def test_a_client_that_hangs_up_in_the_middle_of_an_answer_leaves_nothing() -> None:
+    block = a_block()
+    with served(make_bridge, block) as (bridge, session):
+        body = answer_bytes(block)
+        for cut in (0, 1, len(body) // 2, len(body) - 1):
+            with a_connection(bridge) as client:
+                head = f"POST /responses HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+                client.sendall(head.encode() + body[:cut])
+        assert said(bridge, "POST", "/responses", body)[0] == 200
+        assert [answer.fault for answer in session.answers] == [None]
+
+
+def test_an_answer_whose_client_is_gone_is_not_lost() -> None:
+    block = a_block()
+    with served(make_bridge, block, decide=False) as (bridge, session):
+        body = answer_bytes(block)
+        with a_connection(bridge) as client:
+            head = f"POST /responses HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+            client.sendall(head.encode() + body)
+            wait_for(lambda: bool(bridge._desk._waiting))
+        session.decides.set()
+        wait_for(lambda: session.closed == [1])
+
+
+def test_a_client_that_never_reads_is_cut_off_and_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_service, "PIECE_S", 0.2)
+    block = a_block(images=6, size=1500)
+    with served(make_bridge, block) as (bridge, session), a_connection(bridge) as mute:
+        mute.sendall(b"GET /block?rig=r&pixels=raw HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_for(lambda: session.claims == ["r"])
+        with driven(make_driver, bridge, "r") as driver:
+            offered = driver.next_block(PATIENCE_S)
+            driver.answer(offered, rows_of(offered))
+        size = 0
+        with pytest.raises(OSError):  # noqa: PT011 - reset
+            while piece := mute.recv(1 << 20):
+                size += len(piece)
+            raise ConnectionResetError("ended early")
+        assert size < 6 * 3 * 1500**2
+
+
+def test_connections_that_ask_nothing_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_service, "HEAD_S", 0.1)
+    with served(make_bridge, a_block()) as (bridge, _):
+        for beginning in (b"", b"GET /status HTTP/1.1\r\nX-Slow: "):
+            with a_connection(bridge) as slow:
+                slow.sendall(beginning)
+                try:
+                    assert slow.recv(1) == b""
+                except ConnectionResetError:
+                    pass
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_service, "BODY_S", 0.1)
+    with served(make_bridge, a_block()) as (bridge, _), a_connection(bridge) as slow:
+        slow.sendall(b"POST /responses HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\n\r\n{")
+        assert b" 408 " in slow.recv(4096)
+
+
+def test_there_is_an_end_to_the_number_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_service, "MOST_CONNECTIONS", 2)
+    with served(make_bridge, a_block()) as (bridge, _):
+        with a_connection(bridge) as one, a_connection(bridge) as two:
+            for client in (one, two):
+                client.sendall(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert client.recv(12) == b"HTTP/1.1 200"
+            with pytest.raises((OSError, http.client.HTTPException)):
+                said(bridge, "GET", "/status")
+
+        def free() -> bool:
+            try:
+                return said(bridge, "GET", "/status")[0] == 200
+            except (OSError, http.client.HTTPException):
+                return False
+
+        wait_for(free)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"\x00\xff\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /responses HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST /responses HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+        b"POST /responses HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /responses HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx",
+        b"GET /status HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"GET /" + b"%" * 5_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+def test_what_is_no_request_is_refused_and_the_server_goes_on(noise: bytes) -> None:
+    with served(make_bridge, a_block()) as (bridge, session), a_connection(bridge) as client:
+        client.sendall(noise)
+        client.shutdown(socket.SHUT_WR)
+        try:
+            reply = client.recv(65_536)
+        except ConnectionResetError:
+            reply = b""
+        assert reply == b"" or reply.split(b" ")[1][:1] == b"4"
+        assert said(bridge, "GET", "/status")[0] == 200
+        assert not session.answers
+
+
+# ---------------------------------------------------------------------- clients
+
+
+def test_the_example_answers_a_session() -> None:
+    with served(make_bridge, a_block(), a_block(2)) as (bridge, session):
+        command = [sys.executable, str(EXAMPLES / "rig_http.py"), bridge.url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert session.closed == [1, 2]
+        assert len(session.taken) == 12
+
+
+@pytest.mark.skipif(OCTAVE is None, reason="GNU Octave (octave-cli) is not installed")
+@pytest.mark.parametrize("token", [None, "for-octave"])
+@pytest.mark.parametrize("images", [1, 3])
+def test_the_matlab_example_answers_a_session_with_exact_pixels(
+    token: str | None, images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert OCTAVE is not None
+    if token is not None:
+        monkeypatch.setenv("XDREAM_RIG_TOKEN", token)
+    blocks = [a_block(1, images=images, repeats=1), a_block(2, images=images, repeats=2)]
+    with served(make_bridge, *blocks) as (bridge, session):
+        code = f"addpath('{EXAMPLES}'); rig_http('{bridge.url}')"
+        command = [OCTAVE, "--no-gui", "--quiet", "--eval", code]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert session.closed == [1, 2]
+        for block, answer in zip(blocks, session.answers, strict=True):
+            for row in answer.rows:
+                mean = float(block.images[row.image].to(torch.float64).mean())
+                assert isinstance(row.recorded, Values)
+                np.testing.assert_allclose(row.recorded.values, mean + np.array([1.0, 2.0, 3.0]), rtol=1e-12)

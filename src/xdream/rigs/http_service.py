@@ -78,10 +78,15 @@ class Service:
         try:
             await self._stop.wait()
         finally:
-            server.close()
+            # A socket that was accepted just before asyncio closes its server is lost open (CPython issue
+            # 109564): accept no more, let those become connections, and close then.
             self._closing = True
-            for _ in range(5):  # what was accepted just now becomes a connection first
+            for listening in server.sockets:
+                with contextlib.suppress(NotImplementedError):
+                    self._loop.remove_reader(listening.fileno())
+            for _ in range(5):
                 await asyncio.sleep(0)
+            server.close()
             for socket in list(self._sockets):
                 await socket.close()
             assert runner.server is not None
