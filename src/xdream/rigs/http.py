@@ -66,15 +66,15 @@ class Http:
         self._service = Service(self._desk, self._token, self._host, self._most_bytes, self._reply_timeout_s)
         opened: concurrent.futures.Future[int] = concurrent.futures.Future()
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._service.run(self._host, self._port, opened)),
-            name="xdream-http",
-            daemon=True,
+            target=self._run, args=(self._service, opened), name="xdream-http", daemon=True
         )
         self._thread.start()
         try:
             port = opened.result(OPEN_S)
-        except (OSError, concurrent.futures.TimeoutError) as error:
+        except BaseException as error:
             self.close()
+            if not isinstance(error, OSError):  # TimeoutError is one
+                raise
             raise BadInput(
                 f"port {self._port} of {self._host} cannot be had ({error}); is another session running? "
                 "Choose another port"
@@ -109,6 +109,14 @@ class Http:
         if thread is not None:
             self._service.stop()
             thread.join(CLOSE_S)
+
+    def _run(self, service: Any, opened: concurrent.futures.Future[int]) -> None:
+        try:
+            asyncio.run(service.run(self._host, self._port, opened))
+        except BaseException as error:
+            if opened.done():
+                raise
+            opened.set_exception(error)
 
     def _push(self, event: Mapping[str, Any]) -> None:
         if self._service is not None:

@@ -12,7 +12,6 @@ import concurrent.futures
 import contextlib
 import logging
 import urllib.parse
-import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -50,8 +49,9 @@ class Service:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._sockets: set[Socket] = set()
-        self._asked: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._silent: set[asyncio.Protocol] = set()
         self._reading = 0
+        self._closing = False
         self._encoded: tuple[object, bytes] | None = None
 
     async def run(self, host: str, port: int, opened: concurrent.futures.Future[int]) -> None:
@@ -65,7 +65,7 @@ class Service:
             handler_cancellation=True,
             keepalive_timeout=75.0,
             lingering_time=2.0,
-            shutdown_timeout=3.0,
+            shutdown_timeout=1.0,
         )
         await runner.setup()
         try:
@@ -78,10 +78,24 @@ class Service:
         try:
             await self._stop.wait()
         finally:
+            # A socket that was accepted just before asyncio closes its server is lost open (CPython issue
+            # 109564): accept no more, let those become connections, and close then.
+            self._closing = True
+            for listening in server.sockets:
+                with contextlib.suppress(NotImplementedError):
+                    self._loop.remove_reader(listening.fileno())
+            for _ in range(5):
+                await asyncio.sleep(0)
             server.close()
             for socket in list(self._sockets):
                 await socket.close()
+            assert runner.server is not None
+            open_now = [one.transport for one in runner.server.connections if one.transport is not None]
             await runner.cleanup()
+            for transport in open_now:
+                transport.abort()
+            await asyncio.sleep(0)  # what was closed says so before the loop ends
+            await asyncio.sleep(0)
 
     def stop(self) -> None:
         """From another thread."""
@@ -102,7 +116,11 @@ class Service:
                 self._loop.call_soon_threadsafe(do)
 
     def _application(self) -> web.Application:
-        application = web.Application(middlewares=[web.middleware(self._guarded)])
+        @web.middleware
+        async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._guarded(request, handler)
+
+        application = web.Application(middlewares=[guarded])
         routes = application.router
         routes.add_get("/block", self._get_block, allow_head=False)
         routes.add_get("/image/{name}", self._get_image, allow_head=False)
@@ -119,19 +137,21 @@ class Service:
         """One connection: refused when there are many, cut when it does not ask."""
         assert runner.server is not None
         assert self._loop is not None
-        if len(runner.server.connections) >= MOST_CONNECTIONS:
+        if self._closing or len(runner.server.connections) >= MOST_CONNECTIONS:
             return _Refused()
         protocol = runner.server()
-        self._loop.call_later(HEAD_S, self._cut_silent, weakref.ref(protocol))
+        self._silent.add(protocol)
+        self._loop.call_later(HEAD_S, self._cut_silent, protocol)
         return protocol
 
-    def _cut_silent(self, reference: Any) -> None:
-        protocol = reference()
-        if protocol is not None and protocol not in self._asked and protocol.transport is not None:
-            protocol.transport.abort()
+    def _cut_silent(self, protocol: Any) -> None:
+        if protocol in self._silent:
+            self._silent.discard(protocol)
+            if protocol.transport is not None:
+                protocol.transport.abort()
 
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        self._asked.add(request.protocol)
+        self._silent.discard(request.protocol)
         refused = self._refused(request)
         if refused is not None:
             return await self._send(request, *refused)
@@ -378,7 +398,7 @@ class _Refusal(Exception):
 
 
 class _Refused(asyncio.Protocol):
-    """A connection beyond those that may be."""
+    """A connection beyond those that may be, or after the end."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)

@@ -163,11 +163,11 @@ def text_of(message: Mapping[str, Any], name: str) -> str:
 
 def count_of(message: Mapping[str, Any], name: str) -> int:
     """A whole number from 0. Raises Unreadable."""
-    value = message.get(name)
+    value: Any = message.get(name)
     whole = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not whole or not 0 <= value < MOST_COUNT or value != int(value):  # type: ignore[operator]
+    if not whole or not 0 <= value < MOST_COUNT or value != int(value):
         raise Unreadable(f"{name} is {_short(value)}, no whole number from 0")
-    return int(value)  # type: ignore[arg-type]
+    return int(value)
 
 
 def _flag(message: Mapping[str, Any], name: str) -> bool:

@@ -23,7 +23,9 @@ class Gone(Exception):
 class Medium(Protocol):
     """Asks one thing and waits for the reply."""
 
-    def ask(self, do: str, message: wire.Json, spoil: Callable[[bytes], bytes] | None) -> tuple[int, wire.Json]:
+    def ask(
+        self, do: str, message: wire.Json, spoil: Callable[[bytes], bytes] | None
+    ) -> tuple[int, wire.Json]:
         """(code, what was said). Raises Gone."""
         ...
 
@@ -130,7 +132,8 @@ class MessageDriver:
 
     def _offered(self, said: wire.Json) -> Offered:
         images = {
-            name: wire.image_of(data, said["pixels"], said["size_px"]) for name, data in said["images"].items()
+            name: wire.image_of(data, said["pixels"], said["size_px"])
+            for name, data in said["images"].items()
         }
         shown = tuple((one["image"], one["repeat"], images[one["image"]]) for one in said["order"])
         return Offered(said["session"], said["block"], said["fence"], shown)
