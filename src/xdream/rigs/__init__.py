@@ -12,6 +12,8 @@ from xdream.rigs.base import (
     Row,
     Verdict,
 )
+from xdream.rigs.open_ephys import OpenEphys
+from xdream.rigs.pair import Pair
 
 __all__ = [
     "BRIDGES",
@@ -21,6 +23,8 @@ __all__ = [
     "Bridge",
     "Claim",
     "Command",
+    "OpenEphys",
+    "Pair",
     "Presentation",
     "Row",
     "Verdict",

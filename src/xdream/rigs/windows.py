@@ -195,6 +195,11 @@ class Windows:
         """Something may be missing between two samples (None: without end). Returns the gap's name."""
         return self._gap(-math.inf if first is None else first, math.inf if last is None else last)
 
+    def until(self, gap: int, last: int) -> None:
+        """A gap without end is known to end."""
+        if gap in self._gaps:
+            self._gaps[gap] = (self._gaps[gap][0], last)
+
     def found(self, gap: int) -> None:
         """What was lost has come after all."""
         self._gaps.pop(gap, None)
@@ -260,7 +265,9 @@ class Windows:
         slack = self._samples(self._window.slack_ms)
         if any(begin - slack <= last and first <= end + slack for begin, end in self._gaps.values()):
             return Row(one.image, one.repeat, None)
-        inside = [(sample - one.sample, channel) for sample, channel in self._spikes if first <= sample < last]
+        inside = [
+            (sample - one.sample, channel) for sample, channel in self._spikes if first <= sample < last
+        ]
         times = np.array([sample for sample, _ in inside], dtype=np.float64) * 1000 / self.rate_hz
         channels = np.array([channel for _, channel in inside], dtype=np.int64)
         window = self._window
