@@ -12,6 +12,7 @@ from xdream.rigs.base import (
     Row,
     Verdict,
 )
+from xdream.rigs.intan import Intan
 from xdream.rigs.open_ephys import OpenEphys
 from xdream.rigs.pair import Pair
 
@@ -23,6 +24,7 @@ __all__ = [
     "Bridge",
     "Claim",
     "Command",
+    "Intan",
     "OpenEphys",
     "Pair",
     "Presentation",

@@ -31,8 +31,8 @@ class OpenEphys:
     host, port: of the plugin's data socket. units: for each of the session's channels the spikes that belong
     to it, "ELECTRODE" (all its spikes) or "ELECTRODE:SORTED_ID"; default: the channels' names. onset:
     "message" (a broadcast text "xdream IMAGE REPEAT") or "word" (a TTL word that is the presentation's code).
-    first_line: the code's lowest TTL line. strobe_line: the line that rises when the word stands, or None: the
-    last word of a sample counts. start_ms, stop_ms: the window around the onset. slack_ms: how much later
+    first_line: the code's lowest TTL line. strobe_line: the line that rises when the word stands, or None:
+    the last word of a sample counts. start_ms, stop_ms: the window around the onset. slack_ms: how much later
     than its time a spike may be told. stream: name of the data stream, or None: the first. rate_hz: samples
     per second, or None: as continuous data say. heartbeat: whether the plugin's other port is told that a
     client is there. silence_s: with nothing heard for so long, and a block offered, the medium has failed.

@@ -184,7 +184,7 @@ class Messages:
 
     def _text(self, data: bytes, sample: int, mine: bool) -> None:
         text = data[:TEXT_BYTES].decode("utf-8", "replace").strip("\0 \r\n")
-        if not text.startswith("xdream"):
+        if not text.startswith("xdream "):
             return
         said = _ONSET.fullmatch(text)
         if said is None:

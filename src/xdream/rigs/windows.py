@@ -144,24 +144,31 @@ class Windows:
         """Whether a window waits for the clock."""
         return bool(self._open)
 
-    def onset(self, image: str, repeat: int, sample: int) -> bool:
-        """An image appeared. Returns whether it is a presentation of a block that was offered."""
+    def onset(self, image: str, repeat: int, sample: int, missing: bool = False) -> bool:
+        """An image appeared. Returns whether it is a presentation of a block that was offered.
+
+        missing: it appeared when nobody could see it exactly.
+        """
         for number in reversed(self._expected):
             if (image, repeat) in self._expected[number]:
                 if (image, repeat, sample) not in self._begun:
                     self._begun.append((image, repeat, sample))
-                    self._open.append(_Open(image, repeat, number, sample))
+                    one = _Open(image, repeat, number, sample)
+                    if missing:
+                        self._say([one], missing=True)
+                        return True
+                    self._open.append(one)
                     if len(self._open) > WINDOWS_OPEN:
                         self._say([self._open.pop(0)], missing=True)
                 return True
         return False
 
-    def onset_of_code(self, code: int, sample: int) -> bool:
+    def onset_of_code(self, code: int, sample: int, missing: bool = False) -> bool:
         """The same, by the presentation's code; the newest block that has it."""
         for number in reversed(self._expected):
             for (image, repeat), own in self._expected[number].items():
                 if own == code:
-                    return self.onset(image, repeat, sample)
+                    return self.onset(image, repeat, sample, missing)
         return False
 
     def spike(self, channel: int, sample: int) -> None:
@@ -198,7 +205,8 @@ class Windows:
     def until(self, gap: int, last: int) -> None:
         """A gap without end is known to end."""
         if gap in self._gaps:
-            self._gaps[gap] = (self._gaps[gap][0], last)
+            first = self._gaps[gap][0]
+            self._gaps[gap] = (min(first, last), max(first, last))
 
     def found(self, gap: int) -> None:
         """What was lost has come after all."""
@@ -216,7 +224,7 @@ class Windows:
 
     def _gap(self, first: float, last: float) -> int:
         self._gap_numbers += 1
-        self._gaps[self._gap_numbers] = (first, last)
+        self._gaps[self._gap_numbers] = (min(first, last), max(first, last))
         if len(self._gaps) > 1000:
             # One wide gap says no less than many small ones: more windows are missing, none is wrong.
             oldest = list(self._gaps.items())[:500]
