@@ -33,8 +33,9 @@ class Intan:
     each of the session's channels "A-010" (all its spikes) or "A-010:2" (those of one spike id); default: the
     channels' names. words: 16-bit numbers in a waveform frame, of which the last is the DIGITAL-IN word: 1
     when no other channel's waveform is sent. frames: in a block of waveforms. settle_ms: how long a word must
-    stand to be an onset; shorter ones are lines that do not change together. start_ms, stop_ms, slack_ms: as for Open Ephys. silence_s: with nothing heard for so
-    long, and a block offered, the medium has failed.
+    stand to be an onset; shorter ones are lines that do not change together. start_ms, stop_ms: the window
+    around the onset. slack_ms: how much later than its time a spike may be told. silence_s: with nothing
+    heard for so long, and a block offered, the medium has failed.
     """
 
     def __init__(

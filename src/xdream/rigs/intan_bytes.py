@@ -6,6 +6,7 @@ Timestamps are samples modulo 2**32 (some versions call them signed: the bytes a
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from collections.abc import Sequence
@@ -51,11 +52,6 @@ class Spiking:
         """Spikes up to the clock are known again."""
         if self._windows.clock is not None:
             self._known(self._windows.clock)
-
-    @property
-    def deaf(self) -> bool:
-        """Whether spikes are being lost."""
-        return bool(self._endless)
 
     def take(self, received: bytes) -> None:
         """Bytes as they come, cut anywhere."""
@@ -163,7 +159,7 @@ class Marks:
             self._value = None
         self._next = first + len(words)
         changes = [0, *(np.flatnonzero(np.diff(words)) + 1).tolist(), len(words)]
-        for begin, end in zip(changes, changes[1:], strict=False):
+        for begin, end in itertools.pairwise(changes):
             self._stands(int(words[begin]), first + begin, first + end)
         self._windows.advance(self._next - 1)
 
