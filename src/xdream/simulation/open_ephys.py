@@ -64,6 +64,7 @@ class OpenEphysDriver:
         self._spoil: Callable[[bytes], bytes] | None = None
         self._context: zmq.Context[Any] = zmq.Context()
         self._closed = threading.Event()
+        self._lines = 0
         self.heartbeats = 0
         self._bind()
         self._listener = threading.Thread(target=self._listen, name="open-ephys-listener", daemon=True)
@@ -184,7 +185,7 @@ class OpenEphysDriver:
             self.say("data", content, bytes(16))
 
     def _bind(self) -> None:
-        self._lines = 0
+        self._listened = False
         self._socket = self._context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.SNDTIMEO, 30_000)
         # A publisher drops what a slow reader does not take; only losses on purpose are wanted here.
@@ -210,7 +211,7 @@ class OpenEphysDriver:
     def _subscribed(self) -> bool:
         while self._socket.poll(0):
             self._listened = self._socket.recv()[:1] == b"\x01"
-        return getattr(self, "_listened", False)
+        return self._listened
 
     def _listen(self) -> None:
         socket = self._context.socket(zmq.REP)
