@@ -123,8 +123,8 @@ def test_a_message_that_comes_after_its_window_was_answered_changes_nothing():
 
 def test_duplicated_messages_count_once():
     s = Stream()
-    onset, spike = s.text(1000, "xdream b1-0 0"), s.spike(1010)
-    s.take(s.data(0), onset, onset, spike, spike, spike, s.data(1300))
+    start, onset, spike = s.data(0), s.text(1000, "xdream b1-0 0"), s.spike(1010)
+    s.take(start, onset, onset, spike, spike, spike, s.data(1300))
     (row,) = s.rows()
     assert times(row) == [10]
 
