@@ -21,6 +21,9 @@ WAVEFORM_MAGIC = 0x2EF07A08
 #: RHX's ids of what is no spike: none, and one that it takes for an artefact.
 NO_SPIKE, ARTEFACT = 0, 0x80
 
+#: A spike further from the clock than this is none: half a record with the beginning of the next, say.
+PLAUSIBLE_S = 60.0
+
 _SPIKE = struct.Struct("<I5sIB")
 _NAME = re.compile(rb"[A-Z]-[0-9]{3}")
 
@@ -59,9 +62,7 @@ class Spiking:
         at = 0
         magic = struct.pack("<I", SPIKE_MAGIC)
         while len(self._bytes) - at >= _SPIKE.size:
-            if self._bytes.startswith(magic, at) and _NAME.fullmatch(self._bytes, at + 4, at + 9):
-                _, name, timestamp, spike = _SPIKE.unpack_from(self._bytes, at)
-                self._one(name.decode("ascii"), timestamp, spike)
+            if self._bytes.startswith(magic, at) and self._one(*_SPIKE.unpack_from(self._bytes, at)):
                 at += _SPIKE.size
                 continue
             found = self._bytes.find(magic, at + 1)
@@ -71,16 +72,21 @@ class Spiking:
             at = skip
         del self._bytes[:at]
 
-    def _one(self, name: str, timestamp: int, spike: int) -> None:
-        clock = self._windows.clock
+    def _one(self, magic: int, native: bytes, timestamp: int, spike: int) -> bool:
+        """Whether it is a record."""
+        clock, rate_hz = self._windows.clock, self._windows.rate_hz
         sample = unwrapped(timestamp, self._last if clock is None else clock)
+        if not _NAME.fullmatch(native):
+            return False
+        if clock is not None and rate_hz is not None and abs(sample - clock) > PLAUSIBLE_S * rate_hz:
+            return False
+        name = native.decode("ascii")
         self._last = sample
         self._known(sample)
-        if spike == NO_SPIKE:
-            return
         for unit in (name, f"{name}:{spike}"):
-            if unit in self._channels and (spike != ARTEFACT or unit != name):
+            if unit in self._channels and (spike not in (NO_SPIKE, ARTEFACT) or unit != name):
                 self._windows.spike(self._channels[unit], sample)
+        return True
 
     def _lost(self) -> None:
         if not self._endless:

@@ -72,6 +72,7 @@ class IntanDriver:
         self._sample = first
         self._others = words - 1
         self._word = 0
+        self._waiting: list[tuple[int, int]] = []
         self._spoil: Callable[[bytes], bytes] | None = None
         self._waveform: socket.socket | None = None
         self._spike: socket.socket | None = None
@@ -103,15 +104,15 @@ class IntanDriver:
         self.run(self._step)
 
     def run(self, samples: int, spikes: Sequence[tuple[int, int]] = ()) -> None:
-        """Acquire so many samples, rounded up to blocks. spikes: (sample, channel), in order."""
+        """Acquire so many samples, rounded up to blocks. spikes: (sample, channel), told after their block."""
         end = self._sample + samples
-        waiting = list(spikes)
+        self._waiting = sorted([*self._waiting, *spikes])
         while self._sample < end:
             frames = [[32768] * self._others + [self._word]] * FRAMES
             self._send(True, waveform_block(self._sample, frames))
             self._sample += FRAMES
-            while waiting and waiting[0][0] < self._sample:
-                sample, channel = waiting.pop(0)
+            while self._waiting and self._waiting[0][0] < self._sample:
+                sample, channel = self._waiting.pop(0)
                 self._send(False, spike_record(self._names[channel], sample))
 
     def disconnect(self, seconds: float) -> None:
@@ -134,13 +135,11 @@ class IntanDriver:
         played = [
             (onset + round(time_ms * self._rate_hz / 1000), channel) for time_ms, channel in one.spikes or ()
         ]
-        before = [spike for spike in played if spike[0] < onset]
-        self.run(self._step // 2 - FRAMES, [spike for spike in before if spike[0] < onset - FRAMES])
+        self.run(self._step // 2 - FRAMES, played)
         self._change(onset, self._codes(one.image, one.repeat))
         if one.spikes is None:
             self.disconnect(0)
-        after = [spike for spike in played if spike[0] >= onset - FRAMES]
-        self.run(self._step // 2 - FRAMES, after)
+        self.run(self._step // 2 - FRAMES)
         self._change(self._sample + FRAMES // 2, 0)
 
     def _change(self, at: int, word: int) -> None:
