@@ -12,9 +12,13 @@ from xdream.rigs.base import (
     Row,
     Verdict,
 )
+from xdream.rigs.direct import Direct
+from xdream.rigs.http import Http
 from xdream.rigs.intan import Intan
+from xdream.rigs.lsl import Lsl
 from xdream.rigs.open_ephys import OpenEphys
 from xdream.rigs.pair import Pair
+from xdream.rigs.zmq import Zmq
 
 __all__ = [
     "BRIDGES",
@@ -24,10 +28,14 @@ __all__ = [
     "Bridge",
     "Claim",
     "Command",
+    "Direct",
+    "Http",
     "Intan",
+    "Lsl",
     "OpenEphys",
     "Pair",
     "Presentation",
     "Row",
     "Verdict",
+    "Zmq",
 ]
