@@ -221,13 +221,17 @@ class Lsl:
         if len(raw) > SAMPLE_BYTES:
             raise Unreadable(f"an answer of {len(raw)} bytes; at most {SAMPLE_BYTES} are read")
         message = message_of(raw)
-        # What a rig does not say is not known, which the form of other media has no word for.
-        silent = [name for name in ("session", "block", "fence") if message.get(name) is None]
-        answer = answer_of({**message, **dict.fromkeys(silent, 0), **self._named(silent)}, self._channels)
-        return replace(answer, source=self._out.source, **dict.fromkeys(silent))
-
-    def _named(self, silent: Sequence[str]) -> Mapping[str, str]:
-        return {"session": self._session} if "session" in silent else {}
+        # The form of other media has no word for what is not known; what this rig did not say stays unknown.
+        fields = {"session": self._session, "block": 0, "fence": 0}
+        silent = {name for name in fields if message.get(name) is None}
+        answer = answer_of({**message, **{name: fields[name] for name in silent}}, self._channels)
+        return replace(
+            answer,
+            source=self._out.source,
+            session=None if "session" in silent else answer.session,
+            block=None if "block" in silent else answer.block,
+            fence=None if "fence" in silent else answer.fence,
+        )
 
     def _numbered(self, sample: Sequence[float]) -> Answer:
         code, *values = sample
