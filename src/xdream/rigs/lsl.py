@@ -54,6 +54,7 @@ class Lsl:
     ) -> None:
         try:
             import pylsl
+            import pylsl.util  # has the errors
         except (ImportError, RuntimeError) as error:
             # Without liblsl pylsl raises RuntimeError.
             raise BadInput(f"bridge 'lsl' needs pylsl: pip install 'xdream[lsl]' ({error})") from None
@@ -159,7 +160,7 @@ class Lsl:
             inlet = self._lsl.StreamInlet(info, max_buflen=BUFFERED, recover=False)
             try:
                 inlet.open_stream(OPEN_S)
-            except (self._lsl.TimeoutError, self._lsl.LostError):
+            except (self._lsl.util.TimeoutError, self._lsl.util.LostError):
                 continue
             self._inlets[uid] = inlet
             # What it said before this moment is lost: with the marker once more it says it again.
@@ -198,7 +199,7 @@ class Lsl:
                 except UnicodeDecodeError:
                     self._out.fault("an answer that is not UTF-8")
                     continue
-                except self._lsl.LostError:
+                except self._lsl.util.LostError:
                     del self._inlets[uid]
                     self._out.fault(f"the stream '{self._stream}' was lost; looking for it again")
                     break
@@ -207,15 +208,11 @@ class Lsl:
                 self._take(sample)
 
     def _take(self, sample: Sequence[Any]) -> None:
-        raw = b""
+        raw = sample[0].encode("utf-8") if self._form == "json" else repr(list(sample)).encode("ascii")
         try:
-            if self._form == "json":
-                raw = sample[0].encode("utf-8")
-                self._out.put(self._said(raw))
-            else:
-                self._out.put(self._numbered(sample))
+            self._out.put(self._said(raw) if self._form == "json" else self._numbered(sample))
         except Unreadable as error:
-            self._out.fault(str(error), raw or np.array(sample, dtype=np.float64).tobytes())
+            self._out.fault(str(error), raw)
 
     def _said(self, raw: bytes) -> Answer:
         if len(raw) > SAMPLE_BYTES:

@@ -104,7 +104,7 @@ class IntanDriver:
         self.run(self._step)
 
     def run(self, samples: int, spikes: Sequence[tuple[int, int]] = ()) -> None:
-        """Acquire so many samples, rounded up to blocks. spikes: (sample, channel), told after their block."""
+        """Acquire so many samples, rounded up to blocks. spikes: (sample, channel), each after its block."""
         end = self._sample + samples
         self._waiting = sorted([*self._waiting, *spikes])
         while self._sample < end:

@@ -51,6 +51,7 @@ class LslDriver:
         self._source = source
         self._markers = pylsl.ContinuousResolver("name", markers)
         self._marker_inlet: Any = None
+        self._outlet: Any = None
         self._said: list[Any] = []
         self._said_at = -math.inf
         self._block: int | None = None
@@ -84,7 +85,9 @@ class LslDriver:
         """Send; raises RigError without listener."""
         if offered.number != self._block:
             self._block, self._said = offered.number, []
-        samples = self._numbers(rows) if self._codes is not None else [self._json(offered, rows, last)]
+        samples: list[Any] = (
+            self._numbers(rows) if self._codes is not None else [self._json(offered, rows, last)]
+        )
         if spoil is None:
             self._said += samples
         else:
@@ -130,7 +133,7 @@ class LslDriver:
             "double64" if numbers else "string",
             self._source,
         )
-        self._outlet: Any = self._lsl.StreamOutlet(info)
+        self._outlet = self._lsl.StreamOutlet(info)
 
     def _send(self, samples: Sequence[Any]) -> None:
         if not self._outlet.wait_for_consumers(LISTENER_S):
