@@ -1,10 +1,15 @@
+import threading
 import time
 
+import numpy as np
 import pytest
-from streams import a_block
+from streams import a_block, free_port
 
 from xdream.errors import BadInput, RigError
-from xdream.rigs import Answer, Claim, Command, Pair, Row
+from xdream.recorded import Values
+from xdream.rigs import Answer, Claim, Command, Http, OpenEphys, Pair, Row
+from xdream.simulation.http import HttpDriver
+from xdream.simulation.open_ephys import OpenEphysDriver
 
 
 class Fake:
@@ -120,3 +125,44 @@ def test_the_time_to_wait_is_kept(log):
     assert pair.collect(0.3) == []
     assert time.monotonic() - began >= 0.3
     assert pair.collect(0.0) == []
+
+
+def test_images_go_over_http_and_spikes_come_from_open_ephys():
+    port = free_port(2)
+    display, recorder = Http(port=0), OpenEphys(port=port)
+    pair = Pair(display, recorder)
+    pair.open("s1", ["E1:1", "E2"])
+    seen = HttpDriver(display.url)
+    rig = OpenEphysDriver(seen, [("E1", 1), ("E2", 0)], port)
+    block = a_block(3, repeats=2)
+    shown = []
+
+    def play():
+        offered = rig.next_block(60.0)
+        shown.append(offered)
+        rows = [
+            Row(image, repeat, Values(np.array([place + 1.0, 2.0])))
+            for place, (image, repeat, _) in enumerate(offered.presentations)
+        ]
+        rig.answer(offered, rows)
+
+    thread = threading.Thread(target=play)
+    rows, deadline = [], time.monotonic() + 60
+    try:
+        pair.offer(block)
+        thread.start()
+        while len(rows) < 6:
+            assert time.monotonic() < deadline
+            for one in pair.collect(0.1):
+                if isinstance(one, Claim):
+                    one.reply(block)
+                else:
+                    assert one.fault is None
+                    rows += one.rows
+    finally:
+        thread.join(60)
+        for one in (rig, seen, pair):
+            one.close()
+    assert [(p.image, p.repeat) for p in block.presentations] == [(row.image, row.repeat) for row in rows]
+    assert [int(np.sum(row.recorded.channels == 0)) for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [one[:2] for one in shown[0].presentations] == [(row.image, row.repeat) for row in rows]
