@@ -187,7 +187,9 @@ def test_the_status_is_what_the_session_said_last() -> None:
 # ---------------------------------------------------------------------- who is let in
 
 
-@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong-token", "Basic right-token", "Bearer é"])
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer wrong-token", "Basic right-token", "Bearer é"]
+)
 @pytest.mark.parametrize("request_", [("GET", "/block?rig=r"), ("POST", "/responses"), ("GET", "/socket")])
 def test_nothing_is_said_without_the_token(header: str | None, request_: tuple[str, str]) -> None:
     with served(lambda: make_bridge(token="right-token"), a_block()) as (bridge, session):

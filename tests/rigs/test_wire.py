@@ -245,7 +245,7 @@ def test_any_json_is_an_answer_or_has_a_reason(message: Any, channels: int) -> N
 
 
 @settings(max_examples=300)
-@given(st.binary(max_size=200) | st.text("{}[]\",:\\0123456789.eE-+ntfNaI ", max_size=60).map(str.encode))
+@given(st.binary(max_size=200) | st.text('{}[]",:\\0123456789.eE-+ntfNaI ', max_size=60).map(str.encode))
 def test_any_bytes_are_a_message_or_have_a_reason(data: bytes) -> None:
     try:
         assert isinstance(wire.message_of(data), dict)
@@ -271,7 +271,10 @@ def test_of_what_cannot_be_read_a_part_is_kept() -> None:
 
 
 def test_replies_have_a_code() -> None:
-    assert wire.verdict_json(Verdict({"taken": 2}, None, True)) == (200, {"counts": {"taken": 2}, "open": True})
+    assert wire.verdict_json(Verdict({"taken": 2}, None, True)) == (
+        200,
+        {"counts": {"taken": 2}, "open": True},
+    )
     assert wire.verdict_json(Verdict({}, "no", True, conflict=True))[0] == 409
     assert wire.verdict_json(Verdict({}, "no", True))[0] == 422
     assert wire.reason_json("held by a for another 3 s") == (

@@ -14,6 +14,10 @@ from xdream.rigs.base import (
 )
 from xdream.rigs.direct import Direct
 from xdream.rigs.http import Http
+from xdream.rigs.intan import Intan
+from xdream.rigs.lsl import Lsl
+from xdream.rigs.open_ephys import OpenEphys
+from xdream.rigs.pair import Pair
 from xdream.rigs.zmq import Zmq
 
 __all__ = [
@@ -26,6 +30,10 @@ __all__ = [
     "Command",
     "Direct",
     "Http",
+    "Intan",
+    "Lsl",
+    "OpenEphys",
+    "Pair",
     "Presentation",
     "Row",
     "Verdict",
