@@ -197,3 +197,200 @@ def _indices(found: npt.NDArray[Any]) -> list[int]:
     if not bool(((flat >= 0) & (flat < MOST_ROWS)).all()):
         raise Unreadable("an index is below 0 or too large")
     return [int(one) for one in flat]
+
+
+# ---------------------------------------------------------------------- MATLAB and HDF5, in another process
+
+
+def _elsewhere(suffix: str, data: bytes) -> Table:
+    """What `main` finds in a file, in a process of its own."""
+    command = [sys.executable, "-P", str(Path(__file__).resolve()), suffix]
+    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PATH": "::"}
+    try:
+        done = subprocess.run(command, input=data, capture_output=True, timeout=TIMEOUT_S, env=quiet)
+    except subprocess.TimeoutExpired:
+        raise Unreadable(f"it was not read within {TIMEOUT_S:g} s") from None
+    head, _, body = done.stdout.partition(b"\n")
+    if done.returncode != 0 or not head:
+        raise Unreadable(f"it is so damaged that its reader ended with status {done.returncode}")
+    said = json.loads(head)
+    if "unreadable" in said:
+        raise Unreadable(said["unreadable"])
+    return table(np.frombuffer(body, np.float64).reshape(said["shape"]), said["names"], said["indices"])
+
+
+def main(suffix: str) -> None:
+    """Read a file from standard input; write what is in it, or why it cannot be read, to standard output."""
+    with contextlib.suppress(ImportError):
+        import resource  # not on Windows
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    data = sys.stdin.buffer.read()
+    try:
+        with _as_unreadable():
+            found = from_mat(data) if suffix == "mat" else from_h5(data)
+        said: dict[str, Any] = {
+            "shape": found.responses.shape,
+            "names": found.names,
+            "indices": found.indices,
+        }
+        body = found.responses.tobytes()
+    except Unreadable as error:
+        said, body = {"unreadable": str(error)}, b""
+    sys.stdout.buffer.write(json.dumps(said).encode() + b"\n" + body)
+    sys.stdout.buffer.flush()
+    os._exit(0)  # a damaged file may still crash the library when it is closed
+
+
+def from_mat(data: bytes) -> Table:
+    """`stimulusID` and `tEvokedResp`, MATLAB v7.3 (images, channels as HDF5 sees it) or v5 (either way)."""
+    if any(data[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in (0, 512)):
+        with _hdf5(data) as file:
+            responses = _numbers(file, "tEvokedResp", data)
+            return table(responses, _names(file, "stimulusID"))
+    if data[126:128] in (b"IM", b"MI"):
+        return _from_v5(data)
+    raise Unreadable("it is neither a MATLAB v7.3 nor a v5 file")
+
+
+def from_h5(data: bytes) -> Table:
+    """`scores` (images, channels), perhaps `indices` into the block's sorted file names."""
+    with _hdf5(data) as file:
+        indices = _indices(_numbers(file, "indices", data)) if "indices" in file else None
+        return table(_numbers(file, "scores", data), None, indices)
+
+
+def _hdf5(data: bytes) -> Any:
+    import h5py
+
+    return h5py.File(io.BytesIO(data), "r")
+
+
+def _dataset(file: Any, name: str) -> Any:
+    """A data set that is in the file itself: links and other files lead elsewhere on this machine."""
+    import h5py
+
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise Unreadable(f"there is no {name}")
+    if not isinstance(link, h5py.HardLink):
+        raise Unreadable(f"{name} is a link")
+    found = file[name]
+    if not isinstance(found, h5py.Dataset):
+        raise Unreadable(f"{name} is no array")
+    _check(found, name)
+    return found
+
+
+def _check(found: Any, name: str) -> None:
+    if found.external or found.is_virtual:
+        raise Unreadable(f"{name} is kept in another file")
+    if found.shape is None or found.size > MOST_NUMBERS:
+        raise Unreadable(f"{name} has shape {found.shape}")
+    if found.chunks is not None:
+        expected = math.prod(-(-n // c) for n, c in zip(found.shape, found.chunks, strict=True))
+        if math.prod(found.chunks) > MOST_NUMBERS:
+            raise Unreadable(f"{name} is stored in pieces of {found.chunks}")
+        if found.id.get_num_chunks() < expected:
+            raise Unreadable(f"{found.id.get_num_chunks()} of {expected} pieces of {name} were written")
+
+
+def _numbers(file: Any, name: str, data: bytes) -> npt.NDArray[Any]:
+    found = _dataset(file, name)
+    if found.dtype.kind not in "fiu":
+        raise Unreadable(f"{name} is {found.dtype}, not numbers")
+    if "MATLAB_empty" in found.attrs:
+        raise Unreadable(f"{name} is empty")
+    for end in _ends(found):
+        if end >= ZERO_TAIL and not data[end - ZERO_TAIL :].strip(b"\0"):
+            raise Unreadable(
+                f"{name} ends in zero bytes, and the file with it: it was not written to its end (if the "
+                "responses are truly zero, save them compressed)"
+            )
+    return np.asarray(found[()])
+
+
+def _ends(found: Any) -> list[int]:
+    """Where uncompressed pieces of a data set end in the file."""
+    if found.chunks is None:
+        at = found.id.get_offset()
+        return [] if at is None else [at + found.id.get_storage_size()]
+    if found.compression is not None:
+        return []
+    pieces = (found.id.get_chunk_info(i) for i in range(found.id.get_num_chunks()))
+    return [max((one.byte_offset + one.size for one in pieces), default=0)]
+
+
+def _names(file: Any, name: str) -> list[str]:
+    """A cell array of names (references to character arrays), a character array, or HDF5's own text."""
+    import h5py
+
+    found = _dataset(file, name)
+    _few(np.broadcast_to(np.empty(1), found.shape), name)
+    if h5py.check_string_dtype(found.dtype) is not None:
+        return [_short(str(one)) for one in np.asarray(found.asstr()[()]).reshape(-1)]
+    if h5py.check_ref_dtype(found.dtype) is h5py.Reference:
+        names = []
+        for reference in np.asarray(found[()]).reshape(-1):
+            text = file[reference] if reference else None
+            if not isinstance(text, h5py.Dataset):
+                raise Unreadable(f"an entry of {name} is no text")
+            _check(text, name)
+            [one] = _characters(text, name)
+            names.append(one)
+        return names
+    return _characters(found, name)
+
+
+def _characters(found: Any, name: str) -> list[str]:
+    """A MATLAB character array, which HDF5 sees as (letters, rows)."""
+    if found.dtype != np.uint16 or found.ndim != 2 or found.shape[0] > MOST_LETTERS:
+        raise Unreadable(f"an entry of {name} is {found.dtype} of shape {found.shape}, no text")
+    if "MATLAB_empty" in found.attrs:
+        return [""]
+    letters = np.asarray(found[()]).T
+    return [row.astype("<u2").tobytes().decode("utf-16-le").rstrip() for row in letters]
+
+
+def _short(text: str) -> str:
+    if len(text) > MOST_LETTERS:
+        raise Unreadable(f"a name has {len(text)} letters")
+    return text
+
+
+def _from_v5(data: bytes) -> Table:
+    import scipy.io
+
+    if len(data) >= ZERO_TAIL and not data[-ZERO_TAIL:].strip(b"\0"):
+        raise Unreadable("the file ends in zero bytes: it was not written to its end")
+    wanted = ("stimulusID", "tEvokedResp")
+    found = scipy.io.loadmat(io.BytesIO(data), variable_names=wanted, chars_as_strings=True)
+    for name in wanted:
+        if name not in found:
+            raise Unreadable(f"there is no {name}")
+    cells = _few(np.asarray(found["stimulusID"]).reshape(-1), "stimulusID")
+    names = [_short(_cell(one)) for one in cells]
+    responses = np.asarray(found["tEvokedResp"])
+    if responses.ndim != 2 or responses.size > MOST_NUMBERS:
+        raise Unreadable(f"tEvokedResp has shape {responses.shape}")
+    images = [axis for axis in (0, 1) if responses.shape[axis] == len(names)]
+    if not images:
+        raise Unreadable(f"{len(names)} entries of stimulusID, but tEvokedResp has shape {responses.shape}")
+    if len(images) == 2 and len(names) > 1:
+        raise Unreadable(
+            f"tEvokedResp is {len(names)} x {len(names)}: which axis is images cannot be known; save it as v7.3"
+        )
+    return table(responses if 0 in images else responses.T, names)
+
+
+def _cell(cell: Any) -> str:
+    """One cell's text."""
+    value = np.asarray(cell)
+    if value.dtype.kind != "U" or value.size > 1:
+        raise Unreadable("an entry of stimulusID is no text")
+    return str(value.reshape(-1)[0]).rstrip() if value.size else ""
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
