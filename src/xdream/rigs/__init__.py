@@ -13,6 +13,7 @@ from xdream.rigs.base import (
     Verdict,
 )
 from xdream.rigs.direct import Direct
+from xdream.rigs.folder import Folder
 
 __all__ = [
     "BRIDGES",
@@ -23,6 +24,7 @@ __all__ = [
     "Claim",
     "Command",
     "Direct",
+    "Folder",
     "Presentation",
     "Row",
     "Verdict",

@@ -112,8 +112,8 @@ def _object(text: bytes | str) -> dict[str, Any]:
 
 def _whole(said: Mapping[str, Any], key: str) -> int:
     value = said.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value not in range(1 << 53):
-        raise Unreadable(f"{key} is not a whole number from 0: {str(value)[:50]}")
+    if type(value) not in (int, float) or not 0 <= value < 1 << 53 or value != int(value):
+        raise Unreadable(f"{key} is not a whole number from 0: {repr(value)[:50]}")
     return int(value)
 
 
@@ -189,8 +189,8 @@ def _nulls(values: Array) -> list[float | None]:
 
 
 def _list(value: Any, name: str) -> list[Any]:
-    """A list; MATLAB writes one of a single number as the number."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    """A list; MATLAB writes one of a single number as the number, and NaN as null."""
+    if value is None or type(value) in (int, float):
         return [value]
     if not isinstance(value, list):
         raise Unreadable(f"{name} is no list")
