@@ -125,9 +125,7 @@ class Folder:
         lock = FileLock(self.folder / LOCK)
         try:
             lock.acquire(timeout=0)
-            for name in os.listdir(self.folder):
-                if name.startswith(PARTIAL):
-                    (self.folder / name).unlink()
+            self._clear(session)
             replace(self.folder / f"{PARTIAL}test", b"")
             (self.folder / f"{PARTIAL}test").unlink()
         except Timeout:
@@ -152,7 +150,7 @@ class Folder:
             with self._medium():
                 names = os.listdir(self.folder)
                 self._mend()
-                self._waiting += self._look(names)
+                self._look(names)
             if self._waiting:
                 found, self._waiting = self._waiting, []
                 return found
@@ -236,15 +234,12 @@ class Folder:
 
     def _carry(self, block: Block) -> None:
         """Write what is not there yet. The last image makes the block complete: what answers it before is
-        stale. Where all images are there already, a session goes on, and its answer may have come meanwhile."""
+        stale. Where all images are there, a session goes on, and its answer may have come meanwhile."""
         pictures = {i: encoded(image, block.image_format) for i, image in block.images.items()}
         names = {one.place: file_name(block, one.place, one.image) for one in block.presentations}
         images = {names[one.place]: pictures[one.image] for one in block.presentations}
         new = Sent(block.number, {names[p.place]: (p.image, p.repeat) for p in block.presentations})
         sent = self._sent_before(block, new) if self._original else new
-        for name in os.listdir(self.folder):
-            if _number(IMAGE, name) == block.number and name not in sent.files:
-                self._put_aside(name)
         missing = [name for name, data in images.items() if not self._has(name, data)]
         for i, name in enumerate(missing):
             if i == len(missing) - 1 and self._original and not self._complete:
@@ -272,17 +267,26 @@ class Folder:
         """The files of a block as they were sent at first: after a restart those that were answered are no
         longer known otherwise, and yet count in the order of file names."""
         path = self.folder / SENT / f"block{block.number:03d}.json"
-        try:
-            said = json.loads(path.read_bytes())
-            files = {str(name): (str(image), int(repeat)) for name, image, repeat in said["files"]}
-            if said["session"] == block.session and new.files.items() <= files.items():
-                return Sent(block.number, files)
-        except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
-            pass  # there is none, or a damaged one: names that are not in `new` will not be known
+        files = sent_by(path, block.session)
+        if new.files.items() <= files.items():
+            return Sent(block.number, files)
         path.parent.mkdir(exist_ok=True)
         files_said = [[name, *shown] for name, shown in new.files.items()]
         replace(path, json.dumps({"session": block.session, "files": files_said}).encode())
         return new
+
+    def _clear(self, session: str) -> None:
+        """Images of other sessions do not stay where a rig would show them; nor does what they left half
+        written, and their status."""
+        ours: set[str] = set()
+        if (self.folder / SENT).is_dir():
+            for path in (self.folder / SENT).iterdir():
+                ours.update(sent_by(path, session))
+        for name in os.listdir(self.folder):
+            if name.startswith(PARTIAL) or name == STATUS:
+                (self.folder / name).unlink()
+            elif self._original and _number(IMAGE, name) is not None and name not in ours:
+                self._put_aside(name)
 
     def _put_stale_aside(self, number: int) -> None:
         for name in os.listdir(self.folder):
@@ -296,17 +300,15 @@ class Folder:
 
     # ------------------------------------------------------------------ in
 
-    def _look(self, names: Sequence[str]) -> list[Arrival]:
-        """Answers, in the order of their names, that are new and complete."""
+    def _look(self, names: Sequence[str]) -> None:
+        """Keep the answers that are new and complete, in the order of their names."""
         pattern = ORIGINAL_ANSWER if self._original else MANIFEST_ANSWER
-        found = []
         for name in sorted(names):
             number = _number(pattern, name)
             if number in self._watched:
                 answer = self._look_at(name, self._watched[number])
                 if answer is not None:
-                    found.append(answer)
-        return found
+                    self._waiting.append(answer)
 
     def _look_at(self, name: str, sent: Sent) -> Answer | None:
         path, now = self.folder / name, self.clock()
@@ -349,6 +351,17 @@ class Folder:
     def _original_answer(self, data: bytes, name: str, sent: Sent) -> Answer:
         table = read(name.rpartition(".")[2], data)
         return Answer(rows_of(table, sent, loose=self._loose), block=sent.number, source=name)
+
+
+def sent_by(path: Path, session: str) -> dict[str, tuple[str, int]]:
+    """The image and repeat that each file of a block shows, as a session noted it; empty: it did not, or the
+    note is damaged (then a name that is answered and is not offered any more is not known)."""
+    try:
+        said = json.loads(path.read_bytes())
+        files = {str(name): (str(image), int(repeat)) for name, image, repeat in said["files"]}
+        return files if said["session"] == session else {}
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
+        return {}
 
 
 def file_name(block: Block, place: int, image: str) -> str:

@@ -54,7 +54,7 @@ class Table:
 
 
 def read(suffix: str, data: bytes) -> Table:
-    """The table in a file with this suffix ("mat", "h5", "npz", "csv"). Raises Unreadable, and nothing else."""
+    """The table in a file with this suffix ("mat", "h5", "npz", "csv"). Raises Unreadable, nothing else."""
     if not data.strip(b"\0"):
         raise Unreadable(f"{len(data)} zero bytes" if data else "the file is empty")
     with _as_unreadable():
@@ -378,9 +378,7 @@ def _from_v5(data: bytes) -> Table:
     if not images:
         raise Unreadable(f"{len(names)} entries of stimulusID, but tEvokedResp has shape {responses.shape}")
     if len(images) == 2 and len(names) > 1:
-        raise Unreadable(
-            f"tEvokedResp is {len(names)} x {len(names)}: which axis is images cannot be known; save it as v7.3"
-        )
+        raise Unreadable(f"tEvokedResp is {len(names)} x {len(names)}: images or channels? save it as v7.3")
     return table(responses if 0 in images else responses.T, names)
 
 

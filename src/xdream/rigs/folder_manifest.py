@@ -111,8 +111,9 @@ def _object(text: bytes | str) -> dict[str, Any]:
 
 
 def _whole(said: Mapping[str, Any], key: str) -> int:
-    value = said.get(key)
-    if type(value) not in (int, float) or not 0 <= value < 1 << 53 or value != int(value):
+    value: Any = said.get(key)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value < 1 << 53 or value != int(value):
         raise Unreadable(f"{key} is not a whole number from 0: {repr(value)[:50]}")
     return int(value)
 
