@@ -77,8 +77,8 @@ class FolderDriver:
         last: bool = True,
         spoil: Callable[[bytes], bytes] | None = None,
     ) -> None:
-        """Write an answer. In the original protocol a block has one file, and so what was said of it before is
-        in it again (if it was not spoiled); and it holds values only (BadInput for spikes and traces)."""
+        """Write an answer. In the original protocol a block has one file: what was said of it before is in it
+        again (if it was not spoiled); and it holds values only (BadInput for spikes and traces)."""
         if self._original:
             self._write_original(offered, rows, spoil)
             return
