@@ -31,8 +31,8 @@ from xdream.rigs.pictures import encoded
 
 #: How many closed blocks' answers are still looked at.
 WATCHED = 20
-#: How much of what cannot be read is kept.
-RAW_BYTES = 1 << 20
+#: How much of what cannot be read is kept; how long a note about a block's files may be.
+RAW_BYTES, NOTE_BYTES = 1 << 20, 16 << 20
 #: For so long a file may be somebody else's alone (being written) before that is said.
 UNOPENED_S = 5.0
 #: What XDream is still writing begins so, and no rig looks for that.
@@ -357,7 +357,8 @@ def sent_by(path: Path, session: str) -> dict[str, tuple[str, int]]:
     """The image and repeat that each file of a block shows, as a session noted it; empty: it did not, or the
     note is damaged (then a name that is answered and is not offered any more is not known)."""
     try:
-        said = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            said = json.loads(file.read(NOTE_BYTES))
         files = {str(name): (str(image), int(repeat)) for name, image, repeat in said["files"]}
         return files if said["session"] == session else {}
     except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
