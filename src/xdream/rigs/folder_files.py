@@ -30,8 +30,8 @@ Array: TypeAlias = npt.NDArray[np.float64]
 MOST_NUMBERS, MOST_ROWS, MOST_LETTERS = 1 << 24, 100_000, 1024
 #: An uncompressed file whose responses end in so many zero bytes was not written to its end.
 ZERO_TAIL = 512
-#: What the process that reads may take.
-MEMORY_BYTES, TIMEOUT_S = 2 << 30, 30.0
+#: What the process that reads may take, beside the file itself some times over.
+MEMORY_BYTES, TIMEOUT_S = 1 << 30, 30.0
 
 SUFFIXES = ("mat", "h5", "npz", "csv")
 
@@ -221,12 +221,13 @@ def _elsewhere(suffix: str, data: bytes) -> Table:
 
 def main(suffix: str) -> None:
     """Read a file from standard input; write what is in it, or why it cannot be read, to standard output."""
+    data = sys.stdin.buffer.read()
     with contextlib.suppress(ImportError):
         import resource  # not on Windows
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        most = MEMORY_BYTES + 4 * len(data)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    data = sys.stdin.buffer.read()
     try:
         with _as_unreadable():
             found = from_mat(data) if suffix == "mat" else from_h5(data)
