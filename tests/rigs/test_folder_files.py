@@ -240,9 +240,10 @@ def test_what_cannot_be_read_is_said_in_one_line(suffix: str, data: Callable[[],
 
 def test_a_file_that_unpacks_to_gigabytes_does_not() -> None:
     resource = pytest.importorskip("resource")
-    with pytest.raises(Unreadable, match="filter|Memory|ended with status"):
+    with pytest.raises(Unreadable, match=r"filter|Memory|ended with status"):
         read("h5", hdf5(_bomb))
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1_500_000
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # which a child has before it is another program
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < own + 1_200_000
 
 
 def _declared(shape: tuple[int, ...]) -> bytes:
