@@ -46,6 +46,8 @@ class FolderDriver:
         self.clock, self.wait = time.monotonic, time.sleep
         self._original, self._format = protocol == "original", answer_format
         self._channels, self._poll_s = channels, poll_s
+        #: The digital word of each presentation of the latest manifest.
+        self.codes: dict[tuple[str, int], int] = {}
         self._taken: set[str] = set()
         self._names: dict[int, list[tuple[str, int, str]]] = {}
         self._said: dict[int, list[tuple[str, np.ndarray[Any, Any] | None]]] = {}
@@ -127,6 +129,7 @@ class FolderDriver:
                     raise ValueError(f"{one['file']} is not what the manifest says")
                 shown.append((one["image"], one["repeat"], decoded(picture)))
             self._taken.add(key)
+            self.codes = {(one["image"], one["repeat"]): one["code"] for one in said["order"]}
             return Offered(said["session"], said["block"], said["fence"], tuple(shown))
         return None
 
