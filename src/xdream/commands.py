@@ -45,6 +45,8 @@ from xdream.subjects import KNOWN
 from xdream.training import Recipe
 
 T = TypeVar("T")
+#: What happened in a session last is shown with its summary.
+MOST_EVENTS = 12
 
 
 def _evolve(options: argparse.Namespace) -> int:
@@ -246,7 +248,11 @@ def _show(options: argparse.Namespace) -> int:
 def _print_record(record: Record, options: argparse.Namespace, *, figures: bool) -> int:
     drawn = report.show(record) if figures else None
     summaries = report.summarise(record)
-    print(report.table(summaries), file=sys.stderr if options.json else sys.stdout)
+    out = sys.stderr if options.json else sys.stdout
+    print(report.table(summaries), file=out)
+    for event in record.events()[-MOST_EVENTS:]:
+        where = "" if event.generation is None else f" generation {event.generation + 1}:"
+        print(f"{event.utc[:19]}{where} {event.kind}: {event.text}", file=out)
     if drawn is not None:
         for warning in drawn.warnings:
             print(f"note: {warning}", file=sys.stderr)

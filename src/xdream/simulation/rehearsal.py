@@ -43,9 +43,8 @@ def rehearse(
     channels = len(plan.session.channels)
     if target.endswith(LAST):
         target = f"{target.removesuffix(LAST)}{channels - 1}"
-    size_px = (
-        plan.image_size_px or GENERATORS.make(plan.generator.name, **plan.generator.options).image_size_px
-    )
+    generator = GENERATORS.make(plan.generator.name, **plan.generator.options)
+    size_px = plan.image_size_px or generator.image_size_px
     subject = subject_of(target, size_px, plan)
     population = SimulatedNeurons(subject, how, channels, size_px)
     with contextlib.closing(driver_of(plan, answer_format)) as driver:
