@@ -27,9 +27,7 @@ PATIENCE_S = 30.0
 def a_block(number: int = 1, images: int = 3, repeats: int = 2, size: int = 5, session: str = "s1") -> Block:
     rng = np.random.default_rng(number)
     names = [f"{session}-{number}-{i}" for i in range(images)]
-    pixels = {
-        name: torch.from_numpy(rng.integers(0, 256, (3, size, size), dtype=np.uint8)) for name in names
-    }
+    pixels = {name: torch.from_numpy(rng.integers(0, 256, (3, size, size), dtype=np.uint8)) for name in names}
     order = [(name, repeat) for repeat in range(repeats) for name in names]
     presentations = tuple(
         Presentation(name, repeat, place, place + 1, name.endswith("0"), "0" * 64)
@@ -153,7 +151,9 @@ class SmallSession(threading.Thread):
 
 
 @contextmanager
-def served(make_bridge: MakeBridge, *blocks: Block, decide: bool = True) -> Iterator[tuple[Any, SmallSession]]:
+def served(
+    make_bridge: MakeBridge, *blocks: Block, decide: bool = True
+) -> Iterator[tuple[Any, SmallSession]]:
     bridge = make_bridge()
     bridge.open("s1", CHANNELS)
     session = SmallSession(bridge, *blocks, decide=decide)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import shutil
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import numpy as np
 import pytest
 import torch
@@ -88,7 +90,7 @@ def test_a_block_says_all_that_a_rig_needs() -> None:
         code, found = said(bridge, "GET", "/block?rig=r&pixels=raw")
         assert code == 200
         assert found["order"][1] == {
-            **{"image": "s1-1-1", "repeat": 0, "place": 1, "code": 2, "reference": False},
+            "image": "s1-1-1", "repeat": 0, "place": 1, "code": 2, "reference": False,
             "sha256": "0" * 64,
         }
         wanted = {"state": "showing", "session": "s1", "block": 1, "fence": 1, "size_px": 5}
@@ -187,7 +189,9 @@ def test_the_status_is_what_the_session_said_last() -> None:
 # ---------------------------------------------------------------------- who is let in
 
 
-@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong-token", "Basic right-token", "Bearer é"])
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer wrong-token", "Basic right-token", "Bearer é"]
+)
 @pytest.mark.parametrize("request_", [("GET", "/block?rig=r"), ("POST", "/responses"), ("GET", "/socket")])
 def test_nothing_is_said_without_the_token(header: str | None, request_: tuple[str, str]) -> None:
     with served(lambda: make_bridge(token="right-token"), a_block()) as (bridge, session):
@@ -427,3 +431,108 @@ def test_the_matlab_example_answers_a_session_with_exact_pixels(
                 mean = float(block.images[row.image].to(torch.float64).mean())
                 assert isinstance(row.recorded, Values)
                 np.testing.assert_allclose(row.recorded.values, mean + np.array([1.0, 2.0, 3.0]), rtol=1e-12)
+
+
+# ---------------------------------------------------------------------- the socket
+
+
+def over_a_socket(bridge: Http, talk: Any, **options: Any) -> Any:
+    """Run `talk(socket)` with a WebSocket to the bridge."""
+
+    async def go() -> Any:
+        async with aiohttp.ClientSession() as client:
+            async with client.ws_connect(f"{bridge.url}/socket", **options) as opened:
+                async with asyncio.timeout(PATIENCE_S):
+                    return await talk(opened)
+
+    return asyncio.run(go())
+
+
+async def reply_to(opened: Any, message: Any) -> Any:
+    await opened.send_str(message if isinstance(message, str) else json.dumps(message))
+    while True:
+        found = await opened.receive_json()
+        if "event" not in found:
+            return found
+
+
+def test_a_socket_carries_the_same_messages() -> None:
+    block = a_block()
+    with served(make_bridge, block) as (bridge, session):
+
+        async def talk(opened: Any) -> None:
+            found = await reply_to(opened, {"do": "block", "rig": "r", "pixels": "raw", "id": 1})
+            assert (found["id"], found["code"], found["block"]) == (1, 200, 1)
+            for name, image in block.images.items():
+                assert torch.equal(wire.image_of(found["images"][name], "raw", 5), image)
+            broken = await reply_to(opened, "{")
+            assert (broken["code"], broken["error"]) == (422, session.answers[0].fault)
+            answer = wire.answer_json("s1", 1, 1, rows_of(block), last=True)
+            found = await reply_to(opened, {"do": "responses", "id": "a", **answer})
+            assert found == {"id": "a", "code": 200, "counts": {"taken": 6}, "open": False}
+            assert (await reply_to(opened, {"do": "block", "rig": "r"}))["state"] == "over"
+            assert (await reply_to(opened, {"do": "status"}))["code"] == 200
+            assert (await reply_to(opened, {"do": "dance", "id": 3})) == {
+                "id": 3, "code": 400,
+                "error": "do is none of block, responses, status, pause, go-on, stop, reject",
+            }
+
+        over_a_socket(bridge, talk)
+        assert session.closed == [1]
+
+
+def test_a_socket_hears_of_blocks_and_of_the_status() -> None:
+    with served(make_bridge) as (bridge, _):
+
+        async def talk(opened: Any) -> tuple[Any, Any]:
+            await reply_to(opened, {"do": "status"})
+            bridge.offer(a_block(7))
+            bridge.status({"state": "paused", "reason": "why"})
+            return await opened.receive_json(), await opened.receive_json()
+
+        block, status = over_a_socket(bridge, talk)
+        assert block == {"event": "block", "session": "s1", "block": 7, "fence": 1}
+        assert status == {"event": "status", "state": "paused", "reason": "why"}
+
+
+def test_a_socket_that_never_reads_stops_nobody() -> None:
+    with served(make_bridge, a_block()) as (bridge, session):
+
+        async def talk(opened: Any) -> None:
+            await reply_to(opened, {"do": "status"})
+            opened._reader._protocol.pause_reading()
+            big = {"state": "showing", "reason": "x" * 500_000}
+            for _ in range(50):
+                bridge.status(big)
+            offered = await asyncio.to_thread(make_driver(bridge, "r").next_block, PATIENCE_S)
+            assert offered is not None
+            opened._response.connection.transport.abort()
+
+        over_a_socket(bridge, talk, timeout=aiohttp.ClientWSTimeout(ws_close=0.1))
+        assert session.claims
+
+
+def test_a_message_that_is_too_large_ends_its_socket() -> None:
+    with served(lambda: make_bridge(most_mb=0.01), a_block()) as (bridge, session):
+
+        async def talk(opened: Any) -> Any:
+            await opened.send_str(" " * 20_000)
+            return await opened.receive()
+
+        assert over_a_socket(bridge, talk).type is aiohttp.WSMsgType.CLOSE
+        assert said(bridge, "GET", "/status")[0] == 200
+        assert not session.answers
+
+
+def test_closing_ends_sockets_and_answers_who_waits() -> None:
+    bridge = make_bridge()
+    bridge.open("s1", CHANNELS)
+
+    async def talk(opened: Any) -> list[Any]:
+        await opened.send_str('{"do":"block","rig":"r","id":5}')
+        await asyncio.to_thread(wait_for, lambda: bool(bridge._desk._waiting))
+        await asyncio.to_thread(bridge.close)
+        return [json.loads(m.data) async for m in opened]
+
+    (found,) = over_a_socket(bridge, talk)
+    assert (found["id"], found["state"]) == (5, "over")

@@ -133,7 +133,15 @@ def test_a_message_that_is_too_large_is_not_read_and_others_go_on() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [b"[]", b"{}", b'{"do":[]}', b'{"do":{}}', b'{"do":"block"}', b'{"do":"block","rig":"r","pixels":[]}', b"3"],
+    [
+        b"[]",
+        b"{}",
+        b'{"do":[]}',
+        b'{"do":{}}',
+        b'{"do":"block"}',
+        b'{"do":"block","rig":"r","pixels":[]}',
+        b"3",
+    ],
 )
 def test_what_is_no_message_has_a_reason(message: bytes) -> None:
     with served(make_bridge, a_block()) as (bridge, _), a_socket(bridge) as socket:
