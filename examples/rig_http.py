@@ -21,6 +21,7 @@ def show(png: bytes, show_ms: float, channels: list[str]) -> list[float]:
 
 
 def ask(path: str, message: object = None) -> dict:
+    """A reply, as JSON."""
     body = None if message is None else json.dumps(message).encode()
     request = urllib.request.Request(URL + path, body, {"Content-Type": "application/json", **TOKEN})
     try:

@@ -23,6 +23,7 @@ socket.connect(sys.argv[1] if len(sys.argv) > 1 else "tcp://127.0.0.1:8766")
 
 
 def ask(do: str, **message: object) -> dict:
+    """A reply, as JSON."""
     socket.send_json({"do": do, "token": os.environ.get("XDREAM_RIG_TOKEN"), **message})
     return json.loads(socket.recv())
 

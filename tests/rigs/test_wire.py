@@ -30,6 +30,11 @@ def recorded(channels: int = 2, **said: Any) -> Any:
     return row.recorded
 
 
+def in_one_line(error: Exception) -> None:
+    assert str(error)
+    assert str(error).isprintable()
+
+
 def same(one: Recorded | None, other: Recorded | None) -> bool:
     return one is other is None or (
         one is not None and other is not None and to_bytes(one) == to_bytes(other)
@@ -241,7 +246,7 @@ def test_any_json_is_an_answer_or_has_a_reason(message: Any, channels: int) -> N
     try:
         answer = wire.answer_of(wire.message_of(data), channels)
     except wire.Unreadable as error:
-        assert "\n" not in str(error)
+        in_one_line(error)
         return
     for row in answer.rows:
         if row.recorded is not None:
@@ -254,7 +259,7 @@ def test_any_bytes_are_a_message_or_have_a_reason(data: bytes) -> None:
     try:
         assert isinstance(wire.message_of(data), dict)
     except wire.Unreadable as error:
-        assert "\n" not in str(error)
+        in_one_line(error)
 
 
 @PATIENT
@@ -266,7 +271,7 @@ def test_a_cut_or_changed_answer_is_never_another_error(data: Any) -> None:
     try:
         wire.answer_of(wire.message_of(whole[:at] + piece + whole[at + 1 :]), 2)
     except wire.Unreadable as error:
-        assert "\n" not in str(error)
+        in_one_line(error)
 
 
 def test_of_what_cannot_be_read_a_part_is_kept() -> None:

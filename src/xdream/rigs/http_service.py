@@ -310,7 +310,7 @@ class Service:
             max_msg_size=self._most_bytes, compress=False, heartbeat=2 * self._reply_timeout_s + 10
         )
         await made.prepare(request)
-        socket = Socket(made)
+        socket = Socket(made, request.transport)
         self._sockets.add(socket)
         try:
             async for message in made:
@@ -347,8 +347,8 @@ class Service:
 class Socket:
     """One WebSocket. Of several events of a kind that it has not taken yet, only the last is sent."""
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
-        self._socket, self._lock = socket, asyncio.Lock()
+    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
+        self._socket, self._transport, self._lock = socket, transport, asyncio.Lock()
         self._events: dict[str, Mapping[str, Any]] = {}
         self._there = asyncio.Event()
         self._pusher = asyncio.create_task(self._push())
@@ -371,8 +371,12 @@ class Socket:
                     await self._send_next()
                 await self._socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
         except (TimeoutError, ConnectionError):
-            pass
+            self._abort()
         self._pusher.cancel()
+
+    def _abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
 
     async def _push(self) -> None:
         try:
@@ -382,7 +386,7 @@ class Socket:
                 while self._events:
                     await self._send_next()
         except (TimeoutError, ConnectionError):
-            await self._socket.close()
+            self._abort()
 
     async def _send_next(self) -> None:
         event = self._events.pop(next(iter(self._events)))
