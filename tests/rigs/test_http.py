@@ -320,14 +320,18 @@ def test_an_answer_whose_client_is_gone_is_not_lost() -> None:
 
 
 def test_a_client_that_never_reads_is_cut_off_and_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_service, "PIECE_S", 0.2)
+    monkeypatch.setattr(http_service, "PIECE_S", 2.0)
+    cut: list[Any] = []
+    really = http_service._cut
+    monkeypatch.setattr(http_service, "_cut", lambda transport: (cut.append(transport), really(transport)))
     block = a_block(images=6, size=1500)
     with served(make_bridge, block) as (bridge, session), a_connection(bridge) as mute:
         mute.sendall(b"GET /block?rig=r&pixels=raw HTTP/1.1\r\nHost: localhost\r\n\r\n")
         wait_for(lambda: session.claims == ["r"])
-        with driven(make_driver, bridge, "r") as driver:
+        with driven(lambda b, rig: make_driver(b, rig, gone_s=PATIENCE_S), bridge, "r") as driver:
             offered = driver.next_block(PATIENCE_S)
             driver.answer(offered, rows_of(offered))
+        wait_for(lambda: len(cut) == 1)
         size = 0
         with suppress(ConnectionResetError):
             while piece := mute.recv(1 << 20):
@@ -506,8 +510,10 @@ def test_a_socket_that_never_reads_is_cut_off_and_stops_nobody(monkeypatch: pyte
         key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
         mute.sendall(f"GET /socket HTTP/1.1\r\nHost: localhost\r\n{head}{key}\r\n".encode())
         assert mute.recv(12) == b"HTTP/1.1 101"
+        wait_for(lambda: len(bridge._service._sockets) == 1)
         (opened,) = bridge._service._sockets
         bridge.status({"state": "showing", "reason": "x" * 30_000_000})
+        wait_for(lambda: opened._transport.get_write_buffer_size() > 1_000_000)
         for _ in range(50):
             bridge.status({"state": "showing"})
         with driven(make_driver, bridge, "r") as driver:
