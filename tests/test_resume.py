@@ -41,7 +41,7 @@ class Mortal:
         for optimizer in (Genetic, FDGD):
             monkeypatch.setattr(optimizer, "ask", self._ticking(optimizer.ask))
             monkeypatch.setattr(optimizer, "tell", self._counting(optimizer.tell))
-        monkeypatch.setattr(Store, "_transaction", self._transaction(Store._transaction))
+        monkeypatch.setattr(Store, "transaction", self._transaction(Store.transaction))
 
     def live(self, ticks: float = float("inf")) -> None:
         """From now on, so many ticks; what was noted is forgotten."""

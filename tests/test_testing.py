@@ -1,6 +1,10 @@
-"""Every subject passes the suite, and the suite finds faults."""
+"""Every subject passes the suite, and the suite finds faults.
+
+A service does in networks/test_service.py, a model of timm in networks/test_timm.py.
+"""
 
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +35,17 @@ def places(tmp_path_factory):
     rng = np.random.default_rng(0)
     weights = {"w": (5, 3, 3, 3), "b": (5,), "m": (4, 5)}
     onnx = make(folder / "a.onnx", {k: rng.normal(size=s).astype(np.float32) for k, s in weights.items()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, which many have
+        module = torch.jit.trace(torch.nn.Conv2d(3, 4, 3, 2), torch.zeros(1, 3, 12, 12))
+        torch.jit.save(module, folder / "a.pt")
     Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)).save(folder / "a.png")
-    return {"caffe": f"caffe:{files[0]}", "onnx": onnx, "png": folder / "a.png"}
+    return {
+        "caffe": f"caffe:{files[0]}",
+        "onnx": onnx,
+        "file": f"file:{folder}/a.pt",
+        "png": folder / "a.png",
+    }
 
 
 TARGETS = [
@@ -47,6 +60,7 @@ TARGETS = [
     "caffe:prob:all",
     "onnx:relu:1@0,3",
     "onnx::all",
+    "file::2",
     "python:test_testing:redness::0",
 ]
 
@@ -54,11 +68,13 @@ TARGETS = [
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_subject_passes(places, target):
     target = target.replace("{png}", str(places["png"]))
-    for scheme in ("caffe", "onnx"):
+    for scheme in ("caffe", "onnx", "file"):
         target = (
             target.replace(f"{scheme}:", f"{places[scheme]}:", 1) if target.startswith(scheme) else target
         )
-    preprocessing = {places["onnx"]: {"size_px": (12, 12)}} if places["onnx"] in target else {}
+    preprocessing = {
+        network: {"size_px": (12, 12)} for network in (places["onnx"], places["file"]) if network in target
+    }
     plan = Plan.make(
         targets=[target],
         generator={"name": "pixels", "size_px": SIZE},

@@ -31,13 +31,18 @@ from xdream.objectives import OBJECTIVES, Objective
 from xdream.optimizers import OPTIMIZERS, Optimizer, checked_codes
 from xdream.plan import Part, Plan, PreprocessingPlan, TargetPlan
 from xdream.references import References
+from xdream.registry import nearest
+from xdream.responses import ResponsesPlan
 from xdream.subjects import (
     LIST_SUFFIX,
+    RIG,
+    Channels,
     ImageMatch,
     Subject,
     known_pixels,
     network_units,
     read_list,
+    split,
 )
 from xdream.types import Codes
 
@@ -45,6 +50,8 @@ from xdream.types import Codes
 INITIAL_ENCODING_STEPS = 200
 #: Images from which on an experiment is compiled: the compiler's minute comes back (benches/engine.py).
 COMPILED_FROM = 20_000
+#: Images that are drawn at a time for a rig.
+RIG_BATCH = 20
 
 
 #: A unit: (NETWORK:LAYER:UNIT, number of the subject, place among the subject's units).
@@ -57,7 +64,7 @@ class Run:
 
     target: NETWORK:LAYER:UNIT. subject, unit: which subject answers, and which of its units is this run's.
     score: the objective's formula. population: images per generation. generations: the budget. noise_spikes,
-    noise_scale, plateau: as in a plan.
+    noise_scale, plateau, responses: as in a plan.
     """
 
     id: int
@@ -74,6 +81,7 @@ class Run:
     noise_spikes: float | None
     noise_scale: float | None
     plateau: int | None
+    responses: ResponsesPlan
 
     def optimizer_json(self) -> str:
         """The optimizer's name and every hyperparameter, as the store keeps it."""
@@ -142,6 +150,8 @@ def assemble(plan: Plan) -> Parts:
         )
     forward = Forward(generator, subjects, size_px, plan.precision)
     plan = _sized(plan, forward, runs)
+    unused = [name for name in plan.preprocessing if f"network {name}" not in identities]
+    notes = (*notes, *(f"preprocessing is declared for '{name}', which no target is of" for name in unused))
     warnings = dict.fromkeys(
         [*generator.warnings, *(text for subject in subjects for text in subject.warnings)]
     )
@@ -182,6 +192,13 @@ def _resolved(plan: Plan) -> Plan:
     file = generator.name.endswith(learned.SUFFIX)
     name = references.absolute(generator.name) if file else _absolute_network(generator.name)
     update["generator"] = Part(name=name, **options)
+    for key in ("rig", "display"):
+        part = getattr(plan, key)
+        if part is not None:
+            paths = {
+                k: references.absolute(v) for k, v in part.options.items() if k in ("folder", "token_file")
+            }
+            update[key] = Part(name=part.name, **part.options | paths)
     if plan.references is not None:
         update["references"] = references.absolute(plan.references)
     update["targets"] = _absolute_targets(plan.targets)
@@ -196,12 +213,12 @@ def _filled(plan: Plan) -> Part:
     """The optimizer with every hyperparameter that has a default for this generator and this noise."""
     optimizer = plan.optimizer
     OPTIMIZERS.factory(optimizer.name)
-    noisy = plan.noise_spikes is not None or plan.noise_scale is not None
+    noisy = plan.rig is not None or plan.noise_spikes is not None or plan.noise_scale is not None
     tuned = learned.tuned_as(plan.generator.name)
-    return Part(
-        name=optimizer.name,
-        **defaults.hyperparameters(tuned, optimizer.name, noisy=noisy) | optimizer.options,
-    )
+    values = defaults.hyperparameters(tuned, optimizer.name, noisy=noisy)
+    if plan.rig is not None and "elites" in values:
+        values["elites"] = defaults.RECORDED_ELITES
+    return Part(name=optimizer.name, **values | optimizer.options)
 
 
 def _absolute_targets(targets: Sequence[TargetPlan]) -> tuple[TargetPlan, ...]:
@@ -249,6 +266,8 @@ def _sized(plan: Plan, forward: Forward, runs: Sequence[Run]) -> Plan:
         together[r.subject] += r.population
     # What is compiled is always used whole: a generation in equal parts.
     generation = max(together.values(), default=1) + plan.references_per_generation
+    if plan.rig is not None:  # images are drawn while the rig shows others: the smallest batch does
+        return plan.model_copy(update={"batch": plan.batch or RIG_BATCH, "compiled": bool(plan.compiled)})
     batch = plan.batch or -(-generation // -(-generation // fitting_batch(forward)))
     compiled = images >= COMPILED_FROM if plan.compiled is None else plan.compiled
     return plan.model_copy(update={"batch": batch, "compiled": compiled})
@@ -272,7 +291,7 @@ def _runs(
     notes: dict[str, None] = {}
     for variant, optimizer in variants:
         options = variant.optimizer.options
-        score = OBJECTIVES.make(variant.objective.name, **variant.objective.options)
+        score = score_of(variant)
         generations, said = _generations(variant, optimizer.population, options)
         notes |= dict.fromkeys(said)
         places = [place for target in variant.targets for place in units[target]]
@@ -296,12 +315,46 @@ def _runs(
                 noise_spikes=variant.noise_spikes,
                 noise_scale=variant.noise_scale,
                 plateau=variant.plateau,
+                responses=variant.responses,
             )
             for number, ((target, subject, unit), seed) in enumerate(
                 itertools.product(places, range(variant.seed, variant.seed + variant.runs))
             )
         ]
     return tuple(runs), tuple(notes)
+
+
+def score_of(plan: Plan) -> Objective:
+    """The objective's formula. Names of a session's channels become their numbers. Raises BadInput."""
+    objective = plan.objective
+    options = objective.options
+    if plan.session is not None:
+        try:
+            options = {key: _numbered(value, plan.session.channels) for key, value in options.items()}
+        except ValueError as error:
+            raise BadInput(f"objective {objective.name}: {error}") from None
+    score = OBJECTIVES.make(objective.name, **options)
+    if plan.session is not None:
+        for target in plan.targets:
+            channels = len(plan.session.channels) if target.units == "all" else 1
+            try:
+                score(torch.zeros(1, 1, channels, dtype=torch.float64))
+            except IndexError:
+                raise BadInput(
+                    f"objective {objective.name} of target '{target}' names a channel that is not among its "
+                    f"{channels}; a target over several channels is {RIG}:NAME:all"
+                ) from None
+    return score
+
+
+def _numbered(value: Any, channels: Sequence[str]) -> Any:
+    if isinstance(value, list | tuple):
+        return [_numbered(one, channels) for one in value]
+    if not isinstance(value, str):
+        return value
+    if value not in channels:
+        raise ValueError(f"there is no channel '{value}'; near: {nearest(value, list(channels))}")
+    return channels.index(value)
 
 
 def _generations(plan: Plan, population: int, hyperparameters: dict[str, Any]) -> tuple[int, tuple[str, ...]]:
@@ -348,6 +401,14 @@ def _subjects(
     return tuple(subjects), units, identities
 
 
+def subject_of(target: str, size_px: int, plan: Plan) -> Subject:
+    """The subject behind one target by itself. plan: for preprocessing and device. Raises BadInput."""
+    network, layer, units = split(target)
+    one = TargetPlan(network=_absolute_network(network), layer=layer, units=units)
+    [(subject, _)] = _subjects_of(one.network, [one], plan, size_px, networks.device(plan.device), {})
+    return subject
+
+
 def _subjects_of(
     network: str,
     targets: Sequence[TargetPlan],
@@ -358,13 +419,16 @@ def _subjects_of(
 ) -> Iterator[tuple[Subject, dict[TargetPlan, int]]]:
     """The subjects of one network, and how many units of each are each target's, in order."""
     scheme, _, rest = network.partition(":")
-    if scheme in ("known", "match"):
+    if network == RIG or scheme in ("known", "match"):
         for target in targets:
-            subject: Subject = (
-                known_pixels(network, target.layer, target.units, size_px)
-                if scheme == "known"
-                else _match(rest, target, plan, size_px, device, identities)
-            )
+            subject: Subject
+            if network == RIG:
+                assert plan.session is not None
+                subject = Channels(target.layer, target.units, len(plan.session.channels))
+            elif scheme == "known":
+                subject = known_pixels(network, target.layer, target.units, size_px)
+            else:
+                subject = _match(rest, target, plan, size_px, device, identities)
             yield subject, {target: len(subject.units)}
         return
     loaded = _loaded(network, plan, identities)

@@ -12,6 +12,20 @@ from typing import Any, NoReturn
 
 from xdream.errors import INTERRUPTED, XDreamError
 
+#: Of `xdream.simulation.faults`, which brings torch with it.
+FAULTS = (
+    *("dropped", "duplicated", "nan", "inf", "unknown_id", "late", "all_zero", "wrong_shape"),
+    *(
+        "stale_session",
+        "stale_block",
+        "truncated",
+        "zero_tail",
+        "reordered",
+        "partial",
+        "again",
+        "disconnect",
+    ),
+)
 INIT_HELP = (
     "initial codes: default, zeros, statistics:FILE, codes:FILE, images:FOLDER, references:best|middle|worst"
 )
@@ -65,6 +79,36 @@ def _parser() -> argparse.ArgumentParser:
     evolve = _command(commands, "evolve", "run an experiment")
     _plan_flags(evolve)
 
+    serve = _command(commands, "serve", "run a session with a rig, as a plan file has it")
+    serve.add_argument("plan", help="a plan file (TOML) with a table [rig]")
+    serve.add_argument("--name", metavar="NAME", help="a word for the default folder's name")
+    serve.add_argument("--out", metavar="FOLDER", help="default runs/DATE-TIME-NAME")
+    _figure_flags(serve)
+
+    rig = _command(commands, "simulate-rig", "answer a session through its bridge, as a rehearsal")
+    rig.add_argument("plan", help="the plan file of the session")
+    rig.add_argument(
+        "--target",
+        default="efficientnet-lite0:_fc:0-N",
+        metavar="NETWORK:LAYER:UNITS",
+        help="the neurons, one unit for each channel (default: the first units of EfficientNet-Lite0's output)",
+    )
+    rig.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME=RATE",
+        help="what goes wrong, and how often (0 to 1): " + ", ".join(FAULTS),
+    )
+    rig.add_argument("--seed", type=int, default=0, metavar="N", help="of spikes and faults (default 0)")
+    rig.add_argument(
+        "--answers",
+        choices=("mat", "mat5", "h5", "npz", "csv"),
+        default="mat",
+        help="files of the folder's original protocol (default mat, v7.3)",
+    )
+    _set_flag(rig, "KEY=VALUE", "how the neurons are, e.g. rate_hz=50, baseline_hz=10, adaptation=0.2")
+
     tune = _command(commands, "tune", "search for the hyperparameters with which a plan's targets do best")
     _plan_flags(tune)
     tune.add_argument(
@@ -83,8 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     tune.add_argument("--evaluations", type=int, metavar="N", help="end after N settings (default: no limit)")
 
-    resume = _command(commands, "resume", "go on with an experiment or a tuning that was interrupted")
-    resume.add_argument("folder", help="the folder of the experiment or tuning")
+    resume = _command(commands, "resume", "go on with an experiment, session or tuning that was interrupted")
+    resume.add_argument("folder", help="the folder of the experiment, session or tuning")
     _figure_flags(resume)
 
     show = _command(commands, "show", "summary and figures of an experiment or a tuning, running or finished")
@@ -94,6 +138,8 @@ def _parser() -> argparse.ArgumentParser:
     end = _command(commands, "end", "have runs of an experiment end before their budget")
     end.add_argument("folder", help="the folder of the experiment, which may be running")
     end.add_argument("runs", nargs="*", type=int, metavar="RUN", help="their numbers (default: all)")
+
+    _session_commands(commands)
 
     derived = _command(
         commands, "codes", "the codes of an experiment, as recorded or derived from its scores"
@@ -127,8 +173,31 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("kind", choices=("generators", "optimizers", "targets", "objectives"))
     listing.add_argument("--layers", metavar="NETWORK", help="with targets: the network's layers and shapes")
 
-    _command(commands, "doctor", "what is installed, which weights are found, does it work")
+    doctor = _command(
+        commands, "doctor", "what is installed, which weights are found, does it work; is a session ready"
+    )
+    doctor.add_argument("plan", nargs="?", help="a plan file with a rig: check what its session needs")
     return parser
+
+
+def _session_commands(commands: Any) -> None:
+    reject = _command(
+        commands, "reject-block", "a session's block was corrupted: show it again, tell nothing of it"
+    )
+    reject.add_argument("--reason", default="", metavar="TEXT", help="why, for the record")
+    accept = _command(commands, "accept-block", "take what was put aside of a session's open block")
+    for command in (reject, accept):
+        command.add_argument("folder", help="the folder of the session, running or not")
+        command.add_argument("block", type=int, help="the block's number")
+    rescore = _command(commands, "rescore", "a session's scores made anew from its recordings")
+    rescore.add_argument("folder", help="the folder of the session, running or not")
+    rescore.add_argument("--out", metavar="FILE.csv", help="a table with every generation and its scores")
+    _set_flag(rescore, text="a setting, e.g. responses.windows_ms=[[50,150]] or objective.name=mean")
+    pause = _command(commands, "pause", "have a session show nothing more for now")
+    pause.add_argument("--reason", default="", metavar="TEXT", help="why, for the record")
+    go_on = _command(commands, "go-on", "have a paused session go on")
+    for command in (pause, go_on):
+        command.add_argument("folder", help="the folder of the session")
 
 
 def _train_command(commands: Any) -> None:

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import functools
 import json
 import shlex
+import signal
 import sys
+import threading
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from xdream import doctor, ending, loop, networks, references, replay, report, training, tuning
+from xdream import (
+    doctor,
+    ending,
+    loop,
+    networks,
+    references,
+    replay,
+    report,
+    session,
+    simulation,
+    training,
+    tuning,
+)
 from xdream.errors import INTERRUPTED, BadInput, XDreamError
 from xdream.generators import GENERATORS, encode, learned
 from xdream.networks import weights
@@ -23,6 +39,7 @@ from xdream.objectives import OBJECTIVES
 from xdream.optimizers import OPTIMIZERS
 from xdream.plan import Plan
 from xdream.progress import Bar
+from xdream.session import rescoring
 from xdream.store import FILE_NAME, Record
 from xdream.subjects import KNOWN
 from xdream.training import Recipe
@@ -56,7 +73,126 @@ def _resume(options: argparse.Namespace) -> int:
     if (folder / tuning.FILE_NAME).exists():
         begun = folder / tuning.FILE_NAME
         return _watched(lambda bar: tuning.resume(folder, bar), _print_tuning, begun, options)
+    with contextlib.closing(Record(folder)) as record:
+        is_session = record.is_session
+    if is_session:
+        with _stopping() as stop:
+            return _watched(
+                lambda bar: session.resume(folder, bar, stop=stop), _print_run, folder / FILE_NAME, options
+            )
     return _watched(lambda bar: loop.resume(folder, bar), _print_run, folder / FILE_NAME, options)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    """Run a session with a rig."""
+    plan = Plan.read(options.plan)
+    if options.name is not None:
+        plan = Plan.make(**plan.model_dump(exclude_unset=True) | {"name": options.name})
+    folder = Path(options.out) if options.out else loop.new_folder(plan.name)
+    with _stopping() as stop:
+        return _watched(
+            lambda bar: session.serve(plan, folder, bar, stop=stop), _print_run, folder / FILE_NAME, options
+        )
+
+
+def _simulate_rig(options: argparse.Namespace) -> int:
+    """Answer a session."""
+    plan = Plan.read(options.plan)
+    rates: dict[str, Any] = {"seed": options.seed}
+    neurons: dict[str, Any] = {"seed": options.seed}
+    for pair in options.fault:
+        _lay_over(rates, pair)
+    for pair in options.set:
+        _lay_over(neurons, pair)
+    with _stopping() as stop:
+        blocks = simulation.rehearse(
+            plan, options.target, neurons, rates, options.answers, stop=stop, tell=_tell_block
+        )
+    print(f"{blocks} blocks answered", file=sys.stderr if options.json else sys.stdout)
+    if options.json:
+        print(json.dumps({"blocks": blocks}))
+    return 0
+
+
+def _tell_block(number: int, presentations: int) -> None:
+    print(f"block {number}: {presentations} presentations", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM came: the commit under way is finished. A second one ends at once."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _reject_block(options: argparse.Namespace) -> int:
+    """A block was corrupted."""
+    return _order(options, "reject", f"{options.block} {options.reason}".rstrip())
+
+
+def _accept_block(options: argparse.Namespace) -> int:
+    """What was put aside is true."""
+    return _order(options, "accept", str(options.block))
+
+
+def _rescore(options: argparse.Namespace) -> int:
+    """A session's scores made anew."""
+    changes: dict[str, Any] = {}
+    for pair in options.set:
+        key, equals, text = pair.partition("=")
+        *parts, last = key.split(".")
+        inner = changes
+        for part in parts:
+            inner = inner.setdefault(part, {})
+        if not equals or not last or not parts or not isinstance(inner, dict):
+            raise BadInput(f"--set '{pair}' is not responses.KEY=VALUE or objective.KEY=VALUE")
+        inner[last] = _toml_value(text)
+    found = rescoring.rescore(options.folder, changes)
+    print(rescoring.said(found), file=sys.stderr if options.json else sys.stdout)
+    if options.out:
+        rescoring.write_table(found, Path(options.out))
+        print(f"table: {options.out}", file=sys.stderr if options.json else sys.stdout)
+    if options.json:
+        rows = [
+            {"run": one.run, "generation": one.generation + 1} | dataclasses.asdict(one.change)
+            for one in found
+        ]
+        print(json.dumps({"generations": rows}).replace("NaN", "null"))
+    return 0
+
+
+def _pause(options: argparse.Namespace) -> int:
+    """Show nothing more for now."""
+    return _order(options, "pause", options.reason)
+
+
+def _go_on(options: argparse.Namespace) -> int:
+    """After a pause."""
+    return _order(options, "go-on", "")
+
+
+def _order(options: argparse.Namespace, word: str, value: str) -> int:
+    with contextlib.closing(Record(options.folder)) as record:
+        if not record.is_session:
+            raise BadInput(f"{options.folder} is no session with a rig")
+        if word in ("reject", "accept"):
+            record.check_block(options.block)
+    session.give(options.folder, word, value)
+    print("the session takes it up within a second; one that is not running, when it is resumed")
+    if options.json:
+        print(json.dumps({"order": word, "value": value}))
+    return 0
 
 
 def _watched(
@@ -269,7 +405,11 @@ def _list(options: argparse.Namespace) -> int:
     if options.layers:
         if options.kind != "targets":
             raise BadInput("--layers goes with: xdream list targets")
-        infos = networks.layers(networks.load(options.layers))
+        # For a list, only the size of its images matters, which an ONNX file often says.
+        onnx = options.layers.startswith("onnx:")
+        network = networks.load(options.layers, networks.Preprocessing(None) if onnx else None)
+        size_px: Any = getattr(network.module, "size_px", None)
+        infos = networks.layers(network.at(size_px) if onnx else network)
         for info in infos:
             print(f"{info.name or '(output: leave LAYER empty)':40} {' x '.join(map(str, info.shape))}")
         listed: Any = [{"layer": info.name, "shape": info.shape} for info in infos]
@@ -296,7 +436,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     """Examine the installation."""
-    findings = doctor.examine()
+    findings = doctor.examine() if options.plan is None else doctor.preflight(Plan.read(options.plan))
     for finding in findings:
         print(f"{'ok ' if finding.ok else 'BAD'} {finding.subject}: {finding.text}")
     if options.json:
@@ -380,10 +520,17 @@ def _steps(texts: Sequence[str]) -> dict[str, list[float]]:
 #: Every command by name.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "evolve": _evolve,
+    "serve": _serve,
+    "simulate-rig": _simulate_rig,
     "tune": _tune,
     "resume": _resume,
     "show": _show,
     "end": _end,
+    "reject-block": _reject_block,
+    "accept-block": _accept_block,
+    "rescore": _rescore,
+    "pause": _pause,
+    "go-on": _go_on,
     "codes": _codes,
     "encode": _encode,
     "train-generator": _train_generator,

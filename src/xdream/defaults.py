@@ -35,6 +35,9 @@ def _nes(n: int, r: float, rate: float, k: float = 0.05, least: float = 0.01) ->
     return _fdgd(n, r, rate) | {"radius_learning_rate": k, "least_radius": least}
 
 
+#: In recordings the best image is kept (Ponce et al. 2019).
+RECORDED_ELITES = 1
+
 _OPTIMIZERS: dict[str, Hyperparameters] = {
     "genetic": _genetic(20, 0.5, 0.5, 2.0),
     "fdgd": _fdgd(20, 1.25, 1.25),

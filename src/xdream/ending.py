@@ -36,7 +36,8 @@ class Progress:
             if r.plateau is not None:
                 told = store.query(
                     "SELECT generation, score FROM image JOIN told USING (run, generation)"
-                    " WHERE run = ? ORDER BY generation, slot",
+                    " WHERE run = ? AND generation NOT IN (SELECT generation FROM void)"
+                    " ORDER BY generation, slot",
                     r.id,
                 )
                 for generation, rows in itertools.groupby(told, operator.itemgetter(0)):

@@ -44,6 +44,10 @@ class SubjectError(XDreamError):
     exit_status = 3
 
 
+class SubjectSilent(SubjectError):
+    """The subject did not answer in time."""
+
+
 class RigError(XDreamError):
     """The medium to a rig failed: its folder is gone, its port is closed. A session goes on trying."""
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from xdream.assemble import Run
+from xdream import random
+from xdream.assemble import Parts, Run
 from xdream.groups import Group
 from xdream.subjects import noise_draws, poisson_responses
 
@@ -117,3 +118,17 @@ def _observed(clean: torch.Tensor, draws: torch.Tensor, spikes: torch.Tensor) ->
     silent = spikes.isnan()
     noisy = poisson_responses(clean, draws, torch.where(silent, 1.0, spikes))
     return torch.where(silent[:, None], clean[:, None], noisy)
+
+
+def interleaved(parts: Parts, generation: int) -> list[int]:
+    """The references of one generation: a shuffled round through all of them, drawn from the plan's seed."""
+    count = parts.plan.references_per_generation
+    if not count or parts.references is None:
+        return []
+    total = len(parts.references)
+    seed = torch.tensor([parts.plan.seed])
+    places = range(generation * count, (generation + 1) * count)
+    return [
+        int(random.permutation(seed, torch.tensor([place // total]), "references", total)[0, place % total])
+        for place in places
+    ]

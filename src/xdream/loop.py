@@ -31,7 +31,7 @@ from xdream.ending import FILE_NAME as END_NAME
 from xdream.ending import Progress, asked_to_end
 from xdream.errors import BadInput
 from xdream.groups import Group, groups_of, loaded_state, saved_states
-from xdream.lineup import Lineup, Noise, Stream, lineup
+from xdream.lineup import Lineup, Noise, Stream, interleaved, lineup
 from xdream.memory import out_of_memory
 from xdream.notebook import Answers, Chunk, notebook
 from xdream.optimizers import State
@@ -55,6 +55,8 @@ def run(
     Raises BadInput before anything is written; StoreError; SubjectError, after which `resume` goes on.
     """
     plan = plan if isinstance(plan, Plan) else Plan.read(plan)
+    if plan.rig is not None:
+        raise BadInput("this plan has a rig, which is served: xdream serve PLAN.toml")
     folder = Path(out) if out is not None else new_folder(plan.name)
     check_new(folder)  # now, and not after reading all photographs
     parts = assemble(plan)
@@ -65,21 +67,10 @@ def run(
     notes = (*parts.notes, *notes_on(folder))
     store = Store.create(
         folder,
-        facts={
-            "plan": parts.plan.to_toml(),
-            "draws": random.VERSION,
-            "notes": json.dumps(notes),
-            "identities": json.dumps(parts.identities),
-            "record": parts.plan.record,
-            "repeats": str(parts.plan.repeats),
-            "batch": str(parts.plan.batch),
-        },
+        facts=facts_of(parts, notes),
         versions=versions(),
-        runs=[
-            RunRow(r.id, r.target, r.seed, r.optimizer_json(), r.objective_json(), r.generations)
-            for r in parts.runs
-        ],
-        references=_identities(parts),
+        runs=run_rows(parts),
+        references=identities(parts),
     )
     asked = folder / END_NAME  # of an experiment that was here before
     asked.unlink(missing_ok=True)
@@ -94,7 +85,7 @@ def run(
             _go_on(parts, store, watcher or Nobody())
         except BadInput:
             # Only the references' responses can show that a plan is impossible (no scale for the noise).
-            if not _started(store):
+            if not started(store):
                 asked.unlink(missing_ok=True)
                 store.discard()
             raise
@@ -109,6 +100,21 @@ def resume(folder: str | Path, watcher: Watcher | None = None) -> Record:
     record = Record(folder)
     if record.finished:
         return record
+    if "session" in record.facts:
+        raise BadInput(f"{folder} is a session with a rig; go on with: xdream serve --resume {folder}")
+    parts = parts_of(record)
+    record.close()  # the last connection to close tidies the file up, and that is to be the writer
+    with Store.open_existing(Path(folder), versions()) as store:
+        note(store, parts.notes)
+        _go_on(parts, store, watcher or Nobody())
+    return Record(folder)
+
+
+def parts_of(record: Record) -> Parts:
+    """The parts of an experiment that goes on.
+
+    Raises BadInput when they have changed since: references, weights, images to match, draws.
+    """
     _check_draws(record)
     plan = Plan.from_toml(record.facts["plan"])
     update: dict[str, object] = {"batch": int(record.facts["batch"])}
@@ -116,11 +122,28 @@ def resume(folder: str | Path, watcher: Watcher | None = None) -> Record:
         update["init"] = "default"
     parts = assemble(plan.model_copy(update=update))
     _check_unchanged(parts, record)
-    record.close()  # the last connection to close tidies the file up, and that is to be the writer
-    with Store.open_existing(Path(folder), versions()) as store:
-        _note(store, parts.notes)
-        _go_on(parts, store, watcher or Nobody())
-    return Record(folder)
+    return parts
+
+
+def facts_of(parts: Parts, notes: Sequence[str]) -> dict[str, str]:
+    """What a new store says of itself."""
+    return {
+        "plan": parts.plan.to_toml(),
+        "draws": random.VERSION,
+        "notes": json.dumps(notes),
+        "identities": json.dumps(parts.identities),
+        "record": parts.plan.record,
+        "repeats": str(parts.plan.repeats),
+        "batch": str(parts.plan.batch),
+    }
+
+
+def run_rows(parts: Parts) -> list[RunRow]:
+    """The runs as a new store has them."""
+    return [
+        RunRow(r.id, r.target, r.seed, r.optimizer_json(), r.objective_json(), r.generations)
+        for r in parts.runs
+    ]
 
 
 def versions() -> dict[str, str]:
@@ -154,7 +177,7 @@ def _check_same_runs(parts: Parts, like: Record) -> None:
 
 def _check_unchanged(parts: Parts, record: Record) -> None:
     """Raise BadInput when what the record was begun with is not what there is now."""
-    if _identities(parts) != record.references:
+    if identities(parts) != record.references:
         raise BadInput(
             f"references '{parts.plan.references}' have changed since {record.folder} was begun; "
             "put them back"
@@ -166,7 +189,8 @@ def _check_unchanged(parts: Parts, record: Record) -> None:
             )
 
 
-def _identities(parts: Parts) -> list[tuple[str, str]]:
+def identities(parts: Parts) -> list[tuple[str, str]]:
+    """(name, SHA-256) of each reference."""
     found = parts.references
     return [] if found is None else list(zip(found.names, found.hashes, strict=True))
 
@@ -186,14 +210,14 @@ def _compile(parts: Parts, store: Store, watcher: Watcher) -> None:
     failed = parts.forward.compile(parts.plan.batch)
     watcher.stage("compiling", 1, 1)
     if failed is not None:
-        _note(store, [failed])
+        note(store, [failed])
         # Of the plan as it is recorded: on a resume ours differs from it.
         [(recorded,)] = store.query("SELECT value FROM experiment WHERE key = 'plan'")
         plan = Plan.from_toml(recorded).model_copy(update={"compiled": False})
         store.write_fact("plan", plan.to_toml())
 
 
-def _note(store: Store, texts: Sequence[str]) -> None:
+def note(store: Store, texts: Sequence[str]) -> None:
     """Add what the user should know to what the record says already."""
     [(known,)] = store.query("SELECT value FROM experiment WHERE key = 'notes'")
     store.write_fact("notes", json.dumps(list(dict.fromkeys([*json.loads(known), *texts]))))
@@ -204,8 +228,8 @@ class _Experiment:
 
     def __init__(self, parts: Parts, store: Store, writer: Writer, watcher: Watcher) -> None:
         self.parts, self.store, self.writer, self.watcher = parts, store, writer, watcher
-        if _started(store):
-            groups, states, spikes, self.generation = _resumed(parts, store)
+        if started(store):
+            groups, states, spikes, self.generation = resumed(parts, store)
         else:
             groups, states, spikes = _begun(parts, store, watcher)
             self.generation = 0
@@ -239,7 +263,7 @@ class _Experiment:
     def _show(self, who: Lineup, codes: Codes) -> Answers:
         """Every image that has no answer yet: drawn, shown, answered, chunk by chunk."""
         repeats = self.parts.plan.repeats
-        between = _interleaved(self.parts, self.generation)
+        between = interleaved(self.parts, self.generation)
         noise = Noise(who, self.generation, len(between), repeats)
         answers = Answers.none(who, repeats)
         done, number = self.notebook.answered_before(self.generation, who, answers)
@@ -318,7 +342,8 @@ class _Experiment:
         return state
 
 
-def _started(store: Store) -> bool:
+def started(store: Store) -> bool:
+    """Whether the optimizers have their first states."""
     return bool(store.query("SELECT 1 FROM state LIMIT 1"))
 
 
@@ -336,7 +361,7 @@ def _begun(
     return groups, states, spikes
 
 
-def _resumed(parts: Parts, store: Store) -> tuple[list[Group], list[State], Mapping[int, float | None], int]:
+def resumed(parts: Parts, store: Store) -> tuple[list[Group], list[State], Mapping[int, float | None], int]:
     """The states of the runs that have not ended: the latest that is written, and what was told since."""
     ended = {run for (run,) in store.query("SELECT id FROM run WHERE ending IS NOT NULL")}
     groups = groups_of([r for r in parts.runs if r.id not in ended])
@@ -350,13 +375,13 @@ def _resumed(parts: Parts, store: Store) -> tuple[list[Group], list[State], Mapp
         [since] = {latest[r.id][0] for r in g.runs}
         state = loaded_state(g.optimizer, [latest[r.id][1] for r in g.runs], parts.generator.centre.device)
         for generation in range(since, told):
-            state = g.optimizer.tell(state, _told_scores(store, g, generation).to(state.seeds.device))
+            state = g.optimizer.tell(state, told_scores(store, g, generation).to(state.seeds.device))
         states.append(state)
     return groups, states, dict(store.query("SELECT id, spikes_per_activation FROM run")), told
 
 
-def _told_scores(store: Store, g: Group, generation: int) -> Scores:
-    """(runs, population) as they were told."""
+def told_scores(store: Store, g: Group, generation: int) -> Scores:
+    """(runs, population) as a generation was told."""
     rows = [
         [
             torch.nan if score is None else score
@@ -378,17 +403,3 @@ def _scores(g: Group, responses: torch.Tensor) -> Scores:
         rows = [row for row, r in enumerate(g.runs) if r.score is score]
         scores[rows] = score(by_run[rows].flatten(0, 1)[:, :, None]).reshape(len(rows), n)
     return scores
-
-
-def _interleaved(parts: Parts, generation: int) -> list[int]:
-    """The references of one generation: a shuffled round through all of them, drawn from the plan's seed."""
-    count = parts.plan.references_per_generation
-    if not count or parts.references is None:
-        return []
-    total = len(parts.references)
-    seed = torch.tensor([parts.plan.seed])
-    places = range(generation * count, (generation + 1) * count)
-    return [
-        int(random.permutation(seed, torch.tensor([place // total]), "references", total)[0, place % total])
-        for place in places
-    ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from xdream.description import Description, Frozen
-from xdream.subjects import split
+from xdream.responses import ResponsesPlan
+from xdream.subjects import RIG, split
 
 #: What `init` may say; the part after the colon is a path or a choice.
 INIT_FORMS = (
@@ -54,6 +55,47 @@ class PreprocessingPlan(Frozen):
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
+class SessionPlan(Frozen):
+    """What a rig shows and how long is waited for it.
+
+    channels: their names, in the order in which a rig sends them, or how many there are (then their names
+    are their numbers from 0). block_size: most presentations in a block; None: a generation is one block.
+    show_ms, gap_ms: for how long an image and the background after it are to be shown. reshow: how often a
+    presentation without a response is shown again within its generation, before it counts as missing.
+    silence_s: after so long without an answer the session says so and, as `on_silence` has it, waits on,
+    closes the block (what was not answered is missing) or stops. lease_s: a rig that took a block and is
+    silent for so long may lose it to another one. empty_rows: an answer of so many rows or more whose numbers
+    are all zero is taken for an empty file and put aside; 0: never.
+    """
+
+    channels: tuple[str, ...]
+    block_size: int | None = Field(default=None, ge=1)
+    image_format: Literal["png", "bmp"] = "png"
+    background: tuple[Annotated[int, Field(ge=0, le=255)], ...] = Field(
+        default=(128, 128, 128), min_length=3, max_length=3
+    )
+    show_ms: float = Field(default=100.0, gt=0)
+    gap_ms: float = Field(default=150.0, ge=0)
+    reshow: int = Field(default=0, ge=0, le=100)
+    silence_s: float = Field(default=120.0, gt=0)
+    on_silence: Literal["wait", "close", "stop"] = "wait"
+    lease_s: float = Field(default=120.0, gt=0)
+    empty_rows: int = Field(default=8, ge=0)
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _counted(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 100_000:
+            return tuple(str(number) for number in range(value))
+        return value
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        if not self.channels or len(set(self.channels)) < len(self.channels):
+            raise ValueError("channels must be a number, or names that are all different")
+        return self
+
+
 def _target(value: Any) -> Any:
     if isinstance(value, str):
         network, layer, units = split(value)
@@ -85,6 +127,7 @@ class Variant(Frozen):
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     runs: int | None = Field(default=None, ge=1, le=100_000)
     plateau: int | None = Field(default=None, ge=1)
+    responses: ResponsesPlan | None = None
 
     @model_validator(mode="after")
     def _written(self) -> Self:
@@ -112,6 +155,9 @@ class Plan(Description):
     reason; None: as many as there are. compiled: generator and networks through the compiler of PyTorch,
     which takes a minute and makes them faster; None: when there are images enough. precision: of the products
     in the networks.
+
+    rig: the bridge to a laboratory, with its options; display: another bridge that carries the images, where
+    the rig only records. session: channels, blocks and waiting. responses: how recordings become numbers.
     """
 
     name: str = Field(default="evolution", pattern=r"^[\w.-]+$")
@@ -120,6 +166,8 @@ class Plan(Description):
         "targets": TargetPlan,
         "preprocessing": PreprocessingPlan,
         "variants": Variant,
+        "session": SessionPlan,
+        "responses": ResponsesPlan,
     }
 
     targets: Targets
@@ -145,6 +193,10 @@ class Plan(Description):
     compiled: bool | None = None
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     preprocessing: dict[str, PreprocessingPlan] = Field(default={})
+    rig: NamedPart | None = None
+    display: NamedPart | None = None
+    session: SessionPlan | None = None
+    responses: ResponsesPlan = ResponsesPlan()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -166,8 +218,30 @@ class Plan(Description):
             raise ValueError(f"seed {self.seed} leaves no room for {self.runs} runs below 2**63")
         if self.record == "scores" and self.references_per_generation:
             raise ValueError("references_per_generation needs record everything, which keeps their responses")
+        self._check_rig()
         self.each()
         return self
+
+    def _check_rig(self) -> None:
+        """What a recording cannot have, and what only a recording has."""
+        recorded = {target.network == RIG for target in self.targets}
+        if self.rig is None:
+            if True in recorded:
+                raise ValueError(f"a target {RIG}:… needs a rig: a table [rig] with the name of a bridge")
+            for key in ("display", "session"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key} needs a rig: a table [rig] with the name of a bridge")
+            return
+        if False in recorded:
+            raise ValueError(f"with a rig every target is {RIG}:NAME:CHANNELS (NAME may be empty)")
+        if self.session is None:
+            raise ValueError("a rig needs a table [session] with at least its channels")
+        if self.noise_spikes or self.noise_scale:
+            raise ValueError("noise_spikes and noise_scale are for networks; a rig brings its own noise")
+        if self.record == "scores":
+            raise ValueError("a session is recorded with everything; leave record out")
+        if self.init.startswith("references:"):
+            raise ValueError("init references:… needs responses before the first block; use images:FOLDER")
 
     def each(self) -> tuple[Self, ...]:
         """The plan of each variant, without variants. Raises ValueError for one that cannot be."""

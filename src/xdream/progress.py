@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from datetime import datetime
 from types import TracebackType
 
 from tqdm import tqdm
@@ -27,6 +29,10 @@ class Bar:
     def best(self, score: float) -> None:
         """Write the best score of the last generation beside the bar."""
         self.note(f"best of this generation {score:.3g}")
+
+    def trouble(self, text: str) -> None:
+        """Write a line above the bar, with the time."""
+        tqdm.write(f"{datetime.now():%H:%M:%S} {text}", file=sys.stderr)
 
     def note(self, text: str) -> None:
         """Write a short text beside the bar."""

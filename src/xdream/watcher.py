@@ -13,6 +13,10 @@ class Watcher(Protocol):
         all but the last step is committed."""
         ...
 
+    def trouble(self, text: str) -> None:
+        """Something is wrong that is waited for: a silent rig, a full disk. Said once."""
+        ...
+
     def best(self, score: float) -> None:
         """The best noise-free score of the generation that was told last, over all runs."""
         ...
@@ -22,6 +26,9 @@ class Nobody:
     """A watcher that does nothing."""
 
     def stage(self, name: str, done: int, total: int) -> None:
+        """Ignore."""
+
+    def trouble(self, text: str) -> None:
         """Ignore."""
 
     def best(self, score: float) -> None:

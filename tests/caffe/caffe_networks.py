@@ -149,6 +149,237 @@ def inception(width=1, size=71):
     return text + product("classifier", "pool_ave", 50) + layer("Softmax", "prob", "classifier")
 
 
+def _block(name, bottom, *paths, join="concat"):
+    """Paths side by side, joined. A path is its layers in order, NAME:CHANNELS:SIDES, with `/2` at a stride
+    of 2 (and then no padding), or NAME:AVE, NAME:MAX of 3 x 3 places; the last may be two layers, A|B."""
+    text, ends = "", []
+    for path in paths:
+        *before, last = path.split()
+        given = bottom
+        for step in before:
+            added, given = _step(name, given, step)
+            text += added
+        for step in last.split("|"):
+            added, end = _step(name, given, step)
+            text += added
+            ends.append(end)
+    return text + layer("Concat", f"{name}_{join}" if join else name, " ".join(ends))
+
+
+def _step(name, bottom, step):
+    """(text, blob) of one layer of a path."""
+    step, _, halved = step.partition("/")
+    kind, n, *sides = step.split(":")
+    stride, blob = (2 if halved else 1), f"{name}_{kind}"
+    if not sides:
+        return pool(blob, bottom, 3, stride, 0 if halved else 1, n), blob
+    height, _, width = sides[0].partition("x")
+    kernel = (int(height), int(width or height))
+    pad = (0, 0) if halved else (kernel[0] // 2, kernel[1] // 2)
+    return normed(blob, bottom, int(n), kernel, stride, pad), blob
+
+
+def _stem(more):
+    return (
+        head(1, 3, 299, 299)
+        + normed("conv1_3x3_s2", "data", 32, 3, 2)
+        + normed("conv2_3x3_s1", "conv1_3x3_s2", 32, 3)
+        + normed("conv3_3x3_s1", "conv2_3x3_s1", 64, 3, 1, 1)
+        + more
+    )
+
+
+#: Of Inception-v3 and Inception-ResNet-v2.
+_SECOND_STEM = (
+    pool("pool1_3x3_s2", "conv3_3x3_s1", 3, 2)
+    + normed("conv4_3x3_reduce", "pool1_3x3_s2", 80, 1)
+    + normed("conv4_3x3", "conv4_3x3_reduce", 192, 3)
+    + pool("pool2_3x3_s2", "conv4_3x3", 3, 2)
+)
+
+
+def _classified(before):
+    text = layer(
+        "Pooling", "pool_8x8_s1", before, settings="pooling_param { pool: AVE global_pooling: true }"
+    )
+    text += layer("Dropout", "drop", "pool_8x8_s1", settings="dropout_param { dropout_ratio: 0.2 }")
+    return text + product("classifier", "drop", 1000) + layer("Softmax", "prob", "classifier")
+
+
+def inception_v3():
+    """Szegedy et al. 2016, without the auxiliary classifier."""
+    text, before = _stem(_SECOND_STEM), "pool2_3x3_s2"
+    for i, n in enumerate((32, 64, 64), 1):
+        text += _block(
+            f"inception_a{i}",
+            before,
+            "1x1:64:1",
+            "5x5_reduce:48:1 5x5:64:5",
+            "3x3_reduce:64:1 3x3_1:96:3 3x3_2:96:3",
+            f"pool:AVE pool_proj:{n}:1",
+            join="output",
+        )
+        before = f"inception_a{i}_output"
+    text += _block(
+        "reduction_a", before, "3x3:384:3/2", "3x3_2_reduce:64:1 3x3_2:96:3 3x3_3:96:3/2", "pool:MAX/2"
+    )
+    before = "reduction_a_concat"
+    for i, n in enumerate((128, 160, 160, 192), 1):
+        text += _block(
+            f"inception_b{i}",
+            before,
+            "1x1_2:192:1",
+            f"1x7_reduce:{n}:1 1x7:{n}:1x7 7x1:192:7x1",
+            f"7x1_reduce:{n}:1 7x1_2:{n}:7x1 1x7_2:{n}:1x7 7x1_3:{n}:7x1 1x7_3:192:1x7",
+            "pool_ave:AVE 1x1:192:1",
+        )
+        before = f"inception_b{i}_concat"
+    text += _block(
+        "reduction_b",
+        before,
+        "3x3_reduce:192:1 3x3:320:3/2",
+        "1x7_reduce:192:1 1x7:192:1x7 7x1:192:7x1 3x3_2:192:3/2",
+        "pool:MAX/2",
+    )
+    before = "reduction_b_concat"
+    for i, kind in enumerate(("AVE", "MAX"), 1):  # as published for Caffe
+        text += _block(
+            f"inception_c{i}",
+            before,
+            "1x1_2:320:1",
+            "1x3_reduce:384:1 1x3:384:1x3|3x1:384:3x1",
+            "3x3_reduce:448:1 3x3:384:3 1x3_2:384:1x3|3x1_2:384:3x1",
+            f"pool:{kind} 1x1:192:1",
+        )
+        before = f"inception_c{i}_concat"
+    return text + _classified(before)
+
+
+def inception_v4():
+    """Szegedy et al. 2017, figure 9."""
+    text = _stem(_block("inception_stem1", "conv3_3x3_s1", "pool:MAX/2", "3x3_s2:96:3/2", join=""))
+    # Convolutions of 3 x 3 without padding.
+    short = normed("inception_stem2_3x3_reduce", "inception_stem1", 64, 1)
+    long = normed("inception_stem2_1x7_reduce", "inception_stem1", 64, 1)
+    long += normed("inception_stem2_1x7", "inception_stem2_1x7_reduce", 64, (1, 7), 1, (0, 3))
+    long += normed("inception_stem2_7x1", "inception_stem2_1x7", 64, (7, 1), 1, (3, 0))
+    text += short + normed("inception_stem2_3x3", "inception_stem2_3x3_reduce", 96, 3)
+    text += long + normed("inception_stem2_3x3_2", "inception_stem2_7x1", 96, 3)
+    text += layer("Concat", "inception_stem2", "inception_stem2_3x3 inception_stem2_3x3_2")
+    text += _block("inception_stem3", "inception_stem2", "3x3_s2:192:3/2", "pool:MAX/2", join="")
+    before = "inception_stem3"
+    for i in range(1, 5):
+        text += _block(
+            f"inception_a{i}",
+            before,
+            "1x1_2:96:1",
+            "3x3_reduce:64:1 3x3:96:3",
+            "3x3_2_reduce:64:1 3x3_2:96:3 3x3_3:96:3",
+            "pool_ave:AVE 1x1:96:1",
+        )
+        before = f"inception_a{i}_concat"
+    text += _block(
+        "reduction_a", before, "3x3:384:3/2", "3x3_2_reduce:192:1 3x3_2:224:3 3x3_3:256:3/2", "pool:MAX/2"
+    )
+    before = "reduction_a_concat"
+    for i in range(1, 8):
+        text += _block(
+            f"inception_b{i}",
+            before,
+            "1x1_2:384:1",
+            "1x7_reduce:192:1 1x7:224:1x7 7x1:256:7x1",
+            "7x1_reduce:192:1 7x1_2:192:7x1 1x7_2:224:1x7 7x1_3:224:7x1 1x7_3:256:1x7",
+            "pool_ave:AVE 1x1:128:1",
+        )
+        before = f"inception_b{i}_concat"
+    text += _block(
+        "reduction_b",
+        before,
+        "3x3_reduce:192:1 3x3:192:3/2",
+        "1x7_reduce:256:1 1x7:256:1x7 7x1:320:7x1 3x3_2:320:3/2",
+        "pool:MAX/2",
+    )
+    before = "reduction_b_concat"
+    for i in range(1, 4):
+        text += _block(
+            f"inception_c{i}",
+            before,
+            "1x1_2:256:1",
+            "1x1_3:384:1 1x3:256:1x3|3x1:256:3x1",
+            "1x1_4:384:1 3x1_2:448:3x1 1x3_2:512:1x3 1x3_3:256:1x3|3x1_3:256:3x1",
+            "pool_ave:AVE 1x1:256:1",
+        )
+        before = f"inception_c{i}_concat"
+    return text + _classified(before)
+
+
+def inception_resnet_v2():
+    """Szegedy et al. 2017, with the widths of their published model."""
+    text = _stem(_SECOND_STEM) + _block(
+        "stem",
+        "pool2_3x3_s2",
+        "1x1:96:1",
+        "5x5_reduce:48:1 5x5:64:5",
+        "3x3_reduce:64:1 3x3:96:3 3x3_2:96:3",
+        "ave_pool:AVE 1x1_ave:64:1",
+    )
+
+    def residual(text, before, letter, count, n, share, *paths):
+        for i in range(1, count + 1):
+            name = f"inception_resnet_v2_{letter}{i}"
+            text += _block(name, before, *paths) + conv(f"{name}_up", f"{name}_concat", n, 1)
+            last = letter == "c" and i == count  # added as it is, and not rectified
+            settings = "" if last else f"eltwise_param {{ operation: SUM coeff: 1 coeff: {share} }}"
+            text += layer("Eltwise", f"{name}_residual_eltwise", f"{before} {name}_up", settings=settings)
+            before = f"{name}_residual_eltwise"
+            text += "" if last else relu(f"{before}_relu", before)
+        return text, before
+
+    text, before = residual(
+        text,
+        "stem_concat",
+        "a",
+        10,
+        320,
+        0.17,
+        "1x1:32:1",
+        "3x3_reduce:32:1 3x3:32:3",
+        "3x3_2_reduce:32:1 3x3_2:48:3 3x3_3:64:3",
+    )
+    text += _block(
+        "reduction_a", before, "3x3:384:3/2", "3x3_2_reduce:256:1 3x3_2:256:3 3x3_3:384:3/2", "pool:MAX/2"
+    )
+    text, before = residual(
+        text,
+        "reduction_a_concat",
+        "b",
+        20,
+        1088,
+        0.1,
+        "1x1:192:1",
+        "1x7_reduce:128:1 1x7:160:1x7 7x1:192:7x1",
+    )
+    text += _block(
+        "reduction_b",
+        before,
+        "3x3_reduce:256:1 3x3:384:3/2",
+        "3x3_2_reduce:256:1 3x3_2:288:3/2",
+        "3x3_3_reduce:256:1 3x3_3:288:3 3x3_4:320:3/2",
+        "pool:MAX/2",
+    )
+    text, before = residual(
+        text,
+        "reduction_b_concat",
+        "c",
+        10,
+        2080,
+        0.2,
+        "1x1:192:1",
+        "1x3_reduce:192:1 1x3:224:1x3 3x1:256:3x1",
+    )
+    return text + normed("conv6_1x1", before, 1536, 1) + _classified("conv6_1x1")
+
+
 def densenet(blocks, growth=32, first=64, size=224):
     text = (
         head(1, 3, size, size)

@@ -2,6 +2,7 @@
 
 import contextlib
 import resource
+import time
 
 import caffe_networks as made
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xdream import caffe
+from xdream.caffe import layers, prototxt
 from xdream.errors import BadInput, WeightsInvalid
 
 OLD = """
@@ -132,7 +134,7 @@ WRONG = {
             layer("InnerProduct", f"a{i}", "data", settings="inner_product_param { num_output: 8000 }")
             for i in range(5)
         ),
-        "more than 1,000,000,000 weights",
+        "more than 300,000,000 weights",
     ),
     "data base": (layer("Data", "d", "", "data") + head(1, 3).replace('"data"', '"x"'), "type Data, line 1"),
 }
@@ -156,8 +158,8 @@ def test_files_that_are_none(tmp_path):
     path.write_bytes(b"\xff\xfe\x00layer")
     with pytest.raises(BadInput, match="cannot read prototxt"):
         caffe.load(path)
-    path.write_bytes(b" " * 17_000_000)
-    with pytest.raises(BadInput, match="17,000,000 bytes, which is no prototxt"):
+    path.write_bytes(b" " * 4_000_001)
+    with pytest.raises(BadInput, match="4,000,001 bytes, which is no prototxt"):
         caffe.load(path)
 
 
@@ -202,6 +204,79 @@ def test_values_that_are_not_numbers_or_too_few(tmp_path):
         damaged.write_bytes(net.SerializeToString())
         with pytest.raises(WeightsInvalid, match=said):
             caffe.load(path, damaged)
+
+
+def test_a_hostile_prototxt_takes_no_longer_than_its_size(tmp_path):
+    """Quotes that never close, and many layers: each was looked at once for every other before."""
+    head_only = head(1, 3)
+    many = "".join(layer("ReLU", f"r{i}", "data") + "\n" * 50 for i in range(9000))
+    for text in (head_only + '"' + '\\"' * 400_000, head_only + many, head_only + many + RELU * 1000):
+        path = tmp_path / "net.prototxt"
+        path.write_text(text)
+        before = time.process_time()
+        with contextlib.suppress(BadInput):
+            prototxt.read(path, layers.TYPES)
+        assert time.process_time() - before < 20.0
+    with pytest.raises(BadInput, match="10,001 layers, more than 10,000"):
+        prototxt.parse(text, layers.TYPES)
+
+
+def field(number, content):
+    """A field with a length, as a caffemodel has it."""
+    head = b""
+    for value in (number << 3 | 2, len(content)):
+        while value > 127:
+            head += bytes([value & 127 | 128])
+            value >>= 7
+        head += bytes([value])
+    return head + content
+
+
+MANY = 2_000_000
+HOSTILE = {
+    "layers": (field(100, b"") * MANY, "more than 1,000,000 parts"),
+    "blobs": (field(100, field(1, b"conv1") + field(7, b"") * MANY), "more than 1,000,000 parts"),
+    "some blobs": (field(100, field(1, b"conv1") + field(7, b"") * 1000), "101 blobs for layer 'conv1'"),
+    "others": (field(3, b"") * MANY, "more than 1,000,000 parts"),
+    "axes": (
+        field(100, field(1, b"conv1") + field(7, field(7, field(1, b"\1" * MANY))) * 2),
+        r"has the shape \(1, 1, 1, 1, 1, 1, 1, 1\) and so on, but",
+    ),
+    "no number": (b"\2\0" * 9, "a field without a number"),
+    "end": (field(100, b"abc")[:-1], "it ends within a field"),
+    "endless": (b"\xff" * 100, "it ends within a number"),
+    "kind": (bytes([100 << 3 & 127 | 3 | 128, 6]), "a field of the kind 3"),
+    "length": (bytes([2 << 3 | 2]) + b"\xff" * 9 + b"\1", "it ends within a field"),
+    "name": (field(100, field(1, b"\xff\xfe")), "truncated or no caffemodel"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_caffemodel_is_refused_in_little_memory(name, tmp_path):
+    content, said = HOSTILE[name]
+    path, model = write(tmp_path, OLD)
+    model.write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(WeightsInvalid, match=said) as error:
+        caffe.load(path, model)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+    assert len(str(error.value)) < 1000
+
+
+def test_parts_that_are_not_needed_are_passed_over(tmp_path):
+    """Settings, differences and what later versions of the format may have."""
+    path, model = write(tmp_path, OLD)
+    x = images(1, 3, 20, 20)
+    expected = caffe.load(path, model)(x)
+    content = model.read_bytes()
+    others = b"\x98\x06\x01" + b"\x9d\x06abcd" + b"\x99\x06abcdefgh" + field(90, b"whatever")
+    model.write_bytes(others + content + field(2, field(4, b"another layer") + others))
+    assert torch.equal(caffe.load(path, model)(x), expected)
+    monstrous = tmp_path / "large.caffemodel"
+    with monstrous.open("wb") as file:
+        file.truncate(2**31 + 1)  # takes no room
+    with pytest.raises(WeightsInvalid, match="2,147,483,649 bytes, more than a caffemodel can have"):
+        caffe.load(path, monstrous)
 
 
 FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

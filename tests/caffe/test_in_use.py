@@ -11,6 +11,7 @@ from caffe_files import head, images, layer, write
 
 import xdream
 from xdream import caffe, networks
+from xdream.assemble import assemble
 from xdream.errors import BadInput, WeightsMissing
 from xdream.generators import GENERATORS
 from xdream.networks import original
@@ -75,6 +76,13 @@ def test_a_declared_preprocessing_is_used_and_nothing_is_said(files):
     network = networks.load(f"caffe:{files[0]}", own)
     assert network.preprocessing == own
     assert network.warnings == ()
+
+
+def test_a_preprocessing_that_is_not_used_is_noted(files, tmp_path):
+    other = f"caffe:{tmp_path}/other"
+    declared = {"size_px": (39, 39)}
+    found = assemble(plan(files, preprocessing={other: declared, f"caffe:{files[0]}": declared})).notes
+    assert found == (f"preprocessing is declared for '{other}', which no target is of",)
 
 
 def test_layers_are_blobs_and_layers_and_the_pass_stops_at_the_wanted_one(files):
@@ -161,6 +169,11 @@ def test_how_files_are_found(files, tmp_path, monkeypatch):
     (folder / "deploy.prototxt").rename(folder / "test.prototxt")
     with pytest.raises(BadInput, match=r"2 files \*\.prototxt"):
         original.files(str(folder))
+    with pytest.raises(WeightsMissing, match=r"no weights file .*gone\.caffemodel; check the path"):
+        original.files(f"{prototxt}+{tmp_path}/gone.caffemodel")
+    for text in (str(model), f"{model}+{prototxt}", f"{model}+{model}"):
+        with pytest.raises(BadInput, match=r"begins with the weights; write caffe:PROTOTXT\+CAFFEMODEL"):
+            original.files(text)
     with pytest.raises(BadInput, match="no prototxt"):
         original.files(str(tmp_path / "gone.prototxt"))
     monkeypatch.chdir(prototxt.parent)

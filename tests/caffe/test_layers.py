@@ -253,36 +253,78 @@ def test_dropout_without_scaling_in_training_scales_in_use(tmp_path):
     torch.testing.assert_close(caffe.load(*write(tmp_path, text))(x), 0.7 * x)
 
 
-def pooled_by_hand(x, kernel, stride, pad, average):
+def pooled_by_hand(x, kernel, stride, pads, pool):
     """Caffe's rule as it is written down, one window after another."""
-    n, c, h, w = x.shape
+    n, c, *lengths = x.shape
     sizes = []
-    for size in (h, w):
+    for size, pad in zip(lengths, pads, strict=True):
         count = math.ceil((size + 2 * pad - kernel) / stride) + 1
-        if pad and (count - 1) * stride >= size + pad:
+        if any(pads) and (count - 1) * stride >= size + pad:
             count -= 1
         sizes.append(count)
     out = np.empty((n, c, *sizes), np.float32)
-    for i in range(sizes[0]):
-        for j in range(sizes[1]):
-            top, left = i * stride - pad, j * stride - pad
-            bottom, right = min(top + kernel, h + pad), min(left + kernel, w + pad)
-            area = (bottom - top) * (right - left)
-            window = x[:, :, max(top, 0) : min(bottom, h), max(left, 0) : min(right, w)].numpy()
-            out[:, :, i, j] = window.sum((2, 3)) / area if average else window.max((2, 3))
+    for place in np.ndindex(*sizes):
+        area, window = 1, x.numpy()
+        for axis, (at, size, pad) in enumerate(zip(place, lengths, pads, strict=True), 2):
+            start = at * stride - pad
+            end = min(start + kernel, size + pad)
+            area *= end - start
+            window = window.take(range(max(start, 0), min(end, size)), axis)
+        by = {
+            "MAX": window.max((2, 3)),
+            "AVE": window.sum((2, 3)) / area,
+            "STOCHASTIC": (window**2).sum((2, 3)) / window.sum((2, 3)),
+        }
+        out[(slice(None), slice(None), *place)] = by[pool]
     return out
 
 
-@pytest.mark.parametrize("pool", ["AVE", "MAX"])
+# kernel, stride, padding of the height and of the width
+WINDOWS = [
+    (3, 2, (0, 0)),
+    (3, 2, (1, 1)),
+    (2, 2, (1, 1)),
+    (5, 3, (2, 2)),
+    (4, 3, (2, 2)),
+    (3, 1, (1, 1)),
+    (3, 2, (2, 2)),  # more than half of a window
+    (3, 1, (2, 2)),
+    (4, 3, (3, 1)),
+    (5, 2, (0, 4)),
+    (2, 3, (0, 1)),  # a last window beyond a side is left out, on the side without padding too
+    (2, 3, (1, 0)),
+    (13, 32, (0, 0)),  # larger than the image, but there is one
+]
+
+
 @pytest.mark.parametrize(
-    ("kernel", "stride", "pad"), [(3, 2, 0), (3, 2, 1), (2, 2, 1), (5, 3, 2), (4, 3, 2), (3, 1, 1)]
+    ("pool", "kernel", "stride", "pads"),
+    [
+        (pool, *window)
+        for pool in ("AVE", "MAX", "STOCHASTIC")
+        for window in WINDOWS
+        if pool != "STOCHASTIC" or not any(window[2])  # Caffe has no padding there
+    ],
 )
-def test_pooling_is_caffes_rule_at_every_size(pool, kernel, stride, pad, tmp_path):
-    for height, width in ((5, 6), (7, 8), (9, 10), (11, 12)):
-        settings = f"pooling_param {{ pool: {pool} kernel_size: {kernel} stride: {stride} pad: {pad} }}"
-        files = write(tmp_path, head(1, 2, height, width) + layer("Pooling", "it", "data", settings=settings))
-        x = images(2, 2, height, width)
-        near(caffe.load(*files)(x), pooled_by_hand(x, kernel, stride, pad, pool == "AVE"))
+def test_pooling_is_caffes_rule_at_every_size(pool, kernel, stride, pads, tmp_path):
+    for height, width in ((5, 6), (7, 8), (9, 10), (11, 12), (7, 9)):
+        settings = f"pool: {pool} kernel_size: {kernel} stride: {stride} pad_h: {pads[0]} pad_w: {pads[1]}"
+        text = head(1, 2, height, width) + layer(
+            "Pooling", "it", "data", settings=f"pooling_param {{ {settings} }}"
+        )
+        x = images(2, 2, height, width).abs()
+        near(caffe.load(*write(tmp_path, text))(x), pooled_by_hand(x, kernel, stride, pads, pool))
+
+
+def test_stochastic_pooling_in_use_is_an_average_weighted_by_the_values(tmp_path):
+    text = head(1, 1, 2, 4) + layer(
+        "Pooling", "a", "data", settings=f"{POOL} {{ pool: STOCHASTIC kernel_size: 2 stride: 2 }}"
+    )
+    text += layer("Pooling", "b", "data", settings=f"{POOL} {{ pool: STOCHASTIC global_pooling: true }}")
+    net = caffe.load(*write(tmp_path, text))
+    x = torch.tensor([[[[1.0, 3.0, 0.0, 0.0], [0.0, 4.0, 0.0, 0.0]]]])
+    torch.testing.assert_close(net(x, "a"), torch.tensor([[[[26.0 / 8.0, 0.0]]]]))
+    torch.testing.assert_close(net(x, "b"), torch.tensor([[[[26.0 / 8.0]]]]))
 
 
 def test_pooling_rounds_down_when_a_file_says_so(tmp_path):
@@ -313,7 +355,8 @@ BAD = {
     ),
     "huge matrix": ("InnerProduct", "inner_product_param { num_output: 4000000000 }", "is not possible"),
     "window": ("Pooling", f"{POOL} {{ kernel_size: 9 }}", "do not fit a side"),
-    "stochastic": ("Pooling", f"{POOL} {{ pool: STOCHASTIC kernel_size: 2 }}", "STOCHASTIC is not known"),
+    "stochastic": ("Pooling", f"{POOL} {{ pool: STOCHASTIC kernel_size: 2 pad: 1 }}", "takes no padding"),
+    "padding": ("Pooling", f"{POOL} {{ kernel_size: 2 pad: 2 }}", "padding 2 must be below the windows of 2"),
     "outside": ("Pooling", f"{POOL} {{ kernel_size: 1 stride: 3 }}", "lies outside"),
     "even": ("LRN", "lrn_param { local_size: 4 }", "an odd number"),
     "batch": ("BatchNorm", "batch_norm_param { use_global_stats: false }", "depend on the other images"),

@@ -1,5 +1,7 @@
 """Whole networks of the paper's kinds against OpenCV, from random weights; and their full definitions."""
 
+import math
+
 import caffe_networks as made
 import pytest
 import torch
@@ -71,6 +73,33 @@ DEFINITIONS = {
         made.resnet_v2((3, 30, 48, 8), size=320),
         {"res25_eletwise": (512, 40, 40), "res45_eletwise": (1024, 20, 20), "res60_eletwise": (1024, 20, 20)},
     ),
+    "Inception-v3": (
+        made.inception_v3(),
+        {
+            "pool2_3x3_s2": (192, 35, 35),
+            "reduction_a_concat": (768, 17, 17),
+            "reduction_b_concat": (1280, 8, 8),
+            "classifier": (1000,),
+        },
+    ),
+    "Inception-v4": (
+        made.inception_v4(),
+        {
+            "inception_stem3": (384, 35, 35),
+            "reduction_a_concat": (1024, 17, 17),
+            "reduction_b_concat": (1536, 8, 8),
+            "classifier": (1000,),
+        },
+    ),
+    "Inception-ResNet-v2": (
+        made.inception_resnet_v2(),
+        {
+            "stem_concat": (320, 35, 35),
+            "reduction_a_concat": (1088, 17, 17),
+            "reduction_b_concat": (2080, 8, 8),
+            "classifier": (1000,),
+        },
+    ),
     "DenseNet-169": (made.densenet((6, 12, 32, 32)), {"concat_5_31": (1632, 7, 7), "fc": (1000, 1, 1)}),
     "DeePSiM fc6": (made.deepsim("fc6"), {"deconv0": (3, 256, 256)}),
     "DeePSiM conv4": (made.deepsim("conv4"), {"out": (3, 256, 256)}),
@@ -84,6 +113,37 @@ def test_definitions_at_full_size_have_the_published_layers(name):
     net = CaffeNet(prototxt.parse(text, layers.TYPES))  # takes no memory for weights
     for blob, shape in shapes.items():
         assert net.blobs[blob] == shape
+
+
+#: Weights that are trained, as these architectures have them in timm 1.0 (and CaffeNet as published); running
+#: means and variances are not counted.
+WEIGHTS = {
+    "CaffeNet": 60_965_224,
+    "ResNet-152-v2": 60_185_128,
+    "Inception-v3": 23_834_568,
+    "Inception-v4": 42_679_816,
+    "Inception-ResNet-v2": 55_843_464,
+    "DenseNet-169": 14_149_480,
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_definitions_at_full_size_have_the_published_number_of_weights(name):
+    net = CaffeNet(prototxt.parse(DEFINITIONS[name][0], layers.TYPES))
+    trained = [op.blobs for layer, op in zip(net._layers, net._ops, strict=True) if layer.type != "BatchNorm"]
+    assert sum(math.prod(shape) for shapes in trained for shape in shapes) == WEIGHTS[name]
+
+
+@pytest.mark.parametrize("name", ["Inception-v3", "Inception-v4", "Inception-ResNet-v2"])
+def test_an_inception_network_at_full_size_computes_what_opencv_computes(name, tmp_path):
+    text, shapes = DEFINITIONS[name]
+    files = write(tmp_path, text)
+    net = caffe.load(*files)
+    x = images(1, 3, 299, 299)
+    found = net.read(x, shapes)
+    for blob, expected in zip(shapes, by_opencv(*files, x, *shapes), strict=True):
+        near(found[blob], expected)
+    files[1].unlink()  # a folder of a test is kept for a while, and this has up to 220 MB
 
 
 def test_a_deepsim_file_is_the_same_network_as_ours(tmp_path):

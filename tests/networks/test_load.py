@@ -244,7 +244,7 @@ def test_a_compiled_file_computes_what_it_was_made_from(compiled, file):
 
 
 def test_a_compiled_file_needs_a_declared_preprocessing(compiled):
-    with pytest.raises(BadInput, match="declare preprocessing"):
+    with pytest.raises(BadInput, match="declare it in a plan file"):
         load(f"file:{compiled[0] / 'net.pt2'}")
 
 

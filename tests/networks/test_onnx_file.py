@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 import xdream
 from xdream import networks
+from xdream.cli import main
 from xdream.errors import BadInput, WeightsInvalid, WeightsMissing
 from xdream.networks.base import Preprocessing
 from xdream.plan import Plan
@@ -91,7 +92,7 @@ def test_it_is_a_target_of_an_experiment_that_is_resumed_with_the_same_file_only
 
 
 def test_what_cannot_be_used_is_said(tmp_path, weights):
-    with pytest.raises(BadInput, match="declare preprocessing"):
+    with pytest.raises(BadInput, match="declare it in a plan file"):
         networks.load(make(tmp_path / "a.onnx", weights))
     with pytest.raises(BadInput, match=r"does not take images of \(13, 13\)"):
         networks.load(make(tmp_path / "a.onnx", weights), Preprocessing((13, 13)))
@@ -102,7 +103,7 @@ def test_what_cannot_be_used_is_said(tmp_path, weights):
         networks.load(name, Preprocessing(None))
     assert networks.load(name, Preprocessing((20, 9))).module.names["conv"] == (5, 10, 5)
     with pytest.raises(WeightsMissing, match="no network file"):
-        networks.load(f"onnx:{tmp_path}/gone.onnx", SHOWN)
+        networks.load(f"onnx:{tmp_path}/gone.onnx")  # said before anything is asked about it
     (tmp_path / "d.onnx").write_bytes((tmp_path / "a.onnx").read_bytes()[:-50])
     with pytest.raises((WeightsInvalid, BadInput), match=r"d\.onnx"):
         networks.load(f"onnx:{tmp_path}/d.onnx", SHOWN)
@@ -117,3 +118,15 @@ def test_without_the_package_the_extra_is_named(tmp_path, weights, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(BadInput, match=r"pip install 'xdream\[onnx\]'"):
         networks.load(name, SHOWN)
+
+
+def test_layers_are_listed_without_a_plan(tmp_path, weights, capsys):
+    """The size of the images is all that matters, and the file says it."""
+    name = make(tmp_path / "net.onnx", weights)
+    assert main(["list", "targets", "--layers", name]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["relu", "5", "x", "6", "x", "6"]
+    name = make(tmp_path / "any.onnx", weights, size=("h", "w"))
+    assert main(["list", "targets", "--layers", name]) == 2
+    assert "takes images of any size; declare size_px" in capsys.readouterr().err
+    with pytest.raises(BadInput, match=r'declare it in a plan file, as \[preprocessing\."onnx:'):
+        networks.load(name)

@@ -1,8 +1,10 @@
 """A model behind a service on this machine: the server of examples/, and one that fails."""
 
+import contextlib
 import http.server
 import importlib.util
 import json
+import socket
 import threading
 from pathlib import Path
 
@@ -123,6 +125,9 @@ def test_a_service_that_fails_is_asked_again(answers, waits):
         ((200, {"responses": [["x", 1.0]] * 3}), "no table of responses"),
         ((200, {"other": 1}), "no table of responses"),
         ((200, [1, 2]), "no table of responses"),
+        ((200, b'{"responses": ' + b"[" * 100_000), "no table of responses"),
+        ((200, {"responses": [[10**400]] * 3}), "no table of responses"),
+        ((200, b'{"responses": [[1e999], [1], [1]]}'), "an infinite response; a missing one is null"),
     ],
 )
 def test_an_answer_that_is_none_is_said(answers, waits, answer, said):
@@ -134,9 +139,22 @@ def test_an_answer_that_is_none_is_said(answers, waits, answer, said):
     assert waits == []
 
 
+def test_a_service_that_changes_its_number_of_units_is_said(answers):
+    url, queue, _ = answers
+    plan = Plan.make(targets=[f"{url}::0,1"], generator={"name": "pixels", "size_px": 9}, threads=1)
+    [subject] = assemble(plan).forward.subjects
+    queue.append((200, {"responses": [[1.0]] * 3}))
+    with pytest.raises(SubjectError, match=r"gave 1 units in layer '' instead of the 2 with which it began"):
+        subject.respond(shown())
+
+
 def test_nobody_there_is_bad_input_at_the_start(example, waits):
-    with pytest.raises(BadInput, match="did not answer 4 times"):
+    with pytest.raises(BadInput, match=r"^http://127\.0\.0\.1:9/respond did not answer 4 times .*again$"):
         networks.layers(networks.load("http://127.0.0.1:9/respond"), 9)
+    assert len(waits) == 3
+    # A colon too few: the address is cut at its port. It is said without asking anybody.
+    with pytest.raises(BadInput, match="leave the layer '9/respond' empty: NETWORK::UNITS"):
+        networks.layer_reader(networks.load("http://127.0.0.1"), ["9/respond"])
     assert len(waits) == 3
     with pytest.raises(BadInput, match="only size_px can be declared"):
         networks.load(example, Preprocessing((9, 9)))
@@ -151,3 +169,62 @@ def test_a_huge_answer_is_refused(answers, monkeypatch):
     queue.append((200, b" " * 200))
     with pytest.raises(SubjectError, match="more than 100 bytes"):
         reader.read(shown())
+
+
+@pytest.mark.parametrize(
+    "url", ["http://", "http:///respond", "http://a:99999/x", "http://a:b/x", "http://a b/", "https://ü/"]
+)
+def test_an_address_that_is_none_is_said_at_once(url, waits):
+    with pytest.raises(BadInput, match="is no address of a service; write http://HOST:PORT/PATH"):
+        networks.load(url)
+    assert waits == []
+
+
+def speaking(replies):
+    """A server that sends some bytes to each connection, as they are, the last ones to all that follow."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(0.02)
+    over = threading.Event()
+
+    def serve():
+        left = list(replies)
+        while not over.is_set():
+            with contextlib.suppress(TimeoutError), listener.accept()[0] as connection:
+                connection.settimeout(5)
+                with contextlib.suppress(OSError):
+                    received = b""
+                    while b"}" not in received:
+                        received += connection.recv(1 << 16)
+                    for part in left.pop(0) if len(left) > 1 else left[0]:
+                        connection.sendall(part)
+                        over.wait(0.05)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    over.set()
+    thread.join()
+    listener.close()
+
+
+BODY = b'{"responses": [[2.0], [2.0], [2.0]]}'
+WHOLE = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+
+
+def test_answers_that_break_off_or_are_no_http_are_asked_for_again(waits):
+    for url in speaking([[b"hello\r\n"], [WHOLE[:-9]], [WHOLE]]):
+        found = service._responses(url, shown())
+    assert found.tolist() == [[2.0]] * 3
+    assert waits == [1.0, 2.0]
+    for url in speaking([[WHOLE[:-9]]]):
+        with pytest.raises(SubjectError, match=r"did not answer 4 times \(.*early|IncompleteRead"):
+            service._responses(url, shown())
+
+
+def test_an_answer_that_never_ends_is_given_up(monkeypatch, waits):
+    monkeypatch.setattr(service, "TIMEOUT_S", 0.3)
+    head = b"HTTP/1.0 200 OK\r\n\r\n"
+    for url in speaking([[head, *[b" "] * 40]]):
+        with pytest.raises(SubjectError, match=r"the answer has not ended after 0\.3 s"):
+            service._responses(url, shown())
+    assert len(waits) == 3

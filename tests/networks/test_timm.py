@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import xdream
-from xdream import networks
+from xdream import networks, testing
+from xdream.assemble import assemble
 from xdream.errors import BadInput, WeightsInvalid, WeightsMissing
 from xdream.plan import Plan
 
@@ -52,6 +53,19 @@ def test_an_architecture_of_the_paper_is_a_target(name, tmp_path):
     [run] = record.runs()
     assert run.target == f"timm:{name}?random:{layer}:3@{shape[1] // 2},{shape[2] // 2}"
     assert networks.load(f"timm:{name}", random_weights=0).preprocessing.size_px == (size, size)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("layer", ["layer2.0", ""])
+def test_it_is_a_subject_like_every_other(layer):
+    plan = Plan.make(
+        targets=[f"timm:test_resnet?random:{layer}:0,3"],
+        generator={"name": "pixels", "size_px": 40},
+        presentations=100,
+        threads=1,
+    )
+    [subject] = assemble(plan).forward.subjects
+    testing.check_subject(subject, 40)
 
 
 @pytest.mark.filterwarnings("ignore")

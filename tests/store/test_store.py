@@ -228,7 +228,7 @@ def test_a_reader_sees_whole_transactions_while_one_is_being_written(tmp_path: P
         fill(store)
         reader = Record(tmp_path)
         before = reader.dump()
-        with store._transaction() as connection:
+        with store.transaction() as connection:
             connection.execute("DELETE FROM presentation")
             connection.execute("UPDATE image SET score = 99.0")
             assert reader.dump() == before
@@ -254,7 +254,7 @@ def test_after_an_exception_a_transaction_has_left_nothing(tmp_path: Path) -> No
 
     with begun(tmp_path) as store:
         before = Record(tmp_path).dump()
-        with contextlib.suppress(Stop), store._transaction() as connection:
+        with contextlib.suppress(Stop), store.transaction() as connection:
             connection.execute("DELETE FROM state")
             raise Stop
         assert Record(tmp_path).dump() == before

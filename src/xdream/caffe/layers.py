@@ -223,33 +223,71 @@ class PReLU(Op):
 
 
 def _pooling(layer: Layer, bottom: Shape) -> Op:
-    """Maximum or average. Sizes are rounded up, and an average counts padding, but not beyond it."""
+    """Maximum or average; STOCHASTIC is, in use, the average of values weighted by themselves.
+
+    Sizes are rounded up, and an average counts padding, but not beyond it.
+    """
     p = layer.settings.pooling_param
     if len(bottom) != 4:
         raise BadInput(f"only (n, channels, height, width) can be pooled, not {bottom}")
     pool = _named(p, "pool")
-    if pool == "STOCHASTIC":
-        raise BadInput("pool: STOCHASTIC is not known here; MAX and AVE are")
     if p.global_pooling:
-        dims = (2, 3)
-        return Function(lambda x: x.amax(dims, keepdim=True) if pool == "MAX" else x.mean(dims, keepdim=True))
+        return Function(
+            _POOLS[pool](lambda x: x.amax((2, 3), keepdim=True), lambda x: x.mean((2, 3), keepdim=True))
+        )
     kernel = _pair(p, "kernel", [p.kernel_size] if p.HasField("kernel_size") else [], None, 1)
     stride = _pair(p, "stride", [p.stride] if p.HasField("stride") else [], 1, 1)
     padding = _pair(p, "pad", [p.pad] if p.HasField("pad") else [], 0, 0)
     up = p.ceil_mode if p.HasField("ceil_mode") else _named(p, "round_mode") == "CEIL"
-    for size, k, s, pad in zip(bottom[2:], kernel, stride, padding, strict=True):
-        _check_windows(size, k, s, pad, up)
-    if pool == "MAX":
-        return Function(lambda x: functional.max_pool2d(x, kernel, stride, padding, ceil_mode=up))
-    return Function(lambda x: functional.avg_pool2d(x, kernel, stride, padding, ceil_mode=up))
+    if pool == "STOCHASTIC" and any(padding):
+        raise BadInput("pool: STOCHASTIC takes no padding")
+    sides = zip(bottom[2:], kernel, stride, padding, strict=True)
+    rows, columns = (_windows(*side, up, any(padding)) for side in sides)
+    filled: tuple[int, ...] = ()
+    if any(2 * pad > k for pad, k in zip(padding, kernel, strict=True)):
+        # More than PyTorch pads: put there beforehand, with values that change no window.
+        filled, padding = (padding[1], padding[1], padding[0], padding[0]), (0, 0)
+
+    def pooled(x: Tensor, by: Callable[..., Tensor], outside: float) -> Tensor:
+        x = functional.pad(x, filled, value=outside) if filled else x
+        return by(x, kernel, stride, padding, ceil_mode=up)[:, :, :rows, :columns]
+
+    return Function(
+        _POOLS[pool](
+            lambda x: pooled(x, functional.max_pool2d, -math.inf),
+            lambda x: pooled(x, functional.avg_pool2d, 0.0),
+        )
+    )
 
 
-def _check_windows(size: int, kernel: int, stride: int, padding: int, up: bool) -> None:
-    """Refuse what Caffe and PyTorch do differently, or not at all, along one side."""
-    if 2 * padding > kernel or size + 2 * padding < kernel:
+_Pool: TypeAlias = Callable[[Tensor], Tensor]
+#: The pooling of each name, from the largest and the average of every window.
+_POOLS: dict[str, Callable[[_Pool, _Pool], _Pool]] = {
+    "MAX": lambda largest, average: largest,
+    "AVE": lambda largest, average: average,
+    # Values that are never negative, weighted by themselves; where all are 0, 0.
+    "STOCHASTIC": lambda largest, average: (
+        lambda x: average(x * x) / (average(x) + torch.finfo(torch.float32).tiny)
+    ),
+}
+
+
+def _windows(size: int, kernel: int, stride: int, padding: int, up: bool, clipped: bool) -> int:
+    """How many windows lie along one side. Raises BadInput where Caffe has none, or one without a value.
+
+    clipped: whether a last window that begins beyond the side is left out, as it is with padding.
+    """
+    if padding >= kernel:
+        raise BadInput(f"padding {padding} must be below the windows of {kernel}")
+    room = size + 2 * padding - kernel
+    windows = (-(-room // stride) if up else room // stride) + 1
+    if clipped and (windows - 1) * stride >= size + padding:
+        windows -= 1
+    if windows < 1:
         raise BadInput(f"windows of {kernel} with padding {padding} do not fit a side of {size}")
-    if up and not padding and -(-(size - kernel) // stride) * stride >= size:
+    if (windows - 1) * stride >= size + padding:
         raise BadInput(f"the last window of {kernel} with stride {stride} lies outside a side of {size}")
+    return windows
 
 
 def _lrn(layer: Layer, bottom: Shape) -> Op:

@@ -13,15 +13,18 @@ from google.protobuf import text_format
 from xdream.caffe.schema import NetParameter, layer_type
 from xdream.errors import BadInput
 
-#: Larger files are no definitions of networks (that of ResNet-269 has 0.2 MB).
-MOST_BYTES = 16_000_000
+#: Larger files are no definitions of networks (that of ResNet-269 has 0.2 MB, and 1,500 layers); a second or
+#: two is all that one takes to read.
+MOST_BYTES = 4_000_000
+MOST_LAYERS = 10_000
 #: How deeply messages may stand inside one another (the format itself needs 4).
 MOST_NESTED = 20
 #: The phase, as a number of the format.
 TEST = 1
 
 _TOKEN = re.compile(
-    r"""(?P<skip>\#[^\n]*)|(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|(?P<open>[{<])|(?P<close>[}>])"""
+    # A string ends where its line does, closed or not: so no character is looked at twice.
+    r"""(?P<skip>\#[^\n]*)|(?P<string>"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?)|(?P<open>[{<])|(?P<close>[}>])"""
     r"|(?P<word>[A-Za-z_]\w*)"
 )
 
@@ -77,6 +80,8 @@ def parse(text: str, known: Collection[str]) -> Definition:
     messages = [*net.layer, *net.layers]
     if len(net.layer) and len(net.layers):
         raise BadInput("it has both `layer` and `layers`; a network has one of them")
+    if len(messages) > MOST_LAYERS:
+        raise BadInput(f"it has {len(messages):,} layers, more than {MOST_LAYERS:,}")
     if len(messages) != len(spans):
         raise BadInput("its layers cannot be told apart; write each as `layer { … }`")
     inputs = _inputs(net)
@@ -86,7 +91,7 @@ def parse(text: str, known: Collection[str]) -> Definition:
             continue
         layer = Layer(message.name, layer_type(message), (*message.bottom,), (*message.top,), message, line)
         if layer.type in (*known, "Input"):
-            _parsed("\n" * (line - 1) + text[start:end], lenient=False)
+            _parsed(text[start:end], lenient=False, first_line=line)
         if layer.type == "Input":
             shapes = [tuple(shape.dim) for shape in message.input_param.shape]
             inputs |= _shaped(layer.tops, shapes, str(layer))
@@ -123,13 +128,13 @@ def _layer_spans(text: str) -> Iterator[tuple[int, int, int]]:
                 word, start = token.group(), token.start()
 
 
-def _parsed(text: str, *, lenient: bool) -> Any:
-    """The network in a text. Raises BadInput with the line and column."""
+def _parsed(text: str, *, lenient: bool, first_line: int = 1) -> Any:
+    """The network in a text, which begins in a line of the file. Raises BadInput with the line and column."""
     try:
         return text_format.Parse(text, NetParameter(), allow_unknown_field=lenient)
     except text_format.ParseError as error:
         line, column = error.GetLine(), error.GetColumn()
-        where = "" if line is None else f"line {line}, column {column}: "
+        where = "" if line is None else f"line {line + first_line - 1}, column {column}: "
         said = str(error).removeprefix(f"{line}:{column} : ").replace("xdream.caffe.", "")
         raise BadInput(f"{where}{' '.join(said.split())[:300]}") from None
     except (ValueError, RecursionError) as error:  # of numbers and escapes that nobody writes

@@ -290,6 +290,8 @@ def _messages() -> dict[str, Any]:
 _CLASSES = _messages()
 #: A whole network, as text or binary.
 NetParameter: Any = _CLASSES["NetParameter"]
+#: An array of weights.
+BlobProto: Any = _CLASSES["BlobProto"]
 _OLD_LAYER: Any = _CLASSES["V1LayerParameter"]
 
 

@@ -115,6 +115,7 @@ def declared(name: str, preprocessing: Preprocessing | None) -> Preprocessing:
     """The preprocessing of a network that has none of its own. Raises BadInput when none was declared."""
     if preprocessing is None:
         raise BadInput(
-            f"'{name}' does not say how images become its input; declare preprocessing in a plan file"
+            f"'{name}' does not say how images become its input; declare it in a plan file, as "
+            f'[preprocessing."{name}"]'
         )
     return preprocessing

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from xdream.errors import BadInput, UnknownName
+from xdream.errors import BadInput, SubjectError, UnknownName
 from xdream.networks import efficientnet, onnx_file, original, own, service, squeezenet, weights
 from xdream.networks.base import NamedOutputs, Network, Preprocessing
 from xdream.registry import nearest
@@ -115,6 +115,8 @@ def forward_grey(network: Network, shown_px: int | None = None) -> object:
     try:
         with torch.inference_mode():
             output: object = network.module(network.preprocessing(grey))
+    except SubjectError as error:  # it says itself what to do
+        raise BadInput(str(error)) from error
     except Exception as error:  # whatever the user's own network raises
         raise BadInput(
             f"network '{network.name}' failed on a grey batch of {tuple(grey.shape)}: "

@@ -24,10 +24,10 @@ def load(name: str, preprocessing: Preprocessing | None = None, random_weights: 
     WeightsInvalid.
     """
     refuse_random(name, random_weights)
-    preprocessing = declared(name, preprocessing)
     path = Path(name.partition(":")[2]).expanduser()
     if not path.is_file():
         raise WeightsMissing(f"no network file {path}; check the path")
+    preprocessing = declared(name, preprocessing)
     return Network(name, OnnxNetwork(path, preprocessing.size_px), preprocessing)
 
 

@@ -49,6 +49,10 @@ def files(text: str, needed: bool = True) -> tuple[Path, Path | None]:
     WeightsMissing where `needed`.
     """
     first, second = split(text)
+    if first.partition("+")[0].endswith(".caffemodel"):
+        raise BadInput(
+            f"caffe:{text} begins with the weights; write caffe:PROTOTXT+CAFFEMODEL, or the folder"
+        )
     path = Path(first).expanduser()
     folder = path if path.is_dir() else path.parent
     if path.is_dir():
@@ -61,7 +65,10 @@ def files(text: str, needed: bool = True) -> tuple[Path, Path | None]:
     if not path.is_file():
         raise BadInput(f"no prototxt {path}; check the path")
     if second:
-        return path, Path(second).expanduser()
+        model = Path(second).expanduser()
+        if needed and not model.is_file():
+            raise WeightsMissing(f"no weights file {model}; check the path")
+        return path, model
     models = [path.with_suffix(".caffemodel")] if path.with_suffix(".caffemodel").is_file() else []
     models = models or sorted(folder.glob("*.caffemodel"))
     if len(models) == 1:

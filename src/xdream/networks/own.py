@@ -118,9 +118,9 @@ def from_file(
     """
     refuse_random(name, random_weights)
     path = Path(name.partition(":")[2]).expanduser()
-    preprocessing = declared(name, preprocessing)
-    if not path.exists():
+    if not path.is_file():
         raise WeightsMissing(f"no network file {path}; check the path")
+    preprocessing = declared(name, preprocessing)
     try:
         module = _exported(path) if path.suffix == ".pt2" else _torchscript(path)
     except Exception as error:  # the readers raise whatever a damaged file makes them stumble over
@@ -146,7 +146,10 @@ class Function(nn.Module):
 def _import(name: str) -> Callable[..., object]:
     place, _, attribute = name.removeprefix("python:").rpartition(":")
     if not place or not attribute:
-        raise BadInput(f"network '{name}' is incomplete; write python:MODULE:FUNCTION")
+        raise BadInput(
+            f"network '{name}' is incomplete; write python:MODULE:FUNCTION, "
+            "as a target python:MODULE:FUNCTION::UNITS"
+        )
     try:
         module = importlib.import_module(place)
     except Exception as error:  # importing runs the user's own code

@@ -153,12 +153,14 @@ def layer_reader(
     size_px: of the images that will be shown, for a network that takes them at their own size. The network
     sees a grey batch, so that a layer that does not exist is known now. Raises BadInput.
     """
-    known = {info.name: info for info in layers(network, size_px)}
     for layer in wanted:
         if layer and not network.layers:
             raise BadInput(
-                f"network '{network.name}' gives its outputs only; leave the layer '{layer}' empty"
+                f"network '{network.name}' gives its outputs only; leave the layer '{layer}' empty: "
+                "NETWORK::UNITS"
             )
+    known = {info.name: info for info in layers(network, size_px)}
+    for layer in wanted:
         if layer not in known:
             raise BadInput(
                 f"layer '{layer}' does not exist in {network.name}; near: {nearest(layer, list(known)[:-1])} "

@@ -12,7 +12,13 @@ from xdream.rigs.base import (
     Row,
     Verdict,
 )
+from xdream.rigs.direct import Direct
+from xdream.rigs.folder import Folder
 from xdream.rigs.http import Http
+from xdream.rigs.intan import Intan
+from xdream.rigs.lsl import Lsl
+from xdream.rigs.open_ephys import OpenEphys
+from xdream.rigs.pair import Pair
 from xdream.rigs.zmq import Zmq
 
 __all__ = [
@@ -23,7 +29,13 @@ __all__ = [
     "Bridge",
     "Claim",
     "Command",
+    "Direct",
+    "Folder",
     "Http",
+    "Intan",
+    "Lsl",
+    "OpenEphys",
+    "Pair",
     "Presentation",
     "Row",
     "Verdict",

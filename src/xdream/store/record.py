@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xdream.errors import BadInput
 from xdream.store.sqlite import FILE_NAME, code_of, connect, said_plainly
 
 Array = npt.NDArray[np.float64]
@@ -51,6 +52,17 @@ class ImageRecord:
     pixels: str | None
 
 
+@dataclass(frozen=True)
+class EventRecord:
+    """What happened in a session. generation from 0; None where it belongs to none."""
+
+    utc: str
+    generation: int | None
+    block: int | None
+    kind: str
+    text: str
+
+
 class Record:
     """Read-only view of an experiment's folder; it may still be growing. Raises StoreError."""
 
@@ -85,6 +97,23 @@ class Record:
         return self.facts.get("record", "everything") == "everything"
 
     @property
+    def is_session(self) -> bool:
+        """Whether a rig answered, whose recordings are here."""
+        return "session" in self.facts
+
+    def check_block(self, number: int) -> None:
+        """Raise BadInput unless a session has planned a block of this number."""
+        [(last,)] = self._rows("SELECT coalesce(max(id), 0) FROM block")
+        if not 1 <= number <= last:
+            there = f"it has 1 to {last}" if last else "it has none yet"
+            raise BadInput(f"{self.folder} has no block {number}; {there}")
+
+    def events(self) -> list[EventRecord]:
+        """What a session's experimenter should know, in the order in which it happened."""
+        rows = self._rows("SELECT utc, generation, block, kind, text FROM event ORDER BY id")
+        return [EventRecord(*row) for row in rows]
+
+    @property
     def references(self) -> list[tuple[str, str]]:
         """(name, SHA-256 of the file) of each reference."""
         return list(self._rows("SELECT name, sha256 FROM reference ORDER BY id"))
@@ -101,6 +130,13 @@ class Record:
 
     def presentations(self, run: int) -> int:
         """Showings of generated images that were told, repeats included."""
+        if self.is_session:
+            answered = (
+                "SELECT count(DISTINCT p.id) FROM planned AS p JOIN recording AS r ON r.planned = p.id"
+                " JOIN image AS i ON i.id = p.image WHERE i.run = ? AND r.status = 'taken'"
+            )
+            [(count,)] = self._rows(answered, run)
+            return int(count)
         if not self.keeps_everything:
             told = "SELECT count(*) FROM image JOIN told USING (run, generation) WHERE run = ?"
             [(images,)] = self._rows(told, run)
@@ -121,11 +157,12 @@ class Record:
         return [run for (run,) in rows]
 
     def scores(self, run: int, *, noise_free: bool = True) -> list[Array]:
-        """(population,) scores of each generation that was told; NaN = not seen."""
+        """(population,) scores of each generation that was told; NaN = not seen, or void (`rejected`)."""
         column = "noise_free_score" if noise_free else "score"
         generations: list[list[float]] = []
         for generation, score in self._rows(
-            f"SELECT generation, {column} FROM image JOIN told USING (run, generation)"
+            f"SELECT generation, iif(generation IN (SELECT generation FROM void), NULL, {column})"
+            " FROM image JOIN told USING (run, generation)"
             " WHERE run = ? ORDER BY generation, slot",
             run,
         ):
@@ -146,6 +183,7 @@ class Record:
             self._rows(
                 "SELECT id, run, generation, slot, chunk, score, noise_free_score, pixels FROM image"
                 f" JOIN told USING (run, generation) WHERE run = ?{where} AND noise_free_score IS NOT NULL"
+                " AND generation NOT IN (SELECT generation FROM void)"
                 " ORDER BY noise_free_score DESC, id LIMIT 1",
                 run,
             )
@@ -210,7 +248,18 @@ class Record:
             ),
             "kept_code": list(self._rows("SELECT * FROM kept_code ORDER BY run, generation, slot")),
             "state": list(self._rows("SELECT * FROM state ORDER BY run, generation")),
+            "planned": list(self._rows("SELECT * FROM planned ORDER BY id")),
+            "block": list(self._rows("SELECT id, generation, fence, ending FROM block ORDER BY id")),
+            "taken": list(
+                self._rows("SELECT planned, raw FROM recording WHERE status = 'taken' ORDER BY planned, id")
+            ),
+            "void": list(self._rows("SELECT generation, since FROM void ORDER BY 1")),
         }
+
+    def query(self, sql: str, *bindings: Any) -> list[tuple[Any, ...]]:
+        """Rows of a query."""
+        rows: list[tuple[Any, ...]] = self._rows(sql, *bindings)
+        return rows
 
     def close(self) -> None:
         """End the reading."""

@@ -1,7 +1,9 @@
--- Schema 2 of experiment.sqlite. A missing (NaN) number is NULL; `answered_utc` says that an answer came.
+-- Schema 3 of experiment.sqlite. A missing (NaN) number is NULL; `answered_utc` says that an answer came.
 -- A record of "everything" has every row below. A record of "scores" has no presentations, and of its images
 -- only the scores; of each run the codes of its best image and of its last generation (kept_code), its first
--- state and a late one. What else there was follows from these (xdream.replay).
+-- state and a late one. What else there was follows from these (xdream.replay). A session with a rig has the
+-- tables from `channel` on instead of presentations: every recording is kept as it came, whatever became of it,
+-- and scores follow from the recordings that were taken (xdream rescore).
 CREATE TABLE experiment (                 -- what explains the record: plan, draws, identities, notes
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -88,4 +90,64 @@ CREATE TABLE state (                      -- of the optimizer, before that gener
     generation INTEGER NOT NULL,
     tensors BLOB NOT NULL,                -- safetensors
     PRIMARY KEY (run, generation)
+) STRICT;
+
+CREATE TABLE channel (                    -- of a session's recordings, in order
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE block (                      -- what a rig is given to show at a time
+    id INTEGER PRIMARY KEY,               -- from 1
+    generation INTEGER NOT NULL,
+    planned_utc TEXT NOT NULL,
+    fence INTEGER NOT NULL DEFAULT 1,     -- grows when another rig takes the block over
+    holder TEXT,                          -- the rig that took it
+    closed_utc TEXT,
+    ending TEXT,                          -- answered, incomplete, silent, rejected, abandoned
+    reason TEXT
+) STRICT;
+
+CREATE TABLE planned (                    -- a presentation before it is shown
+    id INTEGER PRIMARY KEY,
+    block INTEGER NOT NULL REFERENCES block,
+    place INTEGER NOT NULL,               -- in the block
+    image INTEGER REFERENCES image,       -- either an image of a run
+    reference INTEGER REFERENCES reference,  -- or an interleaved reference
+    repeat INTEGER NOT NULL,
+    name TEXT NOT NULL,                   -- the image's id, as the rig sees it
+    pixels TEXT NOT NULL,                 -- SHA-256, as in `image`
+    UNIQUE (block, place)
+) STRICT;
+CREATE INDEX planned_by_name ON planned (name, repeat);
+
+CREATE TABLE recording (                  -- each row of each answer, in the order of arrival; never changed
+    id INTEGER PRIMARY KEY,
+    block INTEGER REFERENCES block,       -- that was open, or that the answer named
+    planned INTEGER REFERENCES planned,   -- NULL where it is no planned presentation
+    status TEXT NOT NULL,                 -- taken, missing, late, duplicate, unknown, quarantined, stale, superseded
+    reason TEXT,
+    name TEXT,                            -- of the image, as the answer had it
+    repeat INTEGER,
+    raw BLOB,                             -- safetensors (xdream.recorded); for an unreadable answer its bytes
+    source TEXT NOT NULL,
+    arrived_utc TEXT NOT NULL,
+    arrived_monotonic_s REAL NOT NULL
+) STRICT;
+CREATE INDEX recording_of_planned ON recording (planned) WHERE planned IS NOT NULL;
+
+CREATE TABLE void (                       -- generations whose scores do not count: told from a rejected block,
+    generation INTEGER PRIMARY KEY,       -- or following from such
+    since INTEGER NOT NULL,               -- the rejected one, which is shown again as a later generation
+    reason TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE event (                      -- what the experimenter should know: pauses, alarms, flags, orders
+    id INTEGER PRIMARY KEY,
+    utc TEXT NOT NULL,
+    monotonic_s REAL NOT NULL,
+    generation INTEGER,
+    block INTEGER,
+    kind TEXT NOT NULL,
+    text TEXT NOT NULL
 ) STRICT;

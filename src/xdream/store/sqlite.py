@@ -27,7 +27,7 @@ FILE_NAME = "experiment.sqlite"
 NEW_NAME = "experiment.sqlite.new"
 LOCK_NAME = "writer.lock"
 APPLICATION_ID = 0x58447265  # "XDre"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 #: File systems on which SQLite's WAL is not safe, because its shared memory does not cross machines.
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -237,12 +237,12 @@ class Store:
 
     def write_reference_responses(self, rows: Iterable[tuple[int, int, float]]) -> None:
         """(reference, run, response) without noise."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.executemany("INSERT INTO reference_response VALUES (?, ?, ?)", rows)
 
     def write_start(self, spikes: Mapping[int, float], states: Mapping[int, bytes]) -> None:
         """The runs' noise scales and first states: from here on the generations run."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.executemany(
                 "UPDATE run SET spikes_per_activation = ? WHERE id = ?",
                 [(k, run) for run, k in spikes.items()],
@@ -253,7 +253,7 @@ class Store:
 
     def write_asked(self, generation: int, rows: Iterable[AskedRow]) -> None:
         """The codes of a generation, before anything of it is shown."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.executemany(
                 "INSERT INTO image (run, generation, slot, code) VALUES (?, ?, ?, ?)",
                 [(r.run, generation, r.slot, blob_of(r.code)) for r in rows],
@@ -264,7 +264,7 @@ class Store:
     ) -> None:
         """One chunk: what was shown and what was answered, in one transaction."""
         utc, monotonic = utc_now(), time.monotonic()
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.executemany(
                 "UPDATE image SET chunk = ?, pixels = ? WHERE run = ? AND generation = ? AND slot = ?",
                 [(s.chunk, s.pixels, s.run, generation, s.slot) for s in shown],
@@ -278,47 +278,51 @@ class Store:
 
     def write_told(self, generation: int, rows: Iterable[ToldRow]) -> None:
         """The scores of a generation, and with them what else of it is to be kept, in one transaction."""
+        with self.transaction() as connection:
+            self.tell(connection, generation, rows)
+
+    def tell(
+        self, connection: apsw.Connection, generation: int, rows: Iterable[ToldRow], since: int = 0
+    ) -> None:
+        """The same within a transaction. since: of the states from this one on only the new one stays."""
         utc = utc_now()
-        with self._transaction() as connection:
-            for row in rows:
-                # In a record of scores the images are not there yet.
-                connection.executemany(
-                    "INSERT INTO image (run, generation, slot, score, noise_free_score)"
-                    " VALUES (?, ?, ?, ?, ?) ON CONFLICT (run, generation, slot)"
-                    " DO UPDATE SET score = excluded.score, noise_free_score = excluded.noise_free_score",
-                    [
-                        (row.run, generation, slot, score, clean)
-                        for slot, (score, clean) in enumerate(
-                            zip(row.scores, row.noise_free_scores, strict=True)
-                        )
-                    ],
+        for row in rows:
+            # In a record of scores the images are not there yet.
+            connection.executemany(
+                "INSERT INTO image (run, generation, slot, score, noise_free_score)"
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT (run, generation, slot)"
+                " DO UPDATE SET score = excluded.score, noise_free_score = excluded.noise_free_score",
+                [
+                    (row.run, generation, slot, score, clean)
+                    for slot, (score, clean) in enumerate(zip(row.scores, row.noise_free_scores, strict=True))
+                ],
+            )
+            connection.execute("INSERT INTO told VALUES (?, ?, ?)", (row.run, generation, utc))
+            if row.state is not None:
+                _write_state(connection, row.run, generation + 1, row.state, since)
+            if row.dropped is not None:
+                connection.execute(
+                    "DELETE FROM kept_code WHERE run = ? AND generation = ? AND slot = ?",
+                    (row.run, *row.dropped),
                 )
-                connection.execute("INSERT INTO told VALUES (?, ?, ?)", (row.run, generation, utc))
-                if row.state is not None:
-                    _write_state(connection, row.run, generation + 1, row.state, since=0)
-                if row.dropped is not None:
-                    connection.execute(
-                        "DELETE FROM kept_code WHERE run = ? AND generation = ? AND slot = ?",
-                        (row.run, *row.dropped),
-                    )
-                connection.executemany(
-                    "INSERT INTO kept_code VALUES (?, ?, ?, ?)",
-                    [(row.run, generation, slot, blob_of(code)) for slot, code in row.codes.items()],
+            connection.executemany(
+                "INSERT INTO kept_code VALUES (?, ?, ?, ?)",
+                [(row.run, generation, slot, blob_of(code)) for slot, code in row.codes.items()],
+            )
+            if row.ending is not None:
+                connection.execute(
+                    "UPDATE run SET finished_utc = ?, ending = ? WHERE id = ?", (utc, row.ending, row.run)
                 )
-                if row.ending is not None:
-                    connection.execute(
-                        "UPDATE run SET finished_utc = ?, ending = ? WHERE id = ?", (utc, row.ending, row.run)
-                    )
 
     def write_states(self, generation: int, states: Mapping[int, bytes]) -> None:
         """The runs' states before a generation, beside the first ones, instead of others."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for run, state in states.items():
                 _write_state(connection, run, generation, state, since=1)
 
     def write_fact(self, key: str, value: str) -> None:
         """A fact that was found, or changed, on the way."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO experiment VALUES (?, ?)", (key, value))
 
     def query(self, sql: str, *bindings: Any) -> list[tuple[Any, ...]]:
@@ -327,7 +331,8 @@ class Store:
             return list(self._connection.execute(sql, bindings))
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[apsw.Connection]:
+    def transaction(self) -> Iterator[apsw.Connection]:
+        """All of what is written within, or nothing. Raises StoreError; StoreFull when there is no room."""
         with said_plainly(self.path), _whole(self._connection):
             yield self._connection
             self._connection.execute(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from xdream.errors import BadInput
+from xdream.errors import BadInput, SubjectError
 from xdream.networks import LayerReader, Network, layer_reader
 from xdream.subjects.target import Unit, parse_units
 from xdream.types import ShownImages
@@ -15,10 +15,11 @@ from xdream.types import ShownImages
 
 @dataclass(frozen=True)
 class Readout:
-    """The units that are read from one layer."""
+    """The units that are read from one layer, which has so many channels."""
 
     layer: str
     units: tuple[Unit, ...]
+    channels: int
 
 
 class NetworkUnits:
@@ -36,8 +37,15 @@ class NetworkUnits:
         self._readouts = readouts
 
     def respond(self, images: ShownImages) -> torch.Tensor:
-        """(n, 3, h, w) uint8 -> (n, units) float64."""
+        """(n, 3, h, w) uint8 -> (n, units) float64. Raises SubjectError."""
         outputs = self._reader.read(images)
+        for readout in self._readouts:
+            found = outputs[readout.layer].shape[1]
+            if found != readout.channels:
+                raise SubjectError(
+                    f"{self.name} gave {found} units in layer '{readout.layer}' instead of the "
+                    f"{readout.channels} with which it began"
+                )
         read = [_units_of(outputs[r.layer], r.units) for r in self._readouts]
         return torch.cat(read, dim=1).to(torch.float64).cpu()
 
@@ -57,7 +65,7 @@ def network_units(
     readouts = []
     for layer, text in requests:
         try:
-            readouts.append(Readout(layer, parse_units(text, shapes[layer])))
+            readouts.append(Readout(layer, parse_units(text, shapes[layer]), shapes[layer][0]))
         except BadInput as error:
             raise BadInput(f"{network.name}:{layer}:{text}: {error}") from None
     return NetworkUnits(reader, tuple(readouts))

@@ -165,6 +165,10 @@ class _Labelled:
         elif name != "references" or self._with_references:
             self._watcher.stage(name, done, total)
 
+    def trouble(self, text: str) -> None:
+        """Pass on."""
+        self._watcher.trouble(text)
+
     def best(self, score: float) -> None:
         """Pass on."""
         self._watcher.best(score)
