@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 from bridge_behaviour import a_block
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xdream.recorded import Recorded, Spikes, Traces, Values, to_bytes
 from xdream.rigs import Answer, Row, Verdict, wire
+
+#: No test depends on the machine's speed.
+PATIENT = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 
 
 def read(rows: Any, channels: int = 2, **changed: Any) -> Answer:
@@ -25,6 +28,11 @@ def read(rows: Any, channels: int = 2, **changed: Any) -> Answer:
 def recorded(channels: int = 2, **said: Any) -> Any:
     (row,) = read([{"image": "i", "repeat": 0, **said}], channels).rows
     return row.recorded
+
+
+def in_one_line(error: Exception) -> None:
+    assert str(error)
+    assert str(error).isprintable()
 
 
 def same(one: Recorded | None, other: Recorded | None) -> bool:
@@ -56,6 +64,7 @@ def recordings(draw: Any) -> Recorded | None:
     return None
 
 
+@PATIENT
 @given(st.lists(recordings(), max_size=4), st.none() | st.integers(0, 99))
 def test_what_is_written_is_read_back_bit_for_bit(several: list[Recorded | None], repeat: int | None) -> None:
     rows = [Row(f"image-{at}", repeat, one) for at, one in enumerate(several)]
@@ -219,7 +228,7 @@ JSON = st.recursive(
 FIELDS = st.sampled_from(["image", "repeat", "values", "baseline", "spikes", "traces", "start_ms", "missing"])
 
 
-@settings(max_examples=300)
+@PATIENT
 @given(
     st.dictionaries(st.sampled_from(["session", "block", "fence", "last", "responses", "x"]), JSON)
     | st.fixed_dictionaries(
@@ -237,22 +246,23 @@ def test_any_json_is_an_answer_or_has_a_reason(message: Any, channels: int) -> N
     try:
         answer = wire.answer_of(wire.message_of(data), channels)
     except wire.Unreadable as error:
-        assert "\n" not in str(error)
+        in_one_line(error)
         return
     for row in answer.rows:
         if row.recorded is not None:
             to_bytes(row.recorded)
 
 
-@settings(max_examples=300)
+@PATIENT
 @given(st.binary(max_size=200) | st.text('{}[]",:\\0123456789.eE-+ntfNaI ', max_size=60).map(str.encode))
 def test_any_bytes_are_a_message_or_have_a_reason(data: bytes) -> None:
     try:
         assert isinstance(wire.message_of(data), dict)
     except wire.Unreadable as error:
-        assert "\n" not in str(error)
+        in_one_line(error)
 
 
+@PATIENT
 @given(st.data())
 def test_a_cut_or_changed_answer_is_never_another_error(data: Any) -> None:
     whole = wire.dumps(wire.answer_json("s", 1, 1, [Row("i", 0, Values(np.ones(2)))], last=True))
@@ -261,7 +271,7 @@ def test_a_cut_or_changed_answer_is_never_another_error(data: Any) -> None:
     try:
         wire.answer_of(wire.message_of(whole[:at] + piece + whole[at + 1 :]), 2)
     except wire.Unreadable as error:
-        assert "\n" not in str(error)
+        in_one_line(error)
 
 
 def test_of_what_cannot_be_read_a_part_is_kept() -> None:

@@ -11,6 +11,8 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
+import socket
+import struct
 import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -87,8 +89,8 @@ class Service:
             for _ in range(5):
                 await asyncio.sleep(0)
             server.close()
-            for socket in list(self._sockets):
-                await socket.close()
+            for one in list(self._sockets):
+                await one.close()
             assert runner.server is not None
             open_now = [one.transport for one in runner.server.connections if one.transport is not None]
             await runner.cleanup()
@@ -107,8 +109,8 @@ class Service:
         self._soon(lambda: self._push(event))
 
     def _push(self, event: Mapping[str, Any]) -> None:
-        for socket in self._sockets:
-            socket.push(event)
+        for one in self._sockets:
+            one.push(event)
 
     def _soon(self, do: Callable[[], object]) -> None:
         if self._loop is not None:
@@ -147,8 +149,7 @@ class Service:
     def _cut_silent(self, protocol: Any) -> None:
         if protocol in self._silent:
             self._silent.discard(protocol)
-            if protocol.transport is not None:
-                protocol.transport.abort()
+            _cut(protocol.transport)
 
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._silent.discard(request.protocol)
@@ -298,8 +299,7 @@ class Service:
                 await asyncio.wait_for(response.write(body[start : start + PIECE_BYTES]), PIECE_S)
             await asyncio.wait_for(response.write_eof(), PIECE_S)
         except (TimeoutError, ConnectionError):
-            if request.transport is not None:
-                request.transport.abort()
+            _cut(request.transport)
         return response
 
     # ------------------------------------------------------------------ the socket
@@ -310,19 +310,19 @@ class Service:
             max_msg_size=self._most_bytes, compress=False, heartbeat=2 * self._reply_timeout_s + 10
         )
         await made.prepare(request)
-        socket = Socket(made)
-        self._sockets.add(socket)
+        opened = Socket(made, request.transport)
+        self._sockets.add(opened)
         try:
             async for message in made:
                 if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                     break
                 data = message.data.encode() if isinstance(message.data, str) else bytes(message.data)
-                await socket.send(await self._answer(data))
+                await opened.send(await self._answer(data))
         except (TimeoutError, ConnectionError):
             pass
         finally:
-            self._sockets.discard(socket)
-            await socket.close()
+            self._sockets.discard(opened)
+            await opened.close()
         return made
 
     async def _answer(self, data: bytes) -> bytes:
@@ -347,8 +347,8 @@ class Service:
 class Socket:
     """One WebSocket. Of several events of a kind that it has not taken yet, only the last is sent."""
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
-        self._socket, self._lock = socket, asyncio.Lock()
+    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
+        self._socket, self._transport, self._lock = socket, transport, asyncio.Lock()
         self._events: dict[str, Mapping[str, Any]] = {}
         self._there = asyncio.Event()
         self._pusher = asyncio.create_task(self._push())
@@ -371,7 +371,7 @@ class Socket:
                     await self._send_next()
                 await self._socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
         except (TimeoutError, ConnectionError):
-            pass
+            _cut(self._transport)
         self._pusher.cancel()
 
     async def _push(self) -> None:
@@ -382,7 +382,7 @@ class Socket:
                 while self._events:
                     await self._send_next()
         except (TimeoutError, ConnectionError):
-            await self._socket.close()
+            _cut(self._transport)
 
     async def _send_next(self) -> None:
         event = self._events.pop(next(iter(self._events)))
@@ -402,6 +402,15 @@ class _Refused(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
+
+def _cut(transport: asyncio.BaseTransport | None) -> None:
+    """End a connection at once; the system does not go on sending what was not taken."""
+    if isinstance(transport, asyncio.Transport) and not transport.is_closing():
+        with contextlib.suppress(OSError):
+            linger = struct.pack("ii", 1, 0)
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()
 
 

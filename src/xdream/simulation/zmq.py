@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
 from xdream.errors import BadInput
 from xdream.rigs import wire
 from xdream.simulation.messages import Gone, MessageDriver
+
+PROBE_MS = 500
 
 
 class ZmqDriver(MessageDriver):
@@ -42,14 +46,25 @@ class _Requests:
                 self._socket.setsockopt(zmq.LINGER, 0)
                 self._socket.connect(self._url)
             self._socket.send(body if spoil is None else spoil(body))
-            if not self._socket.poll(int(self._timeout_s * 1000)):
-                raise Gone("no reply")
+            until = time.monotonic() + self._timeout_s
+            while not self._socket.poll(PROBE_MS):
+                if time.monotonic() >= until or not self._listens():
+                    raise Gone("no reply")
             said = json.loads(self._socket.recv())
         except (zmq.ZMQError, ValueError, Gone) as error:
             # a REQ socket that got no reply cannot ask again
             self.hang_up()
             raise Gone(str(error)) from None
         return int(said.pop("code")), said
+
+    def _listens(self) -> bool:
+        """Whether the port is open: ZMQ itself waits for a bridge that is gone as for one that is slow."""
+        host, _, port = self._url.removeprefix("tcp://").rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), 5.0).close()
+        except OSError:
+            return False
+        return True
 
     def hang_up(self) -> None:
         """Close the socket."""
