@@ -350,6 +350,15 @@ def test_what_has_no_response_is_shown_again_as_often_as_the_plan_says(lab: Call
     assert one.session.generation == 1
 
 
+def test_the_last_word_counts_even_when_its_own_row_is_wrong(lab: Callable[..., Lab]) -> None:
+    one = lab()
+    first, *rest = one.rows(one.block())
+    assert one.take(Row("nothing", 0, first.recorded), last=True).open, "nothing was answered yet"
+    one.take(*rest)
+    assert not one.take(Row("nothing", 0, first.recorded), last=True).open
+    assert one.block().number == 2
+
+
 # ------------------------------------------------------------------ who may answer
 
 

@@ -40,6 +40,10 @@ class Generation:
         """Whether each was answered, if only by saying that there is no response."""
         return all(one.id in self.answered for one in self.of(block))
 
+    def begun(self, block: int) -> bool:
+        """Whether any was answered."""
+        return any(one.id in self.answered for one in self.of(block))
+
     def missing(self, reshow: int) -> tuple[Planned, ...]:
         """What has no response and was not shown again `reshow` times yet; rejected blocks do not count."""
         void = self._void()

@@ -163,7 +163,6 @@ class Server:
             if isinstance(arrival, Command):
                 arrival.reply(self._order(arrival))
             elif isinstance(arrival, Claim):
-                self._hear()
                 arrival.reply(self._claim(arrival.rig))
             else:
                 self._answer(arrival)
@@ -186,7 +185,7 @@ class Server:
 
     def _answer(self, answer: Answer) -> None:
         verdict = self._written(lambda: self.session.take(answer))
-        if answer.fault is None:
+        if {"taken", "missing", "repeated"} & verdict.counts.keys():
             self._hear()
         answer.reply(verdict)
 

@@ -143,9 +143,10 @@ class Session:
             return Verdict(judged.counts, judged.refused, row is not None, judged.conflict)
         after = replace(now, answered={**now.answered, **judged.taken})
         closing = None
-        if judged.refused is None and after.complete(row.number):
+        if after.complete(row.number):
             closing = Closing(row.number, "answered")
-        elif judged.refused is None and answer.last:
+        # A rig whose every row is wrong has more to say, whatever it says.
+        elif answer.last and (judged.refused is None or after.begun(row.number)):
             closing = Closing(row.number, "incomplete", "the rig had no more")
         if judged.rows or closing is not None:
             self._close(after, closing, judged.rows, events)
