@@ -155,7 +155,7 @@ def needed(trials: Sequence[Trial], settings: ResponsesPlan) -> tuple[Trial, ...
         return ()
     *_, last = _scales(_unscaled(trials, settings), trials, settings.zscore_blocks)
     size = settings.zscore_blocks
-    blocks = set()
+    blocks = {last.block - k for k in range(size - 1)}
     for block in np.unique(last.measured[last.measured >= 0]).tolist():
         blocks |= {block - k for k in range(size)}
     generations = {trial.generation for trial in trials if trial.block in blocks}

@@ -16,7 +16,7 @@ from xdream.recorded import Array
 
 #: So many of the latest blocks are compared with; who keeps levels need keep no more.
 MOST = 20
-#: A step is looked for after so many blocks.
+#: A step is looked for after so many blocks, in a block of so many presentations.
 LEAST = 5
 #: Robust standard deviations that make a step.
 LIMIT = 6.0
@@ -31,8 +31,9 @@ class Level:
     """How the channels were in one block, all (channels,).
 
     seen, responding: presentations with a number, and with one that is not 0. median: NaN where none was
-    seen. error: its standard error, from the ranks two binomial standard deviations below and above it,
-    which needs no assumption on the distribution.
+    seen. error: its standard error, from the numbers whose ranks are two and three binomial standard
+    deviations below and above it (the greater of the two), which needs no assumption on their distribution
+    and of counts is seldom 0; NaN for a single number.
     """
 
     seen: npt.NDArray[np.int64]
@@ -57,11 +58,18 @@ def level(values: Array) -> Level:
     median, error = np.full(seen.shape, np.nan), np.full(seen.shape, np.nan)
     for channel in np.flatnonzero(seen).tolist():
         ordered = np.sort(values[np.isfinite(values[:, channel]), channel])
-        last, reach = len(ordered) - 1, math.sqrt(len(ordered))
-        low, high = math.floor(max(last / 2 - reach, 0)), math.ceil(min(last / 2 + reach, last))
         median[channel] = np.median(ordered)
-        error[channel] = (ordered[high] - ordered[low]) / 4.0
+        if len(ordered) > 1:
+            error[channel] = max(_error(ordered, 2.0), _error(ordered, 3.0))
     return Level(seen, responding, median, error)
+
+
+def _error(ordered: Array, deviations: float) -> float:
+    """Of the median of sorted numbers. The rank of the true one has the standard deviation √n / 2."""
+    last, ranks = len(ordered) - 1, math.sqrt(len(ordered)) / 2
+    low = math.floor(max(last / 2 - deviations * ranks, 0))
+    high = math.ceil(min(last / 2 + deviations * ranks, last))
+    return float(ordered[high] - ordered[low]) * ranks / (high - low)
 
 
 def silent(previous: Sequence[Level], now: Level) -> tuple[Flag, ...]:
@@ -91,20 +99,22 @@ def stepped(
 
     The deviation is √(s² + e²): s is 1.4826 times the median absolute deviation of the earlier blocks'
     medians, larger while they are few (see `_few`), e the largest error of any of the medians. There must
-    have been LEAST blocks. what: how the sentence calls what is looked at.
+    have been LEAST blocks, and of each block that counts LEAST presentations. what: how the sentence calls
+    what is looked at.
     """
     if len(previous) < LEAST:
         return ()
-    medians = np.stack([one.median for one in previous[-MOST:]])
-    errors = np.stack([one.error for one in [*previous[-MOST:], now]])
+    blocks = [*previous[-MOST:], now]
+    seen, medians, errors = (np.stack([getattr(b, k) for b in blocks]) for k in ("seen", "median", "error"))
     flags = []
-    for channel in np.flatnonzero(np.isfinite(now.median)).tolist():
-        known = medians[np.isfinite(medians[:, channel]), channel]
+    for channel in np.flatnonzero(now.seen >= LEAST).tolist():
+        enough = seen[:, channel] >= LEAST
+        known, median = medians[:-1][enough[:-1], channel], float(now.median[channel])
         if len(known) < LEAST:
             continue
-        middle, median = float(np.median(known)), float(now.median[channel])
+        middle = float(np.median(known))
         between = NORMAL * float(np.median(np.abs(known - middle))) * _few(len(known))
-        scale = math.hypot(between, float(np.nanmax(errors[:, channel])))
+        scale = math.hypot(between, float(errors[enough, channel].max()))
         # Constant up to rounding is constant.
         if abs(median - middle) > limit * scale + 1e-9 * abs(middle):
             text = (
