@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         "--target",
         default="efficientnet-lite0:_fc:0-N",
         metavar="NETWORK:LAYER:UNITS",
-        help="the neurons, one unit for each channel (default: the first units of EfficientNet-Lite0's output)",
+        help="the neurons, a unit for each channel (default: the first ones of EfficientNet-Lite0's output)",
     )
     rig.add_argument(
         "--fault",

@@ -66,7 +66,7 @@ def ports(count: int) -> list[int]:
 
 
 def tables(bridge: str, folder: Path) -> dict[str, Any]:
-    a, b = ports(2)
+    [a] = ports(1)
     display = {"name": "http", "port": a}
     return {
         "http": {"rig": display},

@@ -56,13 +56,14 @@ class Scorer:
     """Scores generations in order. channels: their names.
 
     history: trials of earlier generations that the settings still need. responses_to: by settings and
-    reference, its responses so far. levels, baselines: of the channels in the latest blocks. flagged: the
-    channels and kinds of the latest block's flags, which are not said again.
+    reference, the sum of its responses so far and their number, (2, channels). levels, baselines: of the
+    channels in the latest blocks. flagged: the channels and kinds of the latest block's flags, which are not
+    said again.
     """
 
     channels: tuple[str, ...]
     history: Mapping[ResponsesPlan, tuple[Trial, ...]] = field(default_factory=dict)
-    responses_to: Mapping[ResponsesPlan, Mapping[int, tuple[Array, ...]]] = field(default_factory=dict)
+    responses_to: Mapping[ResponsesPlan, Mapping[int, Array]] = field(default_factory=dict)
 
     levels: tuple[watch.Level, ...] = ()
     baselines: tuple[watch.Level, ...] = ()
@@ -86,7 +87,8 @@ class Scorer:
                 if one.at is not None:
                     of_runs.setdefault(one.at[0], []).append((one.at[1], one.repeat, row))
                 elif one.reference is not None:
-                    known[one.reference] = (*known.get(one.reference, ()), row)
+                    before = known.get(one.reference, np.zeros((2, len(row))))
+                    known[one.reference] = before + np.stack([np.nan_to_num(row), ~np.isnan(row)])
             for run in runs:
                 if run.settings != settings:
                     continue
@@ -94,8 +96,9 @@ class Scorer:
                 for slot, repeat, row in of_runs.get(run.id, ()):
                     matrix[slot, repeat] = row
                 scores[run.id] = _scored(run, matrix)
-                for reference, rows in known.items():
-                    means[reference, run.id] = float(_scored(run, np.stack(rows)[None]))
+                for reference, (total, count) in known.items():
+                    mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+                    means[reference, run.id] = float(_scored(run, mean[None, None]))
         after = replace(self, history=history, responses_to=responses_to)
         return Scored(scores, means, *after._watched(trials, runs[0].settings))
 

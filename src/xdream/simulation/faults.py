@@ -126,7 +126,7 @@ def parts(faults: Faults, block: int, rows: Sequence[Row]) -> list[list[Row]]:
 
 def _zero(recorded: Recorded | None) -> Recorded | None:
     if isinstance(recorded, Values):
-        return Values(np.zeros_like(recorded.values))
+        return replace(recorded, values=np.zeros_like(recorded.values))
     if isinstance(recorded, Spikes):
         return replace(recorded, times_ms=np.empty(0), channels=np.empty(0, dtype=np.int64))
     return recorded if recorded is None else replace(recorded, samples=np.zeros_like(recorded.samples))
@@ -134,7 +134,8 @@ def _zero(recorded: Recorded | None) -> Recorded | None:
 
 def _wider(recorded: Recorded | None) -> Recorded | None:
     if isinstance(recorded, Values):
-        return Values(np.append(recorded.values, 1.0))
+        baseline = None if recorded.baseline is None else np.append(recorded.baseline, 1.0)
+        return Values(np.append(recorded.values, 1.0), baseline)
     if isinstance(recorded, Spikes):
         return replace(recorded, count=recorded.count + 1)
     return recorded if recorded is None else replace(recorded, samples=np.vstack([recorded.samples] * 2))

@@ -1,8 +1,8 @@
 """Neurons as a rig sees them: units of a network with spikes, baseline, latency, drift, adaptation and loss.
 
-Every draw is a function of (seed, image id, repeat): the same presentation has the same recording whenever
-and however often it is shown, so that a session that was killed can be compared with one that was not. Drift
-depends on the block's number.
+Every draw is a function of (seed, block, image id, repeat): offered again after a kill, a block has the same
+recordings, so that a session that was killed can be compared with one that was not. Drift depends on the
+block's number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from xdream.recorded import Recorded, Spikes, Values
 from xdream.subjects import Subject
 from xdream.types import ShownImages
 
-#: Images that set the gain, and their purpose.
+#: No neuron is faster, whatever a network's unit does.
+MOST_HZ = 10_000.0
+#: Images that set the gain.
 CALIBRATION = 16
 
 
@@ -77,21 +79,26 @@ class SimulatedNeurons:
         clean = self._subject.respond(torch.stack([pixels for _, _, pixels in presentations]))
         repeats = torch.tensor([repeat for _, repeat, _ in presentations], dtype=torch.float64)[:, None]
         gain = self._gain * max(0.0, 1.0 - plan.drift * block)
-        above = (clean * gain).clamp_min(0.0) * (1.0 - plan.adaptation) ** repeats
+        missing = ~torch.isfinite(clean)
+        above = (
+            torch.where(missing, 0.0, clean * gain).clamp(0.0, MOST_HZ) * (1.0 - plan.adaptation) ** repeats
+        )
         base = torch.full_like(above, plan.baseline_hz * max(0.0, 1.0 + plan.baseline_drift * block))
         for channel, since in plan.lost.items():
             if block >= since:
                 above[:, channel] = base[:, channel] = 0.0
         seconds = plan.window_ms / 1000.0
         if plan.records == "counts":
-            during = self._counts(presentations, "during", (above + base) * seconds)
-            before = self._counts(presentations, "before", base * seconds)
+            during = self._counts(presentations, f"during {block}", (above + base) * seconds)
+            during[missing] = torch.nan
+            before = self._counts(presentations, f"before {block}", base * seconds)
             return [Values(d.numpy(), b.numpy()) for d, b in zip(during, before, strict=True)]
         whole = (plan.stop_ms - plan.start_ms) / 1000.0
-        evoked = self._counts(presentations, "during", above * seconds)
-        ongoing = self._counts(presentations, "before", base * whole)
+        evoked = self._counts(presentations, f"during {block}", above * seconds)
+        ongoing = self._counts(presentations, f"before {block}", base * whole)
         return [
-            self._spikes(*names[:2], e, o) for names, e, o in zip(presentations, evoked, ongoing, strict=True)
+            self._spikes(f"times {block} {names[0]} {names[1]}", e, o)
+            for names, e, o in zip(presentations, evoked, ongoing, strict=True)
         ]
 
     def _counts(
@@ -102,12 +109,12 @@ class SimulatedNeurons:
         draws = random.uniform64(seeds, torch.zeros_like(seeds), names, (rates.shape[1],))
         return random.poisson(draws, rates)
 
-    def _spikes(self, image: str, repeat: int, evoked: torch.Tensor, ongoing: torch.Tensor) -> Spikes:
+    def _spikes(self, purpose: str, evoked: torch.Tensor, ongoing: torch.Tensor) -> Spikes:
         plan = self._plan
         channels = len(evoked)
         which = torch.cat([torch.arange(channels).repeat_interleave(n.long()) for n in (evoked, ongoing)])
         seed, zero = torch.tensor([plan.seed]), torch.tensor([0])
-        draws = random.uniform64(seed, zero, [f"times {image} {repeat}"], (len(which),))[0]
+        draws = random.uniform64(seed, zero, [purpose], (len(which),))[0]
         of_evoked = int(evoked.sum())
         times = plan.start_ms + draws * (plan.stop_ms - plan.start_ms)
         times[:of_evoked] = plan.latency_ms + draws[:of_evoked] * plan.window_ms

@@ -31,8 +31,9 @@ def rehearse(
 ) -> int:
     """Answer a session until it is over; returns how many blocks. It may begin before the session.
 
-    target: NETWORK:LAYER:UNITS, one unit for each channel; its last `N` is the last channel's number. neurons,
-    faults: keys of `NeuronsPlan` and `Faults`. tell: (block, presentations) before each. Raises BadInput.
+    target: NETWORK:LAYER:UNITS, one unit for each channel; its last `N` is the last channel's number.
+    neurons, faults: keys of `NeuronsPlan` and `Faults`. tell: (block, presentations) before each. Raises
+    BadInput.
     """
     if plan.rig is None or plan.session is None:
         raise BadInput("the plan has no rig; give the plan of a session")
@@ -43,6 +44,7 @@ def rehearse(
     channels = len(plan.session.channels)
     if target.endswith(LAST):
         target = f"{target.removesuffix(LAST)}{channels - 1}"
+    generator = GENERATORS.make(plan.generator.name, **plan.generator.options)
     generator = GENERATORS.make(plan.generator.name, **plan.generator.options)
     size_px = plan.image_size_px or generator.image_size_px
     subject = subject_of(target, size_px, plan)
