@@ -37,7 +37,7 @@ class Child:
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["xdream"])
+        self._context.set_forkserver_preload(["xdream", "xdream.session", "xdream.rigs.http_service"])
         self._started: list[ForkServerProcess] = []
 
     def start(self, code: str, **names: object) -> ForkServerProcess:

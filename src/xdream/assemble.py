@@ -42,6 +42,7 @@ from xdream.subjects import (
     known_pixels,
     network_units,
     read_list,
+    split,
 )
 from xdream.types import Codes
 
@@ -398,6 +399,14 @@ def _subjects(
                 ]
             subjects.append(subject)
     return tuple(subjects), units, identities
+
+
+def subject_of(target: str, size_px: int, plan: Plan) -> Subject:
+    """The subject behind one target by itself. plan: for preprocessing and device. Raises BadInput."""
+    network, layer, units = split(target)
+    one = TargetPlan(network=_absolute_network(network), layer=layer, units=units)
+    [(subject, _)] = _subjects_of(one.network, [one], plan, size_px, networks.device(plan.device), {})
+    return subject
 
 
 def _subjects_of(

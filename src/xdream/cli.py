@@ -12,6 +12,20 @@ from typing import Any, NoReturn
 
 from xdream.errors import INTERRUPTED, XDreamError
 
+#: Of `xdream.simulation.faults`, which brings torch with it.
+FAULTS = (
+    *("dropped", "duplicated", "nan", "inf", "unknown_id", "late", "all_zero", "wrong_shape"),
+    *(
+        "stale_session",
+        "stale_block",
+        "truncated",
+        "zero_tail",
+        "reordered",
+        "partial",
+        "again",
+        "disconnect",
+    ),
+)
 INIT_HELP = (
     "initial codes: default, zeros, statistics:FILE, codes:FILE, images:FOLDER, references:best|middle|worst"
 )
@@ -70,6 +84,30 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--name", metavar="NAME", help="a word for the default folder's name")
     serve.add_argument("--out", metavar="FOLDER", help="default runs/DATE-TIME-NAME")
     _figure_flags(serve)
+
+    rig = _command(commands, "simulate-rig", "answer a session through its bridge, as a rehearsal")
+    rig.add_argument("plan", help="the plan file of the session")
+    rig.add_argument(
+        "--target",
+        default="efficientnet-lite0:_fc:0-N",
+        metavar="NETWORK:LAYER:UNITS",
+        help="the neurons, one unit for each channel (default: the first units of EfficientNet-Lite0's output)",
+    )
+    rig.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME=RATE",
+        help="what goes wrong, and how often (0 to 1): " + ", ".join(FAULTS),
+    )
+    rig.add_argument("--seed", type=int, default=0, metavar="N", help="of spikes and faults (default 0)")
+    rig.add_argument(
+        "--answers",
+        choices=("mat", "mat5", "h5", "npz", "csv"),
+        default="mat",
+        help="files of the folder's original protocol (default mat, v7.3)",
+    )
+    _set_flag(rig, "KEY=VALUE", "how the neurons are, e.g. rate_hz=50, baseline_hz=10, adaptation=0.2")
 
     tune = _command(commands, "tune", "search for the hyperparameters with which a plan's targets do best")
     _plan_flags(tune)

@@ -19,7 +19,19 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from xdream import doctor, ending, loop, networks, references, replay, report, session, training, tuning
+from xdream import (
+    doctor,
+    ending,
+    loop,
+    networks,
+    references,
+    replay,
+    report,
+    session,
+    simulation,
+    training,
+    tuning,
+)
 from xdream.errors import INTERRUPTED, BadInput, XDreamError
 from xdream.generators import GENERATORS, encode, learned
 from xdream.networks import weights
@@ -33,6 +45,8 @@ from xdream.subjects import KNOWN
 from xdream.training import Recipe
 
 T = TypeVar("T")
+#: What happened in a session last is shown with its summary.
+MOST_EVENTS = 12
 
 
 def _evolve(options: argparse.Namespace) -> int:
@@ -81,6 +95,29 @@ def _serve(options: argparse.Namespace) -> int:
         return _watched(
             lambda bar: session.serve(plan, folder, bar, stop=stop), _print_run, folder / FILE_NAME, options
         )
+
+
+def _simulate_rig(options: argparse.Namespace) -> int:
+    """Answer a session."""
+    plan = Plan.read(options.plan)
+    rates: dict[str, Any] = {"seed": options.seed}
+    neurons: dict[str, Any] = {"seed": options.seed}
+    for pair in options.fault:
+        _lay_over(rates, pair)
+    for pair in options.set:
+        _lay_over(neurons, pair)
+    with _stopping() as stop:
+        blocks = simulation.rehearse(
+            plan, options.target, neurons, rates, options.answers, stop=stop, tell=_tell_block
+        )
+    print(f"{blocks} blocks answered", file=sys.stderr if options.json else sys.stdout)
+    if options.json:
+        print(json.dumps({"blocks": blocks}))
+    return 0
+
+
+def _tell_block(number: int, presentations: int) -> None:
+    print(f"block {number}: {presentations} presentations", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -211,7 +248,11 @@ def _show(options: argparse.Namespace) -> int:
 def _print_record(record: Record, options: argparse.Namespace, *, figures: bool) -> int:
     drawn = report.show(record) if figures else None
     summaries = report.summarise(record)
-    print(report.table(summaries), file=sys.stderr if options.json else sys.stdout)
+    out = sys.stderr if options.json else sys.stdout
+    print(report.table(summaries), file=out)
+    for event in record.events()[-MOST_EVENTS:]:
+        where = "" if event.generation is None else f" generation {event.generation + 1}:"
+        print(f"{event.utc[:19]}{where} {event.kind}: {event.text}", file=out)
     if drawn is not None:
         for warning in drawn.warnings:
             print(f"note: {warning}", file=sys.stderr)
@@ -486,6 +527,7 @@ def _steps(texts: Sequence[str]) -> dict[str, list[float]]:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "evolve": _evolve,
     "serve": _serve,
+    "simulate-rig": _simulate_rig,
     "tune": _tune,
     "resume": _resume,
     "show": _show,

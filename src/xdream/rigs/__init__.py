@@ -13,6 +13,7 @@ from xdream.rigs.base import (
     Verdict,
 )
 from xdream.rigs.direct import Direct
+from xdream.rigs.folder import Folder
 from xdream.rigs.http import Http
 from xdream.rigs.intan import Intan
 from xdream.rigs.lsl import Lsl
@@ -29,6 +30,7 @@ __all__ = [
     "Claim",
     "Command",
     "Direct",
+    "Folder",
     "Http",
     "Intan",
     "Lsl",

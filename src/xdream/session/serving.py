@@ -16,7 +16,7 @@ from xdream import loop
 from xdream.assemble import Parts, assemble
 from xdream.errors import BadInput, RigError, StoreFull, SubjectSilent
 from xdream.plan import Part, Plan
-from xdream.rigs import BRIDGES, Answer, Block, Bridge, Claim, Command
+from xdream.rigs import BRIDGES, Answer, Block, Bridge, Claim, Command, Pair
 from xdream.session import orders
 from xdream.session.session import Session
 from xdream.store import Record, Store, check_new, notes_on
@@ -98,7 +98,7 @@ def bridge_of(plan: Plan) -> Bridge:
     """The bridge that a plan names, with the display's where the rig only records. Raises BadInput."""
     assert plan.rig is not None
     recorder = _made(plan.rig)
-    return recorder
+    return recorder if plan.display is None else Pair(_made(plan.display), recorder)
 
 
 def _made(part: Part) -> Bridge:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from xdream.description import Frozen
+from xdream.description import Description
 from xdream.recorded import Recorded, Spikes, Traces, Values
 from xdream.rigs import Row
 
@@ -17,7 +18,7 @@ from xdream.rigs import Row
 MOST_ATTEMPTS = 20
 
 
-class Faults(Frozen):
+class Faults(Description):
     """Rates from 0 to 1.
 
     Of a presentation: dropped (no row), duplicated (a second row that differs), nan, inf, unknown_id (a row
@@ -26,6 +27,8 @@ class Faults(Frozen):
     stale_block, truncated, zero_tail (its bytes). Of a block: reordered, partial (in several answers), again
     (the same answer twice), disconnect (away for a while first).
     """
+
+    kind: ClassVar[str] = "fault"
 
     dropped: float = Field(default=0.0, ge=0, le=1)
     duplicated: float = Field(default=0.0, ge=0, le=1)

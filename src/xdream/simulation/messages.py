@@ -57,6 +57,8 @@ class MessageDriver:
         self._heard = clock()
         self._over = False
         self._ended = threading.Event()
+        #: The digital word of each presentation of the latest block.
+        self.codes: dict[tuple[str, int], int] = {}
         #: What the bridge said last to an answer: (code, JSON).
         self.verdict: tuple[int, wire.Json] | None = None
 
@@ -136,4 +138,5 @@ class MessageDriver:
             for name, data in said["images"].items()
         }
         shown = tuple((one["image"], one["repeat"], images[one["image"]]) for one in said["order"])
+        self.codes = {(one["image"], one["repeat"]): one["code"] for one in said["order"]}
         return Offered(said["session"], said["block"], said["fence"], shown)

@@ -8,14 +8,14 @@ depends on the block's number.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 
 from xdream import random
-from xdream.description import Frozen
+from xdream.description import Description
 from xdream.errors import BadInput
 from xdream.recorded import Recorded, Spikes, Values
 from xdream.subjects import Subject
@@ -25,7 +25,7 @@ from xdream.types import ShownImages
 CALIBRATION = 16
 
 
-class NeuronsPlan(Frozen):
+class NeuronsPlan(Description):
     """How units become neurons.
 
     rate_hz: above the baseline, of the best of a few random images. baseline_hz: without an image.
@@ -35,6 +35,8 @@ class NeuronsPlan(Frozen):
     records: counts in the response's window (with those of an equal baseline), or spike times from
     start_ms to stop_ms.
     """
+
+    kind: ClassVar[str] = "neurons"
 
     rate_hz: float = Field(default=100.0, gt=0)
     baseline_hz: float = Field(default=5.0, ge=0)
