@@ -156,10 +156,10 @@ def test_the_marker_of_an_open_block_is_sent_again_and_says_the_same_until_it_is
     def heard(count):
         return lambda _: said.extend(inlet.pull_sample(0.0)[0] or []) or len(said) >= count
 
-    collected(bridge, heard(1))
-    first = len(said)
+    # Once when it is offered, once when the reader is seen.
+    collected(bridge, heard(2))
     now[0] += 2.5
-    collected(bridge, heard(first + 1))
+    collected(bridge, heard(3))
     assert len(set(said)) == 1
     bridge.withdraw(1)
     now[0] += 2.5
@@ -199,6 +199,18 @@ def test_a_lost_stream_is_told_and_the_one_that_comes_after_is_heard(joined):
     rig.answer(offered(block), [second])
     found, _, _ = until(bridge.collect, 1)
     assert found[0].image == "b1-1"
+
+
+def test_a_stream_that_is_lost_for_long_is_a_failure_of_the_medium(joined):
+    now = [0.0]
+    bridge, rig = joined(clock=lambda: now[0])
+    bridge.offer(a_block(1))
+    connected(bridge, rig)
+    rig.close()
+    collected(bridge, lambda some: any("lost" in (one.fault or "") for one in some))
+    now[0] = 11.0
+    with pytest.raises(RigError, match="no LSL stream"):
+        collected(bridge, lambda _: False)
 
 
 def test_what_a_rig_does_not_say_is_not_known(lsl, joined, names):

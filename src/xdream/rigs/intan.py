@@ -160,36 +160,33 @@ class Intan:
                 return
             one.setblocking(False)
             sockets[name] = one
+            if name == "waveform":
+                # All that comes over it was acquired after the spikes were heard.
+                with self._lock:
+                    self._marks.begin(self._spiking.heard)
 
     def _turn(self, sockets: dict[str, socket.socket]) -> None:
         # The waveforms' clock closes windows: spikes that were sent before it must be read before it counts,
         # so the clock is read from the wire first and looked at last.
-        hearing = "spike" in sockets
         marks, marks_end = _read(sockets.get("waveform"))
         spikes, spikes_end = _read(sockets.get("spike"))
         with self._lock:
             self._spiking.take(spikes)
-            if not hearing:
-                self._spiking.cut()
             self._marks.take(marks)
-            if hearing and marks and len(marks) < TURNS * CHUNK_BYTES // 2:
-                # Everything that was sent has been read: later spikes will be heard.
-                self._spiking.heard()
             if marks:
                 self._heard = self._clock()
-            for name, ended in (("spike", spikes_end), ("waveform", marks_end)):
-                if ended:
-                    sockets.pop(name).close()
-                    self._unheard(name)
+                if len(marks) < TURNS * CHUNK_BYTES // 2:
+                    # Everything that was sent has been read: where garbage was, later spikes are heard.
+                    self._spiking.heard(self._windows.clock)
+            if spikes_end or marks_end:
+                self._spiking.cut()
+                self._marks.cut()
         if spikes_end or marks_end:
+            # One without the other says nothing; both anew, in order.
+            for one in sockets.values():
+                one.close()
+            sockets.clear()
             self._out.fault("Intan RHX closed a connection; connecting again")
-
-    def _unheard(self, name: str) -> None:
-        """An output was interrupted: half a record is worth nothing, and what was under way is missing."""
-        if name == "spike":
-            self._spiking.cut()
-        else:
-            self._marks.cut()
 
 
 def _read(one: socket.socket | None) -> tuple[bytes, bool]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -51,10 +51,10 @@ class Spiking:
         self._bytes.clear()
         self._lost()
 
-    def heard(self) -> None:
-        """Spikes up to the clock are known again."""
-        if self._windows.clock is not None:
-            self._known(self._windows.clock)
+    def heard(self, sample: int | None) -> None:
+        """From this sample on spikes are known again."""
+        if sample is not None:
+            self._known(sample)
 
     def take(self, received: bytes) -> None:
         """Bytes as they come, cut anywhere."""
@@ -89,10 +89,9 @@ class Spiking:
         return True
 
     def _lost(self) -> None:
-        if not self._endless:
-            known = [one for one in (self._last, self._windows.clock) if one is not None]
-            if known:
-                self._endless.append(self._windows.lost(min(known), None))
+        # The spikes of a time are read before its waveforms: up to the clock they have come.
+        if not self._endless and self._windows.clock is not None:
+            self._endless.append(self._windows.lost(self._windows.clock, None))
 
     def _known(self, sample: int) -> None:
         for gap in self._endless:
@@ -115,7 +114,12 @@ class Marks:
         self._settle = settle
         self._bytes = bytearray()
         self._next: int | None = None
+        self._at_first: Callable[[int], None] | None = None
         self._forget()
+
+    def begin(self, at_first: Callable[[int], None]) -> None:
+        """A new connection: `at_first` is told the first sample that comes over it."""
+        self._at_first = at_first
 
     def cut(self) -> None:
         """The connection ended; the next timestamp says how much was lost."""
@@ -163,6 +167,9 @@ class Marks:
         elif self._next is not None and first > self._next:
             self._windows.lost(self._next, first - 1)
             self._value = None
+        if self._at_first is not None:
+            self._at_first(first)
+            self._at_first = None
         self._next = first + len(words)
         changes = [0, *(np.flatnonzero(np.diff(words)) + 1).tolist(), len(words)]
         for begin, end in itertools.pairwise(changes):

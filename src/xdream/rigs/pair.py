@@ -26,7 +26,6 @@ class Pair:
         self._display = display
         self._recorder = recorder
         self._display_ends = display_ends
-        self._first = 0
 
     def open(self, session: str, channels: Sequence[str]) -> None:
         """Open both, or none."""
@@ -73,9 +72,7 @@ class Pair:
     def _turn(self, wait_s: float) -> tuple[list[Arrival], list[RigError]]:
         arrivals: list[Arrival] = []
         failed: list[RigError] = []
-        bridges = (self._display, self._recorder)
-        self._first = 1 - self._first
-        for bridge in (bridges[self._first], bridges[1 - self._first]):
+        for bridge in (self._display, self._recorder):
             try:
                 found = bridge.collect(0.0 if arrivals else wait_s)
             except RigError as error:
