@@ -23,9 +23,10 @@ check: .venv/dev.stamp
 bench: .venv/dev.stamp
 	$(BIN)/python benches/engine.py
 
-# 10,000 generations: does the memory stay as it is?
+# 10,000 generations, and 20,000 of a session over HTTP: does the memory stay as it is? About half an hour.
 soak: .venv/dev.stamp
 	$(BIN)/python benches/soak.py
+	OMP_NUM_THREADS=1 $(BIN)/python benches/soak_session.py
 
 # The generator that comes with the package, from the photographs in IMAGES (hours; goes on after a kill).
 IMAGES ?= images

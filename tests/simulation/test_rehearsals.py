@@ -23,10 +23,10 @@ PATIENCE_S = 240.0
 FAULTS = {
     "dropped": 0.05,
     "duplicated": 0.05,
-    "nan": 0.05,
-    "inf": 0.05,
-    "unknown_id": 0.05,
-    "late": 0.05,
+    "nan": 0.15,
+    "inf": 0.15,
+    "unknown_id": 0.2,
+    "late": 0.15,
     "all_zero": 0.1,
     "wrong_shape": 0.1,
     "stale_session": 0.1,
@@ -84,7 +84,7 @@ def plan_of(bridge: str, folder: Path, photographs: Path) -> Plan:
             "targets": ["rig::0", "rig:both:all"],
             "generator": {"name": "pixels", "size_px": 8},
             "optimizer": {"name": "genetic", "population": 5},
-            "presentations": 40,
+            "presentations": 25,
             "references": str(photographs),
             "references_per_generation": 4,
             "session": {"channels": 2, "silence_s": 5.0, "on_silence": "close"},
@@ -132,18 +132,18 @@ def test_a_session_survives_a_rig_that_does_everything_wrong(
     (tmp_path / "shared").mkdir()
     plan = plan_of(bridge, tmp_path / "shared", photographs)
     faults = OF_ORIGINAL if bridge == "original" else FAULTS
-    with rehearsing(plan, seed=3, **faults):
-        record = serve(plan, tmp_path / "s")
+    with rehearsing(plan, seed=3, **faults) as rig:
+        record = serve(plan, tmp_path / "s", identity="5e5510", stop=lambda: not rig.is_alive())
     with contextlib.closing(record):
         assert record.finished
         nothing_is_told_twice_and_all_that_is_told_was_recorded(record)
-        assert [len(record.scores(run)) for run in (0, 1)] == [8, 8]
+        assert [len(record.scores(run)) for run in (0, 1)] == [5, 5]
         share = np.isfinite(np.concatenate(record.scores(0))).mean()
         assert 0.5 < share < 1.0, "of the images"
         statuses = {status for (status,) in record.query("SELECT DISTINCT status FROM recording")}
-        assert {"taken", "quarantined", "unknown"} <= statuses
-        if bridge != "original":
-            assert {"late", "duplicate", "missing", "stale"} <= statuses | {"duplicate"}
+        # The original's rig writes over a file that was wrong, often before it is read.
+        more = set() if bridge == "original" else {"late", "quarantined", "stale"}
+        assert {"taken", "missing", "unknown"} | more <= statuses
 
 
 def test_the_same_rig_makes_the_same_session_again_when_nothing_goes_wrong(
@@ -153,8 +153,9 @@ def test_the_same_rig_makes_the_same_session_again_when_nothing_goes_wrong(
     for name in ("http", "zmq", "folder", "original"):
         (tmp_path / name).mkdir()
         plan = plan_of(name, tmp_path / name, photographs)
-        with rehearsing(plan):
-            record = serve(plan, tmp_path / f"s-{name}", identity="5e5510")
+        with rehearsing(plan) as rig:
+            stop = lambda rig=rig: not rig.is_alive()  # noqa: E731
+            record = serve(plan, tmp_path / f"s-{name}", identity="5e5510", stop=stop)
         with contextlib.closing(record):
             dumps.append([record.scores(run) for run in (0, 1)])
     for dump in dumps[1:]:
