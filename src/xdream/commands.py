@@ -47,6 +47,8 @@ from xdream.training import Recipe
 T = TypeVar("T")
 #: What happened in a session last is shown with its summary.
 MOST_EVENTS = 12
+#: Not worth a line there.
+USUAL_EVENTS = ("lease", "again")
 
 
 def _evolve(options: argparse.Namespace) -> int:
@@ -250,7 +252,8 @@ def _print_record(record: Record, options: argparse.Namespace, *, figures: bool)
     summaries = report.summarise(record)
     out = sys.stderr if options.json else sys.stdout
     print(report.table(summaries), file=out)
-    for event in record.events()[-MOST_EVENTS:]:
+    events = [event for event in record.events() if event.kind not in USUAL_EVENTS]
+    for event in events[-MOST_EVENTS:]:
         where = "" if event.generation is None else f" generation {event.generation + 1}:"
         print(f"{event.utc[:19]}{where} {event.kind}: {event.text}", file=out)
     if drawn is not None:

@@ -162,6 +162,30 @@ def test_the_same_rig_makes_the_same_session_again_when_nothing_goes_wrong(
         np.testing.assert_array_equal(dump, dumps[0])
 
 
+@pytest.mark.parametrize("name", ["open-ephys", "intan"])
+def test_a_recorder_answers_for_what_a_display_shows(tmp_path: Path, name: str) -> None:
+    a, b, c, d = ports(4)
+    options = {"open-ephys": {"port": b}, "intan": {"rate_hz": 30_000, "spike_port": c, "waveform_port": d}}
+    units = ["A-000", "A-001"]
+    plan = Plan.make(
+        targets=["rig::0-1"],
+        generator={"name": "pixels", "size_px": 8},
+        optimizer={"name": "genetic", "population": 4},
+        presentations=12,
+        rig={"name": name, **options[name]},
+        display={"name": "http", "port": a},
+        session={"channels": units},
+        threads=1,
+    )
+    with rehearsing(plan) as rig:
+        record = serve(plan, tmp_path / "s", stop=lambda: not rig.is_alive())
+    with contextlib.closing(record):
+        nothing_is_told_twice_and_all_that_is_told_was_recorded(record)
+        scores = np.concatenate([np.concatenate(record.scores(run)) for run in (0, 1)])
+        assert np.isfinite(scores).all()
+        assert scores.max() > 20.0, "spikes per second"
+
+
 def test_a_rehearsal_that_cannot_be_is_refused(tmp_path: Path, photographs: Path) -> None:
     plan = plan_of("http", tmp_path, photographs)
     with pytest.raises(BadInput, match="2 channels, but 3 units"):
