@@ -122,6 +122,11 @@ def test_repeats_come_in_different_blocks_when_blocks_are_that_small(lab: Callab
     assert {p.repeat for p in one.block().presentations} == {1}
 
 
+def test_in_one_block_repeats_are_shuffled_too(lab: Callable[..., Lab]) -> None:
+    repeats = [p.repeat for p in lab(repeats=2, presentations=24).block().presentations]
+    assert 0 < sum(repeats[:8]) < 8
+
+
 def test_a_rigs_evolution_keeps_its_best_image() -> None:
     assert assemble(session_plan()).runs[0].hyperparameters["elites"] == 1
 
@@ -185,6 +190,32 @@ def test_a_row_of_nan_is_no_answer(lab: Callable[..., Lab]) -> None:
     assert one.take(Row(row.image, row.repeat, values(*[np.nan] * CHANNELS))).counts == {"missing": 1}
     assert row.image in {p.image for p in one.block().presentations}, "it is not offered any more"
     assert one.take(row, *rest).counts == {"taken": len(rest) + 1}
+
+
+def test_a_response_after_nan_counts_after_a_restart_too(lab: Callable[..., Lab]) -> None:
+    one = lab()
+    row, *_ = one.rows(one.block())
+    one.take(Row(row.image, row.repeat, None))
+    one.take(row)
+    one.restart()
+    assert row.image not in {p.image for p in one.block().presentations}
+
+
+def test_the_best_reference_is_by_the_mean_of_its_responses(
+    lab: Callable[..., Lab], photographs: Path
+) -> None:
+    one = lab(targets=["rig::1"], references=str(photographs), references_per_generation=7)
+    found = []
+    for _ in range(2):
+        rows = one.rows(one.block())
+        shift = 10.0 * len(found)
+        rows = [Row(r.image, r.repeat, values(*(r.recorded.values + shift))) for r in rows]  # type: ignore[union-attr]
+        found.append({r.image: r.recorded.values[1] for r in rows if "-n" in r.image})  # type: ignore[union-attr]
+        one.take(*rows)
+    one.block()
+    for number, response in one.store.query("SELECT reference, response FROM reference_response"):
+        name = f"{ID}-n{number:05d}"
+        assert response == pytest.approx(np.mean([of[name] for of in found]))
 
 
 def test_the_same_answer_once_more_changes_nothing(lab: Callable[..., Lab]) -> None:
@@ -462,6 +493,35 @@ def test_a_block_that_was_told_takes_its_generation_back(lab: Callable[..., Lab]
 
 def light(block: Block, image: str) -> list[float]:
     return block.images[image].to(torch.float64).mean((1, 2)).tolist()
+
+
+def test_nothing_of_a_rejected_block_is_used_where_the_new_one_has_no_response(
+    lab: Callable[..., Lab], photographs: Path
+) -> None:
+    one = lab(targets=["rig::0"], references=str(photographs), references_per_generation=2)
+    one.take(*one.rows(one.block())[:-1])
+    assert one.session.reject(1) is None
+    row, *rest = one.rows(one.block())
+    one.take(*rest, last=True)
+    one.block()
+    assert one.store.query("SELECT count(*) FROM image WHERE generation = 0 AND score IS NULL") == [
+        (0 if "-n" in row.image else 1,)
+    ]
+    [(references,)] = one.store.query("SELECT count(response) FROM reference_response")
+    assert references == (1 if "-n" in row.image else 2)
+
+
+def test_a_plateau_that_a_rejected_block_made_is_none(lab: Callable[..., Lab]) -> None:
+    one = lab(targets=["rig::0"], presentations=80, plateau=4)
+    one.take(*(Row(r.image, r.repeat, values(1e6, 0, 0)) for r in one.rows(one.block())))
+    one.block()
+    assert one.session.reject(1) is None
+    for generation in range(2, 8):
+        one.block()
+        assert one.session.generation == generation
+        shift = float(generation)
+        rows = one.rows(one.block())
+        one.take(*(Row(r.image, r.repeat, values(*(r.recorded.values + shift))) for r in rows))  # type: ignore[union-attr]
 
 
 def test_after_a_rewind_a_second_one_follows_the_history(lab: Callable[..., Lab]) -> None:

@@ -232,9 +232,7 @@ class Session:
         now = self._begun()
         if row.generation < now.number:
             return self._rewind(now, row, reason)
-        after = self._with_block(now.of(number), Closing(number, "rejected", reason))
-        rejected = {one.id for one in now.of(number)}
-        self._now = replace(after, answered={i: raw for i, raw in now.answered.items() if i not in rejected})
+        self._now = self._with_block(now.of(number), Closing(number, "rejected", reason))
         return None
 
     def accept(self, number: int) -> str | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +23,34 @@ from xdream.simulation.zmq import ZmqDriver
 SPIKES = ("open-ephys", "intan")
 
 
-def driver_of(plan: Plan, answer_format: str = "mat") -> Driver:
-    """A driver for the plan's rig, and for its display where the rig only records.
+@contextlib.contextmanager
+def driver_of(plan: Plan, answer_format: str = "mat") -> Iterator[Driver]:
+    """A driver for the plan's rig, and for its display where the rig only records; closed in the end.
 
     answer_format: of the files of the original's folder protocol. Raises BadInput for a bridge that has none.
     """
     assert plan.rig is not None
     assert plan.session is not None
-    if plan.display is None:
-        return _display(plan.rig, plan, answer_format)
-    display, options = _display(plan.display, plan, answer_format), plan.rig.options
+    with contextlib.closing(_display(plan.display or plan.rig, plan, answer_format)) as display:
+        if plan.display is None:
+            yield display
+            return
+        with contextlib.closing(_recorder(plan.rig, plan, display)) as recorder:
+            yield recorder
+
+
+def _recorder(part: Part, plan: Plan, display: MessageDriver | FolderDriver) -> Driver:
+    assert plan.session is not None
+    options = part.options
     channels = plan.session.channels
-    if plan.rig.name == "lsl":
+    if part.name == "lsl":
         codes = _codes(display) if options.get("form", "json") != "json" else None
         names = {"stream": options.get("stream"), "markers": options.get("markers")}
         given = {key: value for key, value in names.items() if value is not None}
         return LslDriver(display, len(channels), codes=codes, **given)
     units = tuple(options.get("units") or channels)
     stop_ms = float(options.get("stop_ms", 300.0))
-    if plan.rig.name == "open-ephys":
+    if part.name == "open-ephys":
         electrodes = [(name, int(unit or 0)) for name, _, unit in (u.partition(":") for u in units)]
         by_code = options.get("onset", "message") != "message"
         return OpenEphysDriver(
@@ -52,7 +62,7 @@ def driver_of(plan: Plan, answer_format: str = "mat") -> Driver:
             stop_ms=stop_ms,
             step_ms=stop_ms + 300.0,
         )
-    if plan.rig.name == "intan":
+    if part.name == "intan":
         ports = (options.get("waveform_port", 5001), options.get("spike_port", 5002))
         return IntanDriver(
             display,
@@ -63,7 +73,7 @@ def driver_of(plan: Plan, answer_format: str = "mat") -> Driver:
             stop_ms=stop_ms,
             step_ms=stop_ms + 300.0,
         )
-    raise BadInput(f"there is no simulated rig for the bridge '{plan.rig.name}' beside a display")
+    raise BadInput(f"there is no simulated rig for the bridge '{part.name}' beside a display")
 
 
 def _display(part: Part, plan: Plan, answer_format: str) -> MessageDriver | FolderDriver:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,5 +48,5 @@ def rehearse(
     size_px = plan.image_size_px or generator.image_size_px
     subject = subject_of(target, size_px, plan)
     population = SimulatedNeurons(subject, how, channels, size_px)
-    with contextlib.closing(driver_of(plan, answer_format)) as driver:
+    with driver_of(plan, answer_format) as driver:
         return simulate(driver, population, what, stop=stop, tell=tell)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from xdream.errors import RigError
 from xdream.rigs import Row
 from xdream.simulation.base import Driver, Offered
 from xdream.simulation.faults import Faults, faulty, parts, spoilt
@@ -12,6 +14,8 @@ from xdream.simulation.neurons import SimulatedNeurons
 
 #: How long a driver is asked for a block at a time.
 LISTEN_S = 0.5
+#: For how long a session that may have ended is looked for.
+GONE_S = 90.0
 
 
 def simulate(
@@ -39,14 +43,27 @@ def simulate(
             Row(image, repeat, one)
             for (image, repeat, _), one in zip(offered.presentations, recorded, strict=True)
         ]
-        for before, row in late:
-            driver.answer(before, [row], last=False)
-        late = []
-        _answer(driver, offered, rows, faults)
+        try:
+            for before, row in late:
+                driver.answer(before, [row], last=False)
+            _answer(driver, offered, rows, faults)
+        except RigError:
+            if not _has_ended(driver, stop):
+                raise
+            break
         late = [
             (offered, row) for row in rows if faults.happens("late", offered.number, row.image, row.repeat)
         ]
     return blocks
+
+
+def _has_ended(driver: Driver, stop: Callable[[], bool]) -> bool:
+    """Whether nobody listens because the session had all it wanted."""
+    until = time.monotonic() + GONE_S
+    while not driver.over and not stop():
+        if driver.next_block(LISTEN_S) is not None or time.monotonic() > until:
+            return False
+    return True
 
 
 def _answer(driver: Driver, offered: Offered, rows: Sequence[Row], faults: Faults) -> None:
