@@ -190,6 +190,10 @@ def _order(options: argparse.Namespace, word: str, value: str) -> int:
     with contextlib.closing(Record(options.folder)) as record:
         if not record.is_session:
             raise BadInput(f"{options.folder} is no session with a rig")
+        if record.finished:
+            raise BadInput(
+                f"the session in {options.folder} is over; nothing of it is shown or told any more"
+            )
         if word in ("reject", "accept"):
             record.check_block(options.block)
     session.give(options.folder, word, value)

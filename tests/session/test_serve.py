@@ -271,8 +271,13 @@ def test_answers_without_a_block_go_to_the_one_that_is_open(tmp_path: Path) -> N
 def test_what_cannot_be_ordered_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "s"
     served(session_plan(), folder, Rig()).close()
-    assert cli.main(["reject-block", str(folder), "9"]) == 2
-    assert "has no block 9; it has 1 to 3" in capsys.readouterr().err
+    assert cli.main(["reject-block", str(folder), "2"]) == 2
+    assert "is over" in capsys.readouterr().err
+    stopped = iter([False] * 5)
+    with pytest.raises(KeyboardInterrupt):
+        served(session_plan(), tmp_path / "t", Rig(), stop=lambda: next(stopped, True))
+    assert cli.main(["reject-block", str(tmp_path / "t"), "9"]) == 2
+    assert "has no block 9; it has 1 to" in capsys.readouterr().err
     with pytest.raises(BadInput, match="no order"):
         give(folder, "dance")
 
