@@ -201,12 +201,12 @@ def _each(function: Callable[[Array], Any], generations: Sequence[Array]) -> Arr
 
 def _axis(plan: Plan, objective: str) -> str:
     if objective == "minus-mean":
-        return "score (minus the activation)"
+        return "score (minus the activation)" if plan.rig is None else "score (minus the response)"
     if objective != "mean":
         return f"score ({objective})"
     if all(target.network.startswith("match:") for target in plan.targets):
         return "response (minus mean squared difference)"
-    return "response (activation)"
+    return "response (activation)" if plan.rig is None else "response (as recorded)"
 
 
 # ------------------------------------------------------------------ figures of one run

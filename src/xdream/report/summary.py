@@ -71,6 +71,10 @@ def notes_of(record: Record) -> tuple[str, ...]:
     notes: list[str] = json.loads(record.facts["notes"])
     if record.silent_runs():
         notes.append("a run never had a response: all of its scores are missing")
+    void = record.void_generations()
+    if void:
+        which = ", ".join(str(number + 1) for number in void[:20]) + (" …" if len(void) > 20 else "")
+        notes.append(f"a block was rejected: the scores of generations {which} do not count and are left out")
     if not record.finished:
         notes.append(f"unfinished; if nothing is running, go on with: xdream resume {record.folder}")
     first, *later = record.versions()

@@ -101,6 +101,10 @@ class Record:
         """Whether a rig answered, whose recordings are here."""
         return "session" in self.facts
 
+    def void_generations(self) -> list[int]:
+        """Those whose scores do not count, because a block was rejected after they were told."""
+        return [number for (number,) in self._rows("SELECT generation FROM void ORDER BY 1")]
+
     def check_block(self, number: int) -> None:
         """Raise BadInput unless a session has planned a block of this number."""
         [(last,)] = self._rows("SELECT coalesce(max(id), 0) FROM block")
