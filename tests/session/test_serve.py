@@ -201,6 +201,21 @@ def test_claims_and_commands_over_the_bridge_are_answered(tmp_path: Path) -> Non
     assert got[1:] == [None, "paused: water", "there is no block 99", "'dance' is no order", None]
 
 
+def test_a_rig_that_asks_hears_that_the_session_is_over(tmp_path: Path) -> None:
+    got: list[Any] = []
+    asked = iter([1])
+
+    class Late(Scripted):
+        def collect(self, timeout_s: float) -> Sequence[Arrival]:
+            if self.said[-1]["state"] == "over":  # one question more, some time after the end
+                return [Claim("rig", got.append)] if next(asked, None) is None else []
+            return super().collect(timeout_s)
+
+    serve(session_plan(), tmp_path / "s", bridge=Late(lambda _: [Claim("rig", got.append)])).close()
+    assert isinstance(got[0], Block)
+    assert got[1:] == ["over"]
+
+
 def test_a_command_may_stop_the_session(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         serve(session_plan(), tmp_path / "s", bridge=Scripted(lambda bridge: [Command("stop")]))

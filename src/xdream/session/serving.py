@@ -16,7 +16,7 @@ from xdream import loop
 from xdream.assemble import Parts, assemble
 from xdream.errors import BadInput, RigError, StoreFull, SubjectSilent
 from xdream.plan import Part, Plan
-from xdream.rigs import BRIDGES, Answer, Block, Bridge, Claim, Command, Pair
+from xdream.rigs import BRIDGES, Answer, Arrival, Block, Bridge, Claim, Command, Pair
 from xdream.session import orders
 from xdream.session.session import Session
 from xdream.store import Record, Store, check_new, notes_on
@@ -28,6 +28,8 @@ T = TypeVar("T")
 LISTEN_S = 0.2
 #: How long is waited before a full disk or a lost medium is tried again.
 RETRY_S = 2.0
+#: For how long a session that is over waits for a rig to hear of it.
+LINGER_S = 5.0
 
 
 def serve(
@@ -136,6 +138,7 @@ class Server:
         self._trouble: str | None = None
         self._said: Mapping[str, Any] = {}
         self._watched = -1
+        self._asks = False  # whether a rig asks for its blocks
 
     def go(self) -> None:
         """Until every run has ended. Raises KeyboardInterrupt, SubjectSilent, StoreError."""
@@ -143,6 +146,18 @@ class Server:
         while not self.session.over:
             self.tick()
         self.tell_status()
+        # A rig that asks for blocks is to hear that there are no more.
+        for _ in range(round(LINGER_S / LISTEN_S)):
+            if not self._asks:
+                return
+            self._check_stop()
+            try:
+                arrivals = self.bridge.collect(LISTEN_S)
+            except RigError:
+                return
+            for arrival in arrivals:
+                self._take(arrival)
+                self._asks = self._asks and not isinstance(arrival, Claim)
 
     def tick(self) -> None:
         """Once round: orders, block, answers, silence."""
@@ -160,15 +175,19 @@ class Server:
             self._pause_for(RETRY_S)
             return
         for arrival in arrivals:
-            if isinstance(arrival, Command):
-                arrival.reply(self._order(arrival))
-            elif isinstance(arrival, Claim):
-                arrival.reply(self._claim(arrival.rig))
-            else:
-                self._answer(arrival)
+            self._take(arrival)
         self._watch_silence()
         self._watch()
         self.tell_status()
+
+    def _take(self, arrival: Arrival) -> None:
+        if isinstance(arrival, Command):
+            arrival.reply(self._order(arrival))
+        elif isinstance(arrival, Claim):
+            self._asks = True
+            arrival.reply(self._claim(arrival.rig))
+        else:
+            self._answer(arrival)
 
     def _offer(self, block: Block) -> None:
         now = (block.number, block.fence)
