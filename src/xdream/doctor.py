@@ -146,11 +146,11 @@ def _reachable(parts: Parts) -> Finding:
     assert plan.session is not None
     try:
         bridge = bridge_of(plan)
-        bridge.open("preflight", plan.session.channels)
-        try:
-            bridge.status({"state": "preflight"})
-            bridge.collect(0.0)
-        finally:
+        reachable = getattr(bridge, "reachable", None)
+        if reachable is not None:  # where opening would change what a stopped session left
+            reachable()
+        else:
+            bridge.open("preflight", plan.session.channels)
             bridge.close()
     except XDreamError as error:
         return Finding("bridge", False, str(error))

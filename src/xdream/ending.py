@@ -40,7 +40,7 @@ class Progress:
                     " ORDER BY generation, slot",
                     r.id,
                 )
-                for generation, rows in itertools.groupby(told, operator.itemgetter(0)):
+                for generation, (_, rows) in enumerate(itertools.groupby(told, operator.itemgetter(0))):
                     scores = [torch.nan if score is None else score for _, score in rows]
                     made._note(r, generation, torch.tensor(scores, dtype=torch.float64))
         return made
@@ -88,7 +88,7 @@ def asked_to_end(folder: Path) -> set[int]:
     """The runs that were asked to end."""
     try:
         text = (folder / FILE_NAME).read_text("utf-8")
-    except FileNotFoundError:
+    except OSError:
         return set()
     whole = text[: text.rfind("\n") + 1]  # the last line may be on its way
     return {int(line) for line in whole.split() if line.isdecimal()}

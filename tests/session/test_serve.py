@@ -86,7 +86,7 @@ def test_a_session_ends_with_its_budget_and_says_so_to_the_rig(tmp_path: Path) -
     record = serve(session_plan(), tmp_path / "s", bridge=bridge)
     assert record.finished
     assert [block.number for block in bridge.blocks] == [1, 2, 3]
-    assert bridge.withdrawn == [1, 2]
+    assert bridge.withdrawn == [1, 2, 3]
     assert bridge.said[-1]["state"] == "over"
     assert (bridge.opened, bridge.closed) == (1, 1)
     record.close()
@@ -233,7 +233,7 @@ def test_orders_left_in_the_folder_are_carried_out_once(tmp_path: Path) -> None:
     bridge = Scripted(reject, lambda bridge: [])
     record = serve(session_plan(), folder, bridge=bridge)
     assert [block.number for block in bridge.blocks] == [1, 2, 3, 4]
-    assert "spilt juice" in record.events()[0].text
+    assert any("spilt juice" in event.text for event in record.events())
     assert list((folder / orders.FOLDER).iterdir()) == []
     record.close()
 

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,12 +120,21 @@ class Folder:
 
     def open(self, session: str, channels: Sequence[str]) -> None:
         """Take the folder for this session alone."""
+        self._lock = self._taken(lambda: self._clear(session))
+        self._session, self._channels = session, tuple(channels)
+
+    def reachable(self) -> None:
+        """Whether it could be opened; nothing in it is changed. Raises BadInput."""
+        self._taken(lambda: None).release()
+
+    def _taken(self, work: Callable[[], None]) -> FileLock:
+        """The folder's lock, after some work in it; it can be written to."""
         if not self.folder.is_dir():
             raise BadInput(f"there is no folder {self.folder}; make it, or mount the share that has it")
         lock = FileLock(self.folder / LOCK)
         try:
             lock.acquire(timeout=0)
-            self._clear(session)
+            work()
             replace(self.folder / f"{PARTIAL}test", b"")
             (self.folder / f"{PARTIAL}test").unlink()
         except Timeout:
@@ -133,7 +142,7 @@ class Folder:
         except (OSError, NotImplementedError) as error:
             lock.release()
             raise BadInput(f"{self.folder} cannot be written to: {error}; see to its permissions") from None
-        self._lock, self._session, self._channels = lock, session, tuple(channels)
+        return lock
 
     def offer(self, block: Block) -> None:
         """Put the block's images, and its manifest, into the folder. Raises RigError."""
@@ -327,7 +336,10 @@ class Folder:
                 return None
         except FileNotFoundError:
             return None
-        except PermissionError as error:  # on Windows it may be somebody else's while it is written
+        except (
+            PermissionError,
+            IsADirectoryError,
+        ) as error:  # on Windows it may be somebody else's while it is written
             if seen.unopened or now - seen.since < UNOPENED_S:
                 return None
             seen.unopened = True

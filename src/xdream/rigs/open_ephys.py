@@ -6,6 +6,7 @@ The plugin publishes messages of two or three frames: an envelope, a JSON header
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -167,7 +168,8 @@ class OpenEphys:
             while not self._stop.is_set():
                 if self._heartbeat and time.monotonic() >= next_beat:
                     next_beat = time.monotonic() + HEARTBEAT_S
-                    beat.send(json.dumps(hello).encode(), zmq.NOBLOCK)
+                    with contextlib.suppress(zmq.Again):  # nobody was there for a long time
+                        beat.send(json.dumps(hello).encode(), zmq.NOBLOCK)
                 if data.poll(POLL_MS):
                     frames = _frames(data)
                     with self._lock:

@@ -15,6 +15,9 @@ from xdream.responses import ResponsesPlan
 from xdream.rigs import Answer, Row
 from xdream.session.ledger import Planned, RecordingRow
 
+#: No response is larger; sums of such numbers are still numbers.
+MOST = 1e100
+
 
 @dataclass(frozen=True)
 class OpenBlock:
@@ -217,6 +220,8 @@ def unusable(recorded: Recorded, rules: Rules) -> str | None:
         return f"{channels_of(recorded)} channels; the session has {rules.channels}"
     if _has_infinity(recorded):
         return "the response is infinite"
+    if any(bool((np.abs(one) > MOST).any()) for one in _numbers(recorded)):
+        return f"a number is beyond {MOST:g}"
     try:
         for settings in rules.settings:
             responses.read(recorded, settings)

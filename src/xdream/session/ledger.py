@@ -81,6 +81,11 @@ class Event:
     block: int | None = None
 
 
+def _clean(text: str | None) -> str | None:
+    """What a rig or a user wrote, as text that can be written: half a character becomes its number."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
+
+
 class Ledger:
     """The session's pages of a store. Of a record it can only read."""
 
@@ -170,7 +175,7 @@ class Ledger:
         rows = self._read.query(
             "SELECT id FROM planned WHERE block = ? AND name = ? AND (?3 IS NULL OR repeat = ?3) LIMIT 1",
             block,
-            name,
+            _clean(name),
             repeat,
         )
         return int(rows[0][0]) if rows else None
@@ -191,8 +196,8 @@ class Ledger:
                 " arrived_utc, arrived_monotonic_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (
-                        *(r.block, r.planned, r.status, r.reason, r.name, r.repeat, r.raw, r.source),
-                        *(utc, monotonic),
+                        *(r.block, r.planned, r.status, _clean(r.reason), _clean(r.name)),
+                        *(r.repeat, r.raw, _clean(r.source), utc, monotonic),
                     )
                     for r in rows
                 ],
@@ -228,7 +233,9 @@ class Ledger:
     def lease(self, number: int, fence: int, holder: str, events: Iterable[Event] = ()) -> None:
         """A block goes to a rig."""
         with self.store.transaction() as connection:
-            connection.execute("UPDATE block SET fence = ?, holder = ? WHERE id = ?", (fence, holder, number))
+            connection.execute(
+                "UPDATE block SET fence = ?, holder = ? WHERE id = ?", (fence, _clean(holder), number)
+            )
             self._note(connection, events)
 
     def tell(
@@ -264,6 +271,9 @@ class Ledger:
                 "INSERT OR IGNORE INTO void VALUES (?, ?, ?)",
                 [(generation, since, reason) for generation in range(since, until + 1)],
             )
+            connection.executemany(
+                "DELETE FROM reference_response WHERE run = ?", [(row.run,) for row in rows]
+            )
             self.store.tell(connection, until, rows, since=1)
             self._note(connection, events)
 
@@ -274,6 +284,18 @@ class Ledger:
     def is_void(self, generation: int) -> bool:
         """Whether the scores of a generation do not count."""
         return bool(self._read.query("SELECT 1 FROM void WHERE generation = ?", generation))
+
+    def voids(self) -> int:
+        """How many generations do not count."""
+        [(count,)] = self._read.query("SELECT count(*) FROM void")
+        return int(count)
+
+    def pause(self) -> str | None:
+        """Why the session is paused, as it was written last; None: it is not."""
+        rows = self._read.query(
+            "SELECT kind, text FROM event WHERE kind IN ('pause', 'go-on') ORDER BY id DESC LIMIT 1"
+        )
+        return str(rows[0][1]) if rows and rows[0][0] == "pause" else None
 
     def note(self, *events: Event) -> None:
         """Events alone."""
@@ -296,7 +318,7 @@ class Ledger:
     def _note(self, connection: apsw.Connection, events: Iterable[Event]) -> None:
         utc, monotonic = utc_now(), time.monotonic()
         rows: list[tuple[Any, ...]] = [
-            (utc, monotonic, e.generation, e.block, e.kind, e.text) for e in events
+            (utc, monotonic, e.generation, e.block, e.kind, _clean(e.text)) for e in events
         ]
         connection.executemany(
             "INSERT INTO event (utc, monotonic_s, generation, block, kind, text) VALUES (?, ?, ?, ?, ?, ?)",

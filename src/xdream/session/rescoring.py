@@ -57,7 +57,7 @@ def rescore(folder: str | Path, changes: Mapping[str, Mapping[str, Any]] | None 
         runs = _runs(record, plan, changes)
         told = {run.id: record.scores(run.id, noise_free=False) for run in runs}
         targets = {run.id: run.target for run in record.runs()}
-        ledger, scorer = Ledger(record), Scorer(plan.session.channels)
+        ledger, scorer = Ledger(record), Scorer(plan.session.channels, runs[0].settings)
         found: list[Rescored] = []
         for number in range(max((len(scores) for scores in told.values()), default=0)):
             if ledger.is_void(number):

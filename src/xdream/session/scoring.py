@@ -53,7 +53,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores generations in order. channels: their names.
+    """Scores generations in order. channels: their names. watching: how those that are watched are read.
 
     history: trials of earlier generations that the settings still need. responses_to: by settings and
     reference, the sum of its responses so far and their number, (2, channels). levels, baselines: of the
@@ -62,6 +62,7 @@ class Scorer:
     """
 
     channels: tuple[str, ...]
+    watching: ResponsesPlan
     history: Mapping[ResponsesPlan, tuple[Trial, ...]] = field(default_factory=dict)
     responses_to: Mapping[ResponsesPlan, Mapping[int, Array]] = field(default_factory=dict)
 
@@ -100,14 +101,14 @@ class Scorer:
                     mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
                     means[reference, run.id] = float(_scored(run, mean[None, None]))
         after = replace(self, history=history, responses_to=responses_to)
-        return Scored(scores, means, *after._watched(trials, runs[0].settings))
+        return Scored(scores, means, *after._watched(trials))
 
-    def _watched(self, trials: Sequence[Trial], settings: ResponsesPlan) -> tuple[tuple[str, ...], Scorer]:
+    def _watched(self, trials: Sequence[Trial]) -> tuple[tuple[str, ...], Scorer]:
         """What is odd about the channels in each block; and the scorer that has seen it."""
         now, said = self, []
         for block in dict.fromkeys(trial.block for trial in trials):
             of_block = [trial for trial in trials if trial.block == block]
-            read = [responses.read(trial.recorded, settings) for trial in of_block]
+            read = [responses.read(trial.recorded, self.watching) for trial in of_block]
             values = np.stack([one for one, _ in read])
             before = np.stack([one for _, one in read])
             what = "baseline"

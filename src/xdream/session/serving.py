@@ -6,6 +6,7 @@ folder that is gone, a rig that is silent. What is decided is in `session.py`.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,8 @@ from typing import Any, TypeVar
 
 from xdream import loop
 from xdream.assemble import Parts, assemble
-from xdream.errors import BadInput, RigError, StoreFull, SubjectSilent
+from xdream.ending import FILE_NAME as END_NAME
+from xdream.errors import BadInput, RigError, StoreBusy, StoreError, StoreFull, SubjectSilent
 from xdream.plan import Part, Plan
 from xdream.rigs import BRIDGES, Answer, Arrival, Block, Bridge, Claim, Command, Pair
 from xdream.session import orders
@@ -65,8 +67,15 @@ def serve(
         runs=loop.run_rows(parts),
         references=loop.identities(parts),
     )
+    for left in (folder / END_NAME, *(folder / orders.FOLDER).glob("*.json")):  # by one that was here before
+        left.unlink(missing_ok=True)
     with store:
-        _serve(parts, store, made, watcher or Nobody(), stop)
+        try:
+            _serve(parts, store, made, watcher or Nobody(), stop)
+        except BadInput:
+            if not store.query("SELECT 1 FROM block LIMIT 1"):  # the bridge could not be opened
+                store.discard()
+            raise
     return Record(folder)
 
 
@@ -143,8 +152,13 @@ class Server:
     def go(self) -> None:
         """Until every run has ended. Raises KeyboardInterrupt, SubjectSilent, StoreError."""
         self.tell_status()
+        if self.session.paused is not None:
+            text = f"paused: {self.session.paused}; go on with: xdream go-on {self.session.store.folder}"
+            self._to_watcher(lambda: self.watcher.trouble(text))
         while not self.session.over:
             self.tick()
+        with contextlib.suppress(RigError):
+            self._offer(None)
         self.tell_status()
         # A rig that asks for blocks is to hear that there are no more.
         for _ in range(round(LINGER_S / LISTEN_S)):
@@ -166,13 +180,13 @@ class Server:
             self._order(command)
         block = self._written(self.session.advance)
         try:
-            if block is not None:
-                self._offer(block)
+            self._offer(block)
             arrivals = self.bridge.collect(LISTEN_S)
             self._trouble = None
         except RigError as error:
             self._report(str(error))
             self._pause_for(RETRY_S)
+            self._watch_silence()
             return
         for arrival in arrivals:
             self._take(arrival)
@@ -182,6 +196,8 @@ class Server:
 
     def _take(self, arrival: Arrival) -> None:
         if isinstance(arrival, Command):
+            if arrival.word == "stop":
+                arrival.reply(None)
             arrival.reply(self._order(arrival))
         elif isinstance(arrival, Claim):
             self._asks = True
@@ -189,18 +205,25 @@ class Server:
         else:
             self._answer(arrival)
 
-    def _offer(self, block: Block) -> None:
-        now = (block.number, block.fence)
+    def _offer(self, block: Block | None) -> None:
+        """What is to be shown, where it is new; what is not to be shown any more is withdrawn."""
+        now = None if block is None else (block.number, block.fence)
         if self._offered == now:
             return
-        if self._offered is not None and self._offered[0] != block.number:
+        if self._offered is not None and (block is None or self._offered[0] != block.number):
             self.bridge.withdraw(self._offered[0])
-        self.bridge.offer(block)
-        self._offered = now
-        self._hear()
+            self._offered = None
+        if block is not None:
+            self.bridge.offer(block)
+            self._offered = now
+            self._hear()
 
     def _claim(self, rig: str) -> Block | str:
-        return self._written(lambda: self.session.claim(rig))
+        found = self._written(lambda: self.session.claim(rig))
+        if isinstance(found, Block):  # it may be a new one: its images are to be had
+            with contextlib.suppress(RigError):  # said by the next tick
+                self._offer(found)
+        return found
 
     def _answer(self, answer: Answer) -> None:
         verdict = self._written(lambda: self.session.take(answer))
@@ -223,7 +246,6 @@ class Server:
                 return f"'{number[:50]}' is no number of a block"
             if command.word == "accept":
                 return session.accept(int(number))
-            session.advance()
             return session.reject(int(number), reason[:1000] or "rejected by the experimenter")
         if command.word == "pause":
             session.pause(command.value[:1000] or "by the experimenter")
@@ -243,7 +265,7 @@ class Server:
         while True:
             try:
                 return decision()
-            except StoreFull as error:
+            except (StoreFull, StoreBusy) as error:
                 self._report(str(error))
                 self._pause_for(RETRY_S)
 
@@ -262,6 +284,8 @@ class Server:
         if text != self._trouble:
             self._trouble = text
             self._to_watcher(lambda: self.watcher.trouble(text))
+            with contextlib.suppress(StoreError):  # a full disk may be what is said
+                self.session.say("trouble", text)
             self.tell_status()
 
     def _hear(self) -> None:
@@ -276,12 +300,14 @@ class Server:
         text = f"no answer for {plan.silence_s:g} s"
         self._silent = True
         if plan.on_silence == "close":
-            self._written(lambda: self.session.close("silent", text))
+            if self._offered is not None:
+                number = self._offered[0]
+                self._written(lambda: self.session.close(number, "silent", text))
         elif plan.on_silence == "stop":
             raise SubjectSilent(f"{text} to block {self.session.status()['block']}; see to the rig")
         else:
             self._written(lambda: self.session.say("silent", text))
-        self._report(text)
+        self._to_watcher(lambda: self.watcher.trouble(text))
 
     def _watch(self) -> None:
         if self._watched == self.session.generation:

@@ -65,7 +65,8 @@ class Session:
         self._scorer = self._scorer_before(self.generation)
         settings = tuple(dict.fromkeys(r.responses for r in parts.runs))
         self._rules = Rules(identity, len(self.plan.channels), self.plan.empty_rows, settings)
-        self.paused: str | None = None
+        self.paused = self.ledger.pause()
+        self._voids = self.ledger.voids()
         self._lease: tuple[int, float] | None = None  # block, when its holder was heard last
         self._now: Generation | None = None
 
@@ -83,6 +84,9 @@ class Session:
         """
         while not self.over and self.paused is None:
             now = self._begun()
+            if now.open is not None and now.complete(now.open.number):  # nothing of it can be shown any more
+                self._close(now, Closing(now.open.number, "answered"))
+                continue
             if now.open is not None:
                 return self._as_block(now.open)
             missing = now.missing(self.plan.reshow)
@@ -101,6 +105,10 @@ class Session:
     def _with_block(self, showings: Sequence[Planned], closing: Closing | None = None) -> Generation:
         """One more block, with presentations that are shown again. Written."""
         now = self._begun()
+        if not showings:
+            assert closing is not None
+            self.ledger.plan(now.number, [], closing=closing)
+            return replace(now, blocks=tuple(self.ledger.blocks(now.number)))
         new = again(showings, self.parts.plan.seed, now.number, self.ledger.next_ids())
         text = f"{len(new)} presentations are shown again as block {new[0].block}"
         if closing is not None:
@@ -153,11 +161,11 @@ class Session:
         self._lease = (row.number, self._clock())
         return Verdict(judged.counts, judged.refused, closing is None, judged.conflict)
 
-    def close(self, ending: str, reason: str) -> None:
-        """End the open block as it is: what was not answered is missing."""
-        now = self._begun()
-        if now.open is not None:
-            self._close(now, Closing(now.open.number, ending, reason))
+    def close(self, number: int, ending: str, reason: str) -> None:
+        """End a block, if it is open, as it is: what was not answered is missing."""
+        now = None if self.over else self._begun()
+        if now is not None and now.open is not None and now.open.number == number:
+            self._close(now, Closing(number, ending, reason))
 
     def _close(
         self,
@@ -171,10 +179,13 @@ class Session:
         if closing is not None and left:
             text = f"block {closing.number}: {len(left)} presentations have no response"
             events = [*events, self._event("missing", text, closing.number)]
+        paused = self.paused
+        if closing is not None and left and len(left) == len(after.of(closing.number)):
+            paused = f"block {closing.number} ended without a single response"
+            events = [*events, self._event("pause", paused, closing.number)]
         self.ledger.record(rows, closing, events)
         self._now = replace(after, blocks=tuple(self.ledger.blocks(after.number)))
-        if closing is not None and len(left) == len(after.of(closing.number)):
-            self.pause(f"block {closing.number} ended without a single response")
+        self.paused = paused
 
     # ------------------------------------------------------------------ who may answer
 
@@ -232,13 +243,16 @@ class Session:
         now = self._begun()
         if row.generation < now.number:
             return self._rewind(now, row, reason)
-        self._now = self._with_block(now.of(number), Closing(number, "rejected", reason))
+        void = {b.number for b in now.blocks if b.ending in VOID_ENDINGS} | {number}
+        elsewhere = {(one.name, one.repeat) for one in now.planned if one.block not in void}
+        showings = [one for one in now.of(number) if (one.name, one.repeat) not in elsewhere]
+        self._now = self._with_block(showings, Closing(number, "rejected", reason))
         return None
 
     def accept(self, number: int) -> str | None:
         """Take what was put aside of the open block as it is. Returns why it cannot be done, or None."""
-        now = self._begun()
-        if now.open is None or now.open.number != number:
+        now = None if self.over else self._begun()
+        if now is None or now.open is None or now.open.number != number:
             return f"block {number} is not open"
         wanted = {one.id: one for one in now.left(number)}
         taken: dict[int, bytes | None] = {}
@@ -276,6 +290,11 @@ class Session:
             f"block {row.number} is rejected ({reason}): generation {since + 1} is shown again, and what "
             f"followed from it, to generation {until + 1}, does not count"
         )
+        going = {r.id for g in states for r in g.runs}
+        ended = [r for r in self.parts.runs if r.id not in going]
+        if ended:
+            which = ", ".join(str(r.id) for r in ended)
+            text += f"; of runs that have ended neither, and they are not shown again: {which}"
         closings = [
             Closing(row.number, "rejected", reason),
             *(Closing(b.number, "abandoned", text) for b in now.blocks if b.ending is None),
@@ -284,11 +303,11 @@ class Session:
         for g, state in states.items():
             for r, saved in saved_states(g, state):
                 nothing = [math.nan] * r.population
-                ending = "budget" if until + 1 >= r.generations else None
-                rows.append(ToldRow(r.id, nothing, nothing, saved, ending))
+                rows.append(ToldRow(r.id, nothing, nothing, saved))
         event = self._event("reject", text, row.number)
         self.ledger.rewind(closings, since, until, text, rows, [event])
-        self._next(states, {r.run for r in rows if r.ending is not None})
+        self._next(states, set())
+        self._voids = self.ledger.voids()
         self._progress = Progress.of(self.parts.runs, self.store)
         self._scorer = self._scorer_before(self.generation)
         return None
@@ -325,7 +344,8 @@ class Session:
             scores = torch.stack([found.scores[r.id] for r in g.runs])
             states[g] = g.optimizer.tell(state, scores.to(state.seeds.device))
             for (r, saved), of_run in zip(saved_states(g, states[g]), scores, strict=True):
-                ending = self._progress.ending(r, self.generation, of_run, asked)
+                # Generations that do not count are no part of the budget.
+                ending = self._progress.ending(r, self.generation - self._voids, of_run, asked)
                 told = of_run.tolist()
                 rows.append(ToldRow(r.id, told, told, saved, ending))
         flags = [self._event("flag", text) for text in found.flags]
@@ -337,7 +357,7 @@ class Session:
         """The scorer as it is before a generation: the earlier ones that count are scored again."""
         assert self.parts.plan.session is not None
         runs = [ScoredRun.of(r) for r in self.parts.runs]
-        scorer = Scorer(self.parts.plan.session.channels)
+        scorer = Scorer(self.parts.plan.session.channels, runs[0].settings)
         for number in range(generation):
             if not self.ledger.is_void(number):
                 before = recorded_generation(self.ledger, number)
@@ -368,8 +388,8 @@ class Session:
             "session": self.id,
             "state": "over" if self.over else "paused" if self.paused is not None else "showing",
             "reason": self.paused,
-            "generation": self.generation + 1,
-            "generations": max(r.generations for r in self.parts.runs),
+            "generation": self.generation + (not self.over),
+            "generations": max(r.generations for r in self.parts.runs) + self._voids,
             "block": None if row is None else row.number,
             "presentations": len(block),
             "answered": len(block) - len(left),

@@ -137,7 +137,10 @@ class Record:
         if self.is_session:
             answered = (
                 "SELECT count(DISTINCT p.id) FROM planned AS p JOIN recording AS r ON r.planned = p.id"
-                " JOIN image AS i ON i.id = p.image WHERE i.run = ? AND r.status = 'taken'"
+                " JOIN block AS b ON b.id = p.block JOIN image AS i ON i.id = p.image"
+                " JOIN told AS t ON t.run = i.run AND t.generation = i.generation WHERE i.run = ?"
+                " AND r.status = 'taken' AND b.ending NOT IN ('rejected', 'abandoned')"
+                " AND i.generation NOT IN (SELECT generation FROM void)"
             )
             [(count,)] = self._rows(answered, run)
             return int(count)

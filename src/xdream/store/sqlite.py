@@ -78,6 +78,8 @@ def said_plainly(path: Path) -> Iterator[None]:
         raise StoreBusy(f"{path} is being written by another program; wait for it to end") from None
     except apsw.IOError as error:
         raise StoreError(f"{path}: the disk failed or is full ({error}); check it, then resume") from None
+    except (apsw.NoMemError, apsw.TooBigError, apsw.ProtocolError, apsw.InternalError) as error:
+        raise StoreError(f"{path}: the database failed ({error}); resume") from None
     except apsw.SQLError as error:
         raise StoreError(f"{path} is not a whole store of this program ({error})") from None
 
