@@ -327,3 +327,45 @@ def test_the_command_line_starts_quickly_for_a_typing_error() -> None:
     )
     assert done.returncode == 2
     assert "plan" in done.stderr
+
+
+def test_a_stop_that_was_left_stops_once(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+
+    def leave(bridge: Scripted) -> Sequence[Arrival]:
+        give(folder, "stop")
+        return []
+
+    with pytest.raises(KeyboardInterrupt):
+        serve(session_plan(), folder, bridge=Scripted(leave))
+    record = resume(folder, bridge=Scripted())
+    assert record.finished
+    record.close()
+
+
+def test_what_an_earlier_session_left_in_the_folder_does_nothing(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "end.txt").write_text("0\n1\n")
+    give(tmp_path / "s", "pause", "long ago")
+    record = serve(session_plan(), tmp_path / "s", bridge=Scripted())
+    assert [len(record.scores(run)) for run in (0, 1)] == [3, 3]
+    record.close()
+
+
+def test_a_bridge_that_cannot_be_opened_leaves_nothing_behind(tmp_path: Path) -> None:
+    class Taken(Scripted):
+        def open(self, session: str, channels: Sequence[str]) -> None:
+            raise BadInput("the port is taken")
+
+    with pytest.raises(BadInput, match="taken"):
+        serve(session_plan(), tmp_path / "s", bridge=Taken())
+    serve(session_plan(), tmp_path / "s", bridge=Scripted()).close()
+
+
+def test_silence_is_heard_while_the_medium_is_lost(tmp_path: Path) -> None:
+    plan = session_plan(session={"silence_s": 100, "on_silence": "stop"})
+    with pytest.raises(SubjectSilent):
+        serve(plan, tmp_path / "s", bridge=Scripted(*[lost] * 1000))
+    record = Record(tmp_path / "s")
+    assert "trouble" in events(record), "the record does not say that the folder was gone"
+    record.close()

@@ -657,3 +657,66 @@ def test_a_plan_of_a_session_survives_toml() -> None:
     plan = session_plan(session={"channels": ["left", "right", "3"], "block_size": 5})
     assert Plan.from_toml(plan.to_toml()) == plan
     assert json.loads(plan.model_dump_json())["session"]["channels"] == ["left", "right", "3"]
+
+
+# ------------------------------------------------------------------ what a review found
+
+
+def test_half_a_character_in_a_name_is_no_end(lab: Callable[..., Lab]) -> None:
+    one = lab()
+    row, *_ = one.rows(one.block())
+    assert one.take(Row("x\ud800", 0, row.recorded)).counts == {"unknown": 1}
+    assert one.take(row, session="\ud800").counts == {"stale": 1}
+    assert one.take(Row("x\ud800", 0, row.recorded), block=1, fence=0).conflict
+
+
+def test_what_does_not_count_is_no_part_of_the_budget(lab: Callable[..., Lab]) -> None:
+    one = lab(targets=["rig::0"], presentations=12)
+    for _ in range(2):
+        one.take(*one.rows(one.block()))
+    one.block()  # the third and last
+    assert one.session.reject(2) is None
+    for _ in range(2):
+        one.take(*one.rows(one.block()))
+    assert one.session.advance() is None
+    assert one.session.over
+    record = Record(one.folder)
+    assert [bool(np.isnan(scores).all()) for scores in record.scores(0)] == [False, True, True, False, False]
+    assert record.presentations(0) == 12
+    record.close()
+
+
+def test_a_pause_outlasts_the_program(lab: Callable[..., Lab]) -> None:
+    one = lab()
+    one.block()
+    one.session.pause("the animal is sick")
+    one.restart()
+    assert one.session.paused == "the animal is sick"
+    one.session.go_on()
+    one.restart()
+    assert one.session.paused is None
+
+
+def test_what_was_shown_again_elsewhere_is_not_shown_a_third_time(lab: Callable[..., Lab]) -> None:
+    one = lab(targets=["rig::0"], session={"reshow": 1})
+    first = one.block()
+    missing, *rest = one.rows(first)
+    one.take(*rest, last=True)
+    second = one.block()
+    one.take(*one.rows(second))
+    assert [p.image for p in second.presentations] == [missing.image]
+
+
+def test_a_number_beyond_all_responses_is_put_aside(lab: Callable[..., Lab]) -> None:
+    one = lab()
+    row, *_ = one.rows(one.block())
+    assert one.take(Row(row.image, row.repeat, values(1.7e308, 0, 0))).counts == {"quarantined": 1}
+
+
+def test_closing_a_block_that_is_closed_closes_no_other(lab: Callable[..., Lab]) -> None:
+    one = lab(session={"block_size": 4})
+    row, *_ = one.rows(one.block())
+    one.take(row)
+    one.session.close(1, "silent", "no answer")
+    one.session.close(1, "silent", "no answer")
+    assert one.block().number == 2

@@ -108,6 +108,8 @@ CREATE TABLE block (                      -- what a rig is given to show at a ti
     reason TEXT
 ) STRICT;
 
+CREATE INDEX block_of_generation ON block (generation);
+
 CREATE TABLE planned (                    -- a presentation before it is shown
     id INTEGER PRIMARY KEY,
     block INTEGER NOT NULL REFERENCES block,
