@@ -34,7 +34,11 @@ FAULTS = {
     **dict.fromkeys(
         ("all_zero", "wrong_shape", "stale_session", "stale_block", "truncated", "zero_tail"), 0.01
     ),
-    "reordered": 0.5, "partial": 0.2, "again": 0.05, "disconnect": 0.005, "disconnect_s": 0.01,
+    "reordered": 0.5,
+    "partial": 0.2,
+    "again": 0.05,
+    "disconnect": 0.005,
+    "disconnect_s": 0.01,
 }
 
 
