@@ -170,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     files.add_argument("names", nargs="*", help="what to get")
 
     listing = _command(commands, "list", "what there is, by name")
-    listing.add_argument("kind", choices=("generators", "optimizers", "targets", "objectives"))
+    listing.add_argument("kind", choices=("generators", "optimizers", "targets", "objectives", "bridges"))
     listing.add_argument("--layers", metavar="NETWORK", help="with targets: the network's layers and shapes")
 
     doctor = _command(

@@ -39,6 +39,7 @@ from xdream.objectives import OBJECTIVES
 from xdream.optimizers import OPTIMIZERS
 from xdream.plan import Plan
 from xdream.progress import Bar
+from xdream.rigs import BRIDGES
 from xdream.session import rescoring
 from xdream.store import FILE_NAME, Record
 from xdream.subjects import KNOWN
@@ -93,6 +94,7 @@ def _serve(options: argparse.Namespace) -> int:
     if options.name is not None:
         plan = Plan.make(**plan.model_dump(exclude_unset=True) | {"name": options.name})
     folder = Path(options.out) if options.out else loop.new_folder(plan.name)
+    print(f"session in {folder}; how it stands: xdream show {shlex.quote(str(folder))}", file=sys.stderr)
     with _stopping() as stop:
         return _watched(
             lambda bar: session.serve(plan, folder, bar, stop=stop), _print_run, folder / FILE_NAME, options
@@ -431,6 +433,7 @@ def _list(options: argparse.Namespace) -> int:
             "generators": lambda: [*GENERATORS.names(), *learned.installed()],
             "optimizers": OPTIMIZERS.names,
             "objectives": OBJECTIVES.names,
+            "bridges": BRIDGES.names,
             "targets": lambda: [
                 *networks.names(),
                 *(f"known:{name}" for name in KNOWN.names()),

@@ -240,6 +240,8 @@ class Plan(Description):
             raise ValueError("noise_spikes and noise_scale are for networks; a rig brings its own noise")
         if self.record == "scores":
             raise ValueError("a session is recorded with everything; leave record out")
+        if self.responses.zscore_blocks and not self.references_per_generation:
+            raise ValueError("responses.zscore_blocks needs references and references_per_generation")
         if self.init.startswith("references:"):
             raise ValueError("init references:… needs responses before the first block; use images:FOLDER")
 

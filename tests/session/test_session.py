@@ -324,7 +324,7 @@ def test_what_cannot_be_read_is_kept_with_its_bytes(lab: Callable[..., Lab]) -> 
     assert one.store.query("SELECT status, raw, source FROM recording") == [
         ("quarantined", b"half a fi", "block001.mat")
     ]
-    assert ("quarantine", "cut in the middle") in one.events()
+    assert ("alarm", "cut in the middle") in one.events()
 
 
 def test_an_answer_of_another_session_is_stale(lab: Callable[..., Lab]) -> None:
@@ -635,6 +635,7 @@ def test_a_full_disk_loses_nothing(lab: Callable[..., Lab], monkeypatch: pytest.
         ({"targets": ["rig::0@1,1"]}, "a channel has no position"),
         ({"noise_spikes": 20.0, "references": "x"}, "a rig brings its own noise"),
         ({"record": "scores"}, "recorded with everything"),
+        ({"responses": {"zscore_blocks": 3}}, "needs references"),
         ({"session": {"channels": ["a", "a"]}}, "all different"),
         ({"session": {"channels": 0}}, "channels"),
         ({"session": {"background": [1, 2]}}, "background"),

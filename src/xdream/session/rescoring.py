@@ -132,7 +132,7 @@ def write_table(found: list[Rescored], path: Path) -> None:
             table = csv.writer(file)
             table.writerow(["run", "target", "generation", *names, "scores"])
             for one in found:
-                scores = " ".join("" if np.isnan(x) else repr(x) for x in one.scores.tolist())
+                scores = " ".join(repr(x) for x in one.scores.tolist())  # in the order of slots; nan: none
                 values = asdict(one.change)
                 table.writerow(
                     [one.run, one.target, one.generation + 1, *(values[name] for name in names), scores]

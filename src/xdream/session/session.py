@@ -145,7 +145,7 @@ class Session:
         if now is not None and row is not None:
             block = OpenBlock(row.number, row.fence, now.of(row.number), now.answered)
         judged = judge(answer, self._rules, block, self.ledger.planned_as, self.ledger.next_ids()[0] - 1)
-        events = [] if judged.alarm is None else [self._event("quarantine", judged.alarm)]
+        events = [] if judged.alarm is None else [self._event("alarm", judged.alarm)]
         if now is None or row is None or judged.block != row.number:
             self.ledger.record(judged.rows, events=events)
             return Verdict(judged.counts, judged.refused, row is not None, judged.conflict)
