@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from session_rig import Rig, served, session_plan
 
-from conftest import Child
 from xdream.recorded import Values
 from xdream.rigs import Row
 from xdream.session import resume
@@ -69,7 +68,7 @@ class Restless(HttpDriver):
 
 @pytest.mark.parametrize("seed", [0])
 def test_a_program_that_is_killed_over_and_over_makes_the_session_that_was_not(
-    tmp_path: Path, child: Child, seed: int
+    tmp_path: Path, child: Any, seed: int
 ) -> None:
     port = free_port()
     changes: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,9 @@ def _layer_spans(text: str) -> Iterator[tuple[int, int, int]]:
 def _parsed(text: str, *, lenient: bool, first_line: int = 1) -> Any:
     """The network in a text, which begins in a line of the file. Raises BadInput with the line and column."""
     try:
-        return text_format.Parse(text, NetParameter(), allow_unknown_field=lenient)
+        with warnings.catch_warnings():  # of escapes in strings that Python does not know
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return text_format.Parse(text, NetParameter(), allow_unknown_field=lenient)
     except text_format.ParseError as error:
         line, column = error.GetLine(), error.GetColumn()
         where = "" if line is None else f"line {line + first_line - 1}, column {column}: "

@@ -162,9 +162,8 @@ class Server:
         self.tell_status()
         # A rig that asks for blocks is to hear that there are no more.
         for _ in range(round(LINGER_S / LISTEN_S)):
-            if not self._asks:
+            if not self._asks or self._stop():
                 return
-            self._check_stop()
             try:
                 arrivals = self.bridge.collect(LISTEN_S)
             except RigError:
