@@ -369,3 +369,12 @@ def test_silence_is_heard_while_the_medium_is_lost(tmp_path: Path) -> None:
     record = Record(tmp_path / "s")
     assert "trouble" in events(record), "the record does not say that the folder was gone"
     record.close()
+
+
+def test_a_stop_after_the_end_interrupts_nothing(tmp_path: Path) -> None:
+    bridge = Scripted(lambda _: [Claim("rig", lambda block: None)])
+    record = serve(
+        session_plan(), tmp_path / "s", bridge=bridge, stop=lambda: bridge.said[-1]["state"] == "over"
+    )
+    assert record.finished
+    record.close()
