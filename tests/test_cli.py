@@ -425,3 +425,14 @@ def test_a_run_that_has_not_ended_can_be_told_to(tmp_path, capsys):
     assert last_json(capsys) == {"runs": []}
     refused(capsys, main(["end", str(tmp_path / "x"), "2"]), "has no run 2")
     refused(capsys, main(["end", str(tmp_path / "nowhere")]), "does not exist")
+
+
+def test_the_command_line_needs_no_package_of_an_extra() -> None:
+    """The README's first commands bring only the photographs."""
+    absent = "aiohttp zmq pylsl scipy timm torchvision onnx onnxruntime skimage".split()
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent!r})); "
+        "from xdream import cli; sys.exit(cli.main(['list', 'optimizers']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

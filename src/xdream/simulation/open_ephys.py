@@ -12,9 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import zmq
-
-from xdream.errors import RigError
+from xdream.errors import BadInput, RigError
 from xdream.rigs.base import Row
 from xdream.simulation.base import Driver, Offered
 from xdream.simulation.recorder import Shown, Train, trains
@@ -52,6 +50,11 @@ class OpenEphysDriver:
         stop_ms: float = 300.0,
         step_ms: float = 600.0,
     ) -> None:
+        try:
+            import zmq
+        except ImportError:
+            raise BadInput("a rig over open-ephys needs pyzmq: pip install 'xdream[rig]'") from None
+        self._zmq = zmq
         self._shown = Shown(display)
         self._electrodes = tuple(electrodes)
         self._port = port
@@ -62,7 +65,7 @@ class OpenEphysDriver:
         self._number = 0
         self._sample = 0
         self._spoil: Callable[[bytes], bytes] | None = None
-        self._context: zmq.Context[Any] = zmq.Context()
+        self._context: Any = zmq.Context()
         self._closed = threading.Event()
         self._lines = 0
         self.heartbeats = 0
@@ -185,6 +188,7 @@ class OpenEphysDriver:
             self.say("data", content, bytes(16))
 
     def _bind(self) -> None:
+        zmq = self._zmq
         self._listened = False
         self._socket = self._context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.SNDTIMEO, 30_000)
@@ -214,8 +218,8 @@ class OpenEphysDriver:
         return self._listened
 
     def _listen(self) -> None:
-        socket = self._context.socket(zmq.REP)
-        socket.setsockopt(zmq.LINGER, 0)
+        socket = self._context.socket(self._zmq.REP)
+        socket.setsockopt(self._zmq.LINGER, 0)
         socket.bind(f"tcp://127.0.0.1:{self._port + 1}")
         while not self._closed.is_set():
             if socket.poll(50):
