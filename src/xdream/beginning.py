@@ -23,8 +23,11 @@ NOISE_REFERENCES = 10_000
 
 
 def show_references(parts: Parts, store: Store, watcher: Watcher) -> dict[int, torch.Tensor]:
-    """Each run's noise-free responses to all references, (N,); what is in the store is not shown again."""
-    if parts.references is None:
+    """Each run's noise-free responses to all references, (N,); what is in the store is not shown again.
+
+    None of a rig, which sees them in its blocks.
+    """
+    if parts.references is None or parts.plan.rig is not None:
         return {}
     count = len(parts.references)
     known: dict[int, dict[int, float]] = defaultdict(dict)

@@ -64,17 +64,7 @@ def run(
         _check_draws(like)
         _check_same_runs(parts, like)
         _check_unchanged(parts, like)
-    notes = (*parts.notes, *notes_on(folder))
-    store = Store.create(
-        folder,
-        facts=facts_of(parts, notes),
-        versions=versions(),
-        runs=run_rows(parts),
-        references=identities(parts),
-    )
-    asked = folder / END_NAME  # of an experiment that was here before
-    asked.unlink(missing_ok=True)
-    with store:
+    with new_store(parts, folder) as store:
         try:
             if like is not None:
                 store.write_reference_responses(
@@ -86,7 +76,7 @@ def run(
         except BadInput:
             # Only the references' responses can show that a plan is impossible (no scale for the noise).
             if not started(store):
-                asked.unlink(missing_ok=True)
+                (folder / END_NAME).unlink(missing_ok=True)
                 store.discard()
             raise
     return Record(folder)
@@ -100,8 +90,8 @@ def resume(folder: str | Path, watcher: Watcher | None = None) -> Record:
     record = Record(folder)
     if record.finished:
         return record
-    if "session" in record.facts:
-        raise BadInput(f"{folder} is a session with a rig; go on with: xdream serve --resume {folder}")
+    if record.is_session:
+        raise BadInput(f"{folder} is a session with a rig; go on with: xdream resume {folder}")
     parts = parts_of(record)
     record.close()  # the last connection to close tidies the file up, and that is to be the writer
     with Store.open_existing(Path(folder), versions()) as store:
@@ -125,25 +115,32 @@ def parts_of(record: Record) -> Parts:
     return parts
 
 
-def facts_of(parts: Parts, notes: Sequence[str]) -> dict[str, str]:
-    """What a new store says of itself."""
-    return {
-        "plan": parts.plan.to_toml(),
-        "draws": random.VERSION,
-        "notes": json.dumps(notes),
-        "identities": json.dumps(parts.identities),
-        "record": parts.plan.record,
-        "repeats": str(parts.plan.repeats),
-        "batch": str(parts.plan.batch),
-    }
+def new_store(parts: Parts, folder: Path, notes: Sequence[str] = (), **facts: str) -> Store:
+    """The store of a new experiment, and nothing of one that was there before. Raises StoreError.
 
-
-def run_rows(parts: Parts) -> list[RunRow]:
-    """The runs as a new store has them."""
-    return [
-        RunRow(r.id, r.target, r.seed, r.optimizer_json(), r.objective_json(), r.generations)
-        for r in parts.runs
-    ]
+    notes, facts: beside those that every experiment has.
+    """
+    store = Store.create(
+        folder,
+        facts={
+            "plan": parts.plan.to_toml(),
+            "draws": random.VERSION,
+            "notes": json.dumps((*parts.notes, *notes_on(folder), *notes)),
+            "identities": json.dumps(parts.identities),
+            "record": parts.plan.record,
+            "repeats": str(parts.plan.repeats),
+            "batch": str(parts.plan.batch),
+            **facts,
+        },
+        versions=versions(),
+        runs=[
+            RunRow(r.id, r.target, r.seed, r.optimizer_json(), r.objective_json(), r.generations)
+            for r in parts.runs
+        ],
+        references=_identities(parts),
+    )
+    (folder / END_NAME).unlink(missing_ok=True)
+    return store
 
 
 def versions() -> dict[str, str]:
@@ -177,7 +174,7 @@ def _check_same_runs(parts: Parts, like: Record) -> None:
 
 def _check_unchanged(parts: Parts, record: Record) -> None:
     """Raise BadInput when what the record was begun with is not what there is now."""
-    if identities(parts) != record.references:
+    if _identities(parts) != record.references:
         raise BadInput(
             f"references '{parts.plan.references}' have changed since {record.folder} was begun; "
             "put them back"
@@ -189,8 +186,7 @@ def _check_unchanged(parts: Parts, record: Record) -> None:
             )
 
 
-def identities(parts: Parts) -> list[tuple[str, str]]:
-    """(name, SHA-256) of each reference."""
+def _identities(parts: Parts) -> list[tuple[str, str]]:
     found = parts.references
     return [] if found is None else list(zip(found.names, found.hashes, strict=True))
 
@@ -231,7 +227,7 @@ class _Experiment:
         if started(store):
             groups, states, spikes, self.generation = resumed(parts, store)
         else:
-            groups, states, spikes = _begun(parts, store, watcher)
+            groups, states, spikes = begun(parts, store, watcher)
             self.generation = 0
         self.states = dict(zip(groups, states, strict=True))
         self.spikes = spikes
@@ -347,7 +343,7 @@ def started(store: Store) -> bool:
     return bool(store.query("SELECT 1 FROM state LIMIT 1"))
 
 
-def _begun(
+def begun(
     parts: Parts, store: Store, watcher: Watcher
 ) -> tuple[list[Group], list[State], Mapping[int, float | None]]:
     """The first states, from the references' responses where they follow from them; committed."""

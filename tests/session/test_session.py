@@ -40,13 +40,7 @@ class Lab:
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.folder, self.clock, self.rig = folder, Clock(), Rig()
         parts = assemble(session_plan(**changes))
-        self.store = Store.create(
-            folder,
-            facts=loop.facts_of(parts, ()) | {"session": ID},
-            versions=loop.versions(),
-            runs=loop.run_rows(parts),
-            references=loop.identities(parts),
-        )
+        self.store = loop.new_store(parts, folder, session=ID)
         self.session = Session(parts, self.store, ID, self.clock)
 
     def restart(self) -> None:

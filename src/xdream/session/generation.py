@@ -28,6 +28,11 @@ class Generation:
         """The block that is shown: the first that has not ended."""
         return next((row for row in self.blocks if row.ending is None), None)
 
+    @property
+    def void(self) -> set[int]:
+        """The blocks whose recordings do not count."""
+        return {row.number for row in self.blocks if row.ending in VOID_ENDINGS}
+
     def of(self, block: int) -> tuple[Planned, ...]:
         """The presentations of a block that can be shown: a reference may have become unreadable."""
         return tuple(one for one in self.planned if one.block == block and one.name in self.pixels)
@@ -46,7 +51,7 @@ class Generation:
 
     def missing(self, reshow: int) -> tuple[Planned, ...]:
         """What has no response and was not shown again `reshow` times yet; rejected blocks do not count."""
-        void = self._void()
+        void = self.void
         showings: dict[tuple[str, int], list[Planned]] = {}
         for one in self.planned:
             if one.block not in void and one.name in self.pixels:
@@ -59,12 +64,9 @@ class Generation:
 
     def trials(self) -> list[Trial]:
         """What was recorded and counts, in the order in which it was planned."""
-        void = self._void()
+        void = self.void
         return [
             Trial(self.number, one.block, one.name, one.repeat, one.reference is not None, from_bytes(raw))
             for one in self.planned
             if one.block not in void and (raw := self.answered.get(one.id)) is not None
         ]
-
-    def _void(self) -> set[int]:
-        return {row.number for row in self.blocks if row.ending in VOID_ENDINGS}

@@ -36,6 +36,12 @@ def give(folder: str | Path, word: str, value: str = "") -> None:
         raise StoreError(f"{place} cannot be written: {error.strerror}") from None
 
 
+def forget(folder: Path) -> None:
+    """Leave none of a session that was in the folder before."""
+    for path in (folder / FOLDER).glob("*.json"):
+        path.unlink(missing_ok=True)
+
+
 def given(folder: Path) -> Iterator[Command]:
     """The orders that were left, in order. Each is removed once carried out; one twice does no harm."""
     for path in sorted((folder / FOLDER).glob("*.json")):

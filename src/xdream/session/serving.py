@@ -15,13 +15,12 @@ from typing import Any, TypeVar
 
 from xdream import loop
 from xdream.assemble import Parts, assemble
-from xdream.ending import FILE_NAME as END_NAME
 from xdream.errors import BadInput, RigError, StoreBusy, StoreError, StoreFull, SubjectSilent
 from xdream.plan import Part, Plan
 from xdream.rigs import BRIDGES, Answer, Arrival, Block, Bridge, Claim, Command, Pair
 from xdream.session import orders
 from xdream.session.session import Session
-from xdream.store import Record, Store, check_new, notes_on
+from xdream.store import Record, Store, check_new
 from xdream.watcher import Nobody, Watcher
 
 T = TypeVar("T")
@@ -59,17 +58,8 @@ def serve(
     check_new(folder)
     parts = assemble(plan)
     made = bridge or bridge_of(parts.plan)
-    facts = loop.facts_of(parts, (*parts.notes, *notes_on(folder), SCORES_NOTE))
-    store = Store.create(
-        folder,
-        facts=facts | {"session": identity or secrets.token_hex(4)},
-        versions=loop.versions(),
-        runs=loop.run_rows(parts),
-        references=loop.identities(parts),
-    )
-    for left in (folder / END_NAME, *(folder / orders.FOLDER).glob("*.json")):  # by one that was here before
-        left.unlink(missing_ok=True)
-    with store:
+    with loop.new_store(parts, folder, [SCORES_NOTE], session=identity or secrets.token_hex(4)) as store:
+        orders.forget(folder)
         try:
             _serve(parts, store, made, watcher or Nobody(), stop)
         except BadInput:
@@ -94,7 +84,7 @@ def resume(
     record = Record(folder)
     if record.finished:
         return record
-    if "session" not in record.facts:
+    if not record.is_session:
         raise BadInput(f"{folder} is no session with a rig; go on with xdream.loop.resume")
     parts = loop.parts_of(record)
     record.close()

@@ -19,11 +19,10 @@ from typing import Any
 import torch
 
 from xdream.assemble import Parts
-from xdream.beginning import first_state
 from xdream.ending import Progress, asked_to_end
 from xdream.errors import BadInput
-from xdream.groups import Group, groups_of, loaded_state, saved_states
-from xdream.loop import resumed, started, told_scores
+from xdream.groups import Group, loaded_state, saved_states
+from xdream.loop import begun, resumed, started, told_scores
 from xdream.optimizers import State
 from xdream.recorded import from_bytes
 from xdream.rigs import Answer, Block, Presentation, Verdict
@@ -34,6 +33,7 @@ from xdream.session.ledger import VOID_ENDINGS, BlockRow, Closing, Event, Ledger
 from xdream.session.planning import Planner
 from xdream.session.scoring import ScoredRun, Scorer, recorded_generation
 from xdream.store import Store, ToldRow
+from xdream.watcher import Nobody
 
 
 class Session:
@@ -54,10 +54,7 @@ class Session:
         if started(store):
             groups, states, _, self.generation = resumed(parts, store)
         else:
-            groups = groups_of(parts.runs)
-            states = [first_state(parts, g, {}) for g in groups]
-            saved = {r.id: one for g, s in zip(groups, states, strict=True) for r, one in saved_states(g, s)}
-            store.write_start({}, saved)
+            groups, states, _ = begun(parts, store, Nobody())
             self.generation = 0
         self.states: dict[Group, State] = dict(zip(groups, states, strict=True))
         self._planner = Planner(parts, self.ledger, identity)
@@ -108,13 +105,17 @@ class Session:
         if not showings:
             assert closing is not None
             self.ledger.plan(now.number, [], closing=closing)
-            return replace(now, blocks=tuple(self.ledger.blocks(now.number)))
+            return self._with_blocks(now)
         new = again(showings, self.parts.plan.seed, now.number, self.ledger.next_ids())
         text = f"{len(new)} presentations are shown again as block {new[0].block}"
         if closing is not None:
             text = f"block {closing.number} is rejected ({closing.reason}): {text}"
         self.ledger.plan(now.number, new, events=[self._event("again", text)], closing=closing)
-        return replace(now, planned=(*now.planned, *new), blocks=tuple(self.ledger.blocks(now.number)))
+        return self._with_blocks(replace(now, planned=(*now.planned, *new)))
+
+    def _with_blocks(self, now: Generation) -> Generation:
+        """The generation with its blocks as they were written."""
+        return replace(now, blocks=tuple(self.ledger.blocks(now.number)))
 
     def _as_block(self, row: BlockRow) -> Block:
         now = self._begun()
@@ -184,7 +185,7 @@ class Session:
             paused = f"block {closing.number} ended without a single response"
             events = [*events, self._event("pause", paused, closing.number)]
         self.ledger.record(rows, closing, events)
-        self._now = replace(after, blocks=tuple(self.ledger.blocks(after.number)))
+        self._now = self._with_blocks(after)
         self.paused = paused
 
     # ------------------------------------------------------------------ who may answer
@@ -210,7 +211,7 @@ class Session:
             said = f"block {row.number} goes to {rig}" + (f", from {row.holder}" if row.holder else "")
             self.ledger.lease(row.number, fence, rig, [self._event("lease", said, row.number)])
             row = replace(row, fence=fence, holder=rig)
-            self._now = replace(self._begun(), blocks=tuple(self.ledger.blocks(self.generation)))
+            self._now = self._with_blocks(self._begun())
         self._lease = (row.number, now)
         return self._as_block(row)
 
@@ -243,7 +244,7 @@ class Session:
         now = self._begun()
         if row.generation < now.number:
             return self._rewind(now, row, reason)
-        void = {b.number for b in now.blocks if b.ending in VOID_ENDINGS} | {number}
+        void = now.void | {number}
         elsewhere = {(one.name, one.repeat) for one in now.planned if one.block not in void}
         showings = [one for one in now.of(number) if (one.name, one.repeat) not in elsewhere]
         self._now = self._with_block(showings, Closing(number, "rejected", reason))
