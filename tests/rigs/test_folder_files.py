@@ -23,7 +23,8 @@ from xdream.recorded import to_bytes
 from xdream.rigs import Answer, folder_files
 from xdream.rigs.folder import Sent, rows_of
 from xdream.rigs.folder_files import Table, Unreadable, read
-from xdream.rigs.folder_manifest import form_of, read_answer, recorded, written_answer
+from xdream.rigs.folder_manifest import read_answer, recorded, written_answer
+from xdream.rigs.wire import recorded_json
 from xdream.simulation.folder import FORMATS, as_file
 
 NAMES = [f"block001_{i:03d}_id-{i}.png" for i in range(5)]
@@ -287,7 +288,7 @@ def test_a_reader_that_crashes_or_hangs_is_no_harm(
 
 @pytest.mark.parametrize("one", recordings(("baseline", "spikes", "traces")))
 def test_a_recording_survives_json(one: Any) -> None:
-    back = recorded(json.loads(json.dumps(form_of(one))))
+    back = recorded(json.loads(json.dumps(recorded_json(one))))
     assert (back is None) == (one is None)
     if one is not None:
         assert to_bytes(back) == to_bytes(one)
@@ -422,7 +423,7 @@ SUMMED = written_answer(
     "s",
     1,
     1,
-    [{"image": "a", "repeat": i} | form_of(r) for i, r in enumerate(recordings(("spikes", "traces")))],
+    [{"image": "a", "repeat": i} | recorded_json(r) for i, r in enumerate(recordings(("spikes", "traces")))],
     last=True,
 )
 PLAIN = json.dumps(json.loads(json.loads(SUMMED)["answer"])).encode()

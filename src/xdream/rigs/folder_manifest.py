@@ -17,6 +17,7 @@ import numpy as np
 from xdream.recorded import Array, Recorded, Spikes, Traces, Values
 from xdream.rigs.base import Answer, Block, Row
 from xdream.rigs.folder_files import MOST_LETTERS, Unreadable
+from xdream.rigs.wire import header_json, presentation_json
 
 #: A response is one of these, beside its image and its repeat.
 FORMS = ("values", "spikes", "traces", "missing")
@@ -24,31 +25,11 @@ FORMS = ("values", "spikes", "traces", "missing")
 
 def manifest(block: Block, files: Mapping[int, tuple[str, str]], channels: Sequence[str]) -> bytes:
     """What a rig is to show. files: by place, (name, sha256 of the file)."""
-    first = next(iter(block.images.values()))
     order = [
-        {
-            "image": one.image,
-            "repeat": one.repeat,
-            "place": one.place,
-            "code": one.code,
-            "reference": one.reference,
-            "file": files[one.place][0],
-            "sha256": files[one.place][1],
-        }
+        presentation_json(one) | {"file": files[one.place][0], "sha256": files[one.place][1]}
         for one in block.presentations
     ]
-    said = {
-        "session": block.session,
-        "block": block.number,
-        "fence": block.fence,
-        "order": order,
-        "size_px": int(first.shape[-1]),
-        "show_ms": block.show_ms,
-        "gap_ms": block.gap_ms,
-        "background": list(block.background),
-        "channels": list(channels),
-    }
-    return json.dumps(said, indent=1).encode()
+    return json.dumps(header_json(block, order, channels), indent=1).encode()
 
 
 def written_answer(
@@ -166,27 +147,6 @@ def recorded(said: Mapping[str, Any]) -> Recorded | None:
     if said["missing"] is not True:
         raise Unreadable("missing is neither true nor false")
     return None
-
-
-def form_of(one: Recorded | None) -> dict[str, Any]:
-    """The JSON form of a recording: `recorded` reads it back."""
-    if one is None:
-        return {"missing": True}
-    if isinstance(one, Values):
-        said: dict[str, Any] = {"values": _nulls(one.values)}
-        return said if one.baseline is None else said | {"baseline": _nulls(one.baseline)}
-    if isinstance(one, Spikes):
-        trains = [one.times_ms[one.channels == channel].tolist() for channel in range(one.count)]
-        return {"spikes": trains, "start_ms": one.start_ms, "stop_ms": one.stop_ms}
-    return {
-        "traces": [_nulls(samples) for samples in one.samples],
-        "start_ms": one.start_ms,
-        "step_ms": one.step_ms,
-    }
-
-
-def _nulls(values: Array) -> list[float | None]:
-    return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 def _list(value: Any, name: str) -> list[Any]:

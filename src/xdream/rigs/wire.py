@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from xdream.recorded import Array, Recorded, Spikes, Traces, Values
-from xdream.rigs.base import Answer, Block, Row, Verdict
+from xdream.rigs.base import Answer, Block, Presentation, Row, Verdict
 from xdream.types import ShownImages
 
 Json: TypeAlias = dict[str, Any]
@@ -268,18 +268,21 @@ def answer_json(
 
 def row_json(row: Row) -> Json:
     """One response."""
-    said: Json = {"image": row.image, "repeat": row.repeat}
-    recorded = row.recorded
+    return {"image": row.image, "repeat": row.repeat} | recorded_json(row.recorded)
+
+
+def recorded_json(recorded: Recorded | None) -> Json:
+    """The form of a recording, by itself."""
     if recorded is None:
-        return said | {"missing": True}
+        return {"missing": True}
     if isinstance(recorded, Values):
-        said["values"] = _nulls(recorded.values)
+        said: Json = {"values": _nulls(recorded.values)}
         return said if recorded.baseline is None else said | {"baseline": _nulls(recorded.baseline)}
     if isinstance(recorded, Spikes):
         trains = [_nulls(recorded.times_ms[recorded.channels == c]) for c in range(recorded.count)]
-        return said | {"spikes": trains, "start_ms": recorded.start_ms, "stop_ms": recorded.stop_ms}
+        return {"spikes": trains, "start_ms": recorded.start_ms, "stop_ms": recorded.stop_ms}
     traces = [_nulls(one) for one in recorded.samples]
-    return said | {"traces": traces, "start_ms": recorded.start_ms, "step_ms": recorded.step_ms}
+    return {"traces": traces, "start_ms": recorded.start_ms, "step_ms": recorded.step_ms}
 
 
 def _nulls(numbers: Array) -> list[float | None]:
@@ -289,30 +292,36 @@ def _nulls(numbers: Array) -> list[float | None]:
 # ---------------------------------------------------------------------- a block
 
 
-def block_json(block: Block, channels: Sequence[str], pixels: str) -> Json:
-    """A block for a rig. pixels: see PIXELS; without pixels `images` is left out."""
-    said: Json = {
-        "state": "showing",
+def presentation_json(one: Presentation) -> Json:
+    """A presentation in its order, without its pixels."""
+    return {
+        "image": one.image,
+        "repeat": one.repeat,
+        "place": one.place,
+        "code": one.code,
+        "reference": one.reference,
+    }
+
+
+def header_json(block: Block, order: Sequence[Json], channels: Sequence[str]) -> Json:
+    """A block, without its images."""
+    return {
         "session": block.session,
         "block": block.number,
         "fence": block.fence,
-        "order": [
-            {
-                "image": one.image,
-                "repeat": one.repeat,
-                "place": one.place,
-                "code": one.code,
-                "reference": one.reference,
-                "sha256": one.sha256,
-            }
-            for one in block.presentations
-        ],
+        "order": list(order),
         "size_px": max((int(one.shape[-1]) for one in block.images.values()), default=0),
         "show_ms": block.show_ms,
         "gap_ms": block.gap_ms,
         "background": list(block.background),
         "channels": list(channels),
     }
+
+
+def block_json(block: Block, channels: Sequence[str], pixels: str) -> Json:
+    """A block for a rig. pixels: see PIXELS; without pixels `images` is left out."""
+    order = [presentation_json(one) | {"sha256": one.sha256} for one in block.presentations]
+    said: Json = {"state": "showing"} | header_json(block, order, channels)
     if pixels == "none":
         return said
     write = png if pixels == "png" else raw

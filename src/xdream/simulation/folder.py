@@ -15,8 +15,9 @@ import numpy as np
 from xdream.errors import BadInput
 from xdream.recorded import Values
 from xdream.rigs.base import Row
-from xdream.rigs.folder_manifest import form_of, written_answer
+from xdream.rigs.folder_manifest import written_answer
 from xdream.rigs.pictures import decoded
+from xdream.rigs.wire import recorded_json
 from xdream.simulation.base import Offered
 
 #: What `answer_format` may be, and the suffix of the file.
@@ -84,7 +85,9 @@ class FolderDriver:
         if self._original:
             self._write_original(offered, rows, spoil)
             return
-        responses = [{"image": row.image, "repeat": row.repeat or 0} | form_of(row.recorded) for row in rows]
+        responses = [
+            {"image": row.image, "repeat": row.repeat or 0} | recorded_json(row.recorded) for row in rows
+        ]
         data = written_answer(offered.session or "", offered.number, offered.fence or 0, responses, last=last)
         stem = f"block{offered.number:03d}.answer"
         name, k = f"{stem}.json", 0

@@ -40,7 +40,7 @@ def waveform_block(first: int, words: Sequence[Sequence[int]]) -> bytes:
     return b"".join(parts)
 
 
-class IntanDriver:
+class IntanDriver(Shown):
     """Plays blocks of a display as recordings.
 
     display: where blocks come from. names: the native name of each channel. codes: of a presentation.
@@ -62,7 +62,7 @@ class IntanDriver:
         first: int = 0,
         words: int = 1,
     ) -> None:
-        self._shown = Shown(display)
+        super().__init__(display)
         self._names = tuple(names)
         self._codes = codes
         self._ports = ports
@@ -77,15 +77,6 @@ class IntanDriver:
         self._waveform: socket.socket | None = None
         self._spike: socket.socket | None = None
         self._servers = [_listening(port) for port in ports]
-
-    def next_block(self, timeout_s: float) -> Offered | None:
-        """From the display."""
-        return self._shown.next_block(timeout_s)
-
-    @property
-    def over(self) -> bool:
-        """As the display says."""
-        return self._shown.over
 
     def answer(
         self,

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from xdream.errors import BadInput, RigError
-from xdream.recorded import Recorded, Spikes, Values
+from xdream.recorded import Spikes, Values
+from xdream.rigs import wire
 from xdream.rigs.base import Row
 from xdream.simulation.base import Driver, Offered
 from xdream.simulation.recorder import Shown
@@ -22,7 +23,7 @@ SLICE_S = 0.1
 SAID_S = 1.0
 
 
-class LslDriver:
+class LslDriver(Shown):
     """Answers blocks of a display over LSL.
 
     display: where blocks come from. channels: how many. stream, markers: names. codes: of a presentation,
@@ -44,7 +45,7 @@ class LslDriver:
         except (ImportError, RuntimeError) as error:
             raise BadInput(f"a rig over lsl needs pylsl: pip install 'xdream[lsl]' ({error})") from None
         self._lsl = pylsl
-        self._shown = Shown(display)
+        super().__init__(display)
         self._channels = channels
         self._stream = stream
         self._codes = codes
@@ -62,17 +63,12 @@ class LslDriver:
         deadline = time.monotonic() + timeout_s
         while True:
             left = max(0.0, deadline - time.monotonic())
-            offered = self._shown.next_block(min(SLICE_S, left))
+            offered = super().next_block(min(SLICE_S, left))
             if offered is not None:
                 return offered
             self.read_markers()
             if time.monotonic() >= deadline:
                 return None
-
-    @property
-    def over(self) -> bool:
-        """As the display says."""
-        return self._shown.over
 
     def answer(
         self,
@@ -148,9 +144,7 @@ class LslDriver:
             said["session"] = offered.session
         if offered.fence is not None:
             said["fence"] = offered.fence
-        said["responses"] = [
-            {"image": row.image, "repeat": row.repeat, **_fields(row.recorded)} for row in rows
-        ]
+        said["responses"] = [wire.row_json(row) for row in rows]
         return [json.dumps(said)]
 
     def _numbers(self, rows: Sequence[Row]) -> list[list[float]]:
@@ -165,22 +159,3 @@ class LslDriver:
                 values = np.bincount(recorded.channels, minlength=recorded.count).astype(float).tolist()
             found.append([float(self._codes(row.image, row.repeat or 0)), *values])
         return found
-
-
-def _fields(recorded: Recorded | None) -> dict[str, Any]:
-    if isinstance(recorded, Values):
-        found: dict[str, Any] = {"values": _list(recorded.values)}
-        if recorded.baseline is not None:
-            found["baseline"] = _list(recorded.baseline)
-        return found
-    if isinstance(recorded, Spikes):
-        spikes = [_list(recorded.times_ms[recorded.channels == one]) for one in range(recorded.count)]
-        return {"spikes": spikes, "start_ms": recorded.start_ms, "stop_ms": recorded.stop_ms}
-    if recorded is None:
-        return {"missing": True}
-    samples = [_list(one) for one in recorded.samples]
-    return {"traces": samples, "start_ms": recorded.start_ms, "step_ms": recorded.step_ms}
-
-
-def _list(numbers: Any) -> list[float | None]:
-    return [None if math.isnan(one) else one for one in numbers.tolist()]

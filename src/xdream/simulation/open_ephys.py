@@ -31,7 +31,7 @@ def message(number: int, kind: str, content: dict[str, Any], data: bytes) -> lis
     return [*frames, data] if data else frames
 
 
-class OpenEphysDriver:
+class OpenEphysDriver(Shown):
     """Plays blocks of a display as recordings.
 
     display: where blocks come from. port: of the data socket; the next one listens. electrodes: (name,
@@ -55,7 +55,7 @@ class OpenEphysDriver:
         except ImportError:
             raise BadInput("a rig over open-ephys needs pyzmq: pip install 'xdream[rig]'") from None
         self._zmq = zmq
-        self._shown = Shown(display)
+        super().__init__(display)
         self._electrodes = tuple(electrodes)
         self._port = port
         self._codes = codes
@@ -72,15 +72,6 @@ class OpenEphysDriver:
         self._bind()
         self._listener = threading.Thread(target=self._listen, name="open-ephys-listener", daemon=True)
         self._listener.start()
-
-    def next_block(self, timeout_s: float) -> Offered | None:
-        """From the display."""
-        return self._shown.next_block(timeout_s)
-
-    @property
-    def over(self) -> bool:
-        """As the display says."""
-        return self._shown.over
 
     def answer(
         self,

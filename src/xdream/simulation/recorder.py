@@ -44,7 +44,7 @@ def _spikes(recorded: Recorded | None, stop_ms: float) -> tuple[tuple[float, int
 
 
 class Shown:
-    """Blocks from the rig that displays, each once.
+    """Blocks from the rig that displays, each once: the side of an emulated recorder that faces its display.
 
     display: its driver, or a function (timeout_s) -> block or None.
     """
