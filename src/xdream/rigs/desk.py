@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,41 @@ class Token:
             raise BadInput(
                 "the token is not of 8 to 256 letters, digits and signs without spaces; make another"
             )
+
+
+@dataclass(frozen=True)
+class Port:
+    """Where a bridge listens, and to whom. most_bytes: of one message."""
+
+    host: str
+    number: int
+    token: Token
+    most_bytes: int
+    reply_timeout_s: float
+
+    @classmethod
+    def of(
+        cls,
+        host: str,
+        number: int,
+        token: str | None,
+        token_file: str | None,
+        most_mb: float,
+        reply_timeout_s: float,
+    ) -> Port:
+        """That of a bridge's options. Raises BadInput."""
+        check_number("port", number, 0, 65_535)
+        check_number("most_mb", most_mb, 0.001, 2_000)
+        check_number("reply_timeout_s", reply_timeout_s, 0.001, 3_600)
+        known = Token(token, token_file, host)
+        return cls(host, number, known, int(most_mb * 1e6), float(reply_timeout_s))
+
+    def cannot_be_had(self, error: BaseException) -> BadInput:
+        """What to say when it is taken."""
+        return BadInput(
+            f"port {self.number} of {self.host} cannot be had ({error}); is another session running? "
+            "Choose another port"
+        )
 
 
 def is_loopback(host: str) -> bool:

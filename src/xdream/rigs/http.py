@@ -15,7 +15,7 @@ from typing import Any
 
 from xdream.errors import BadInput, RigError
 from xdream.rigs.base import BRIDGES, Arrival, Block
-from xdream.rigs.desk import Desk, Token, check_number
+from xdream.rigs.desk import Desk, Port
 
 #: How long opening and closing the port may take.
 OPEN_S, CLOSE_S = 15.0, 15.0
@@ -45,13 +45,8 @@ class Http:
             import aiohttp  # noqa: F401
         except ImportError:
             raise BadInput("the bridge http needs aiohttp: pip install 'xdream[rig]'") from None
-        check_number("port", port, 0, 65_535)
-        check_number("most_mb", most_mb, 0.001, 2_000)
-        check_number("reply_timeout_s", reply_timeout_s, 0.001, 3_600)
-        self._host, self._port, self._reply_timeout_s = host, port, float(reply_timeout_s)
-        self._token = Token(token, token_file, host)
-        self._most_bytes = int(most_mb * 1e6)
-        self._desk = Desk("http", self._most_bytes)
+        self._port = Port.of(host, port, token, token_file, most_mb, reply_timeout_s)
+        self._desk = Desk("http", self._port.most_bytes)
         self._thread: threading.Thread | None = None
         self._service: Any = None
         #: Where it listens, after `open`.
@@ -61,9 +56,9 @@ class Http:
         """Take the port. Raises BadInput when it cannot be had."""
         from xdream.rigs.http_service import Service
 
-        self._token.read()
+        self._port.token.read()
         self._desk.open(session, channels)
-        self._service = Service(self._desk, self._token, self._host, self._most_bytes, self._reply_timeout_s)
+        self._service = Service(self._desk, self._port)
         opened: concurrent.futures.Future[int] = concurrent.futures.Future()
         self._thread = threading.Thread(
             target=self._run, args=(self._service, opened), name="xdream-http", daemon=True
@@ -75,11 +70,9 @@ class Http:
             self.close()
             if not isinstance(error, OSError):  # TimeoutError is one
                 raise
-            raise BadInput(
-                f"port {self._port} of {self._host} cannot be had ({error}); is another session running? "
-                "Choose another port"
-            ) from None
-        host = f"[{self._host}]" if ":" in self._host else self._host
+            raise self._port.cannot_be_had(error) from None
+        host = self._port.host
+        host = f"[{host}]" if ":" in host else host
         self.url = f"http://{host}:{port}"
 
     def offer(self, block: Block) -> None:
@@ -90,7 +83,9 @@ class Http:
     def collect(self, timeout_s: float) -> Sequence[Arrival]:
         """What has arrived. Raises RigError when the server is gone."""
         if self._thread is None or not self._thread.is_alive():
-            raise RigError(f"the server at {self.url or self._host} is not running; start the session again")
+            raise RigError(
+                f"the server at {self.url or self._port.host} is not running; start the session again"
+            )
         return self._desk.collect(timeout_s)
 
     def withdraw(self, number: int) -> None:
@@ -112,7 +107,7 @@ class Http:
 
     def _run(self, service: Any, opened: concurrent.futures.Future[int]) -> None:
         try:
-            asyncio.run(service.run(self._host, self._port, opened))
+            asyncio.run(service.run(opened))
         except BaseException as error:
             if opened.done():
                 raise

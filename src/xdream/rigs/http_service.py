@@ -22,7 +22,7 @@ from aiohttp import web
 
 from xdream.rigs import wire
 from xdream.rigs.base import Block
-from xdream.rigs.desk import COMMANDS, Desk, Reply, Ticket, Token, is_loopback
+from xdream.rigs.desk import COMMANDS, Desk, Port, Reply, Ticket, is_loopback
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -44,10 +44,9 @@ JSON = "application/json"
 class Service:
     """One server. Made and stopped by the session's thread, run in its own."""
 
-    def __init__(self, desk: Desk, token: Token, host: str, most_bytes: int, reply_timeout_s: float) -> None:
-        self._desk, self._token, self._most_bytes = desk, token, most_bytes
-        self._reply_timeout_s = reply_timeout_s
-        self._loopback = is_loopback(host)
+    def __init__(self, desk: Desk, port: Port) -> None:
+        self._desk, self._port = desk, port
+        self._loopback = is_loopback(port.host)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._sockets: set[Socket] = set()
@@ -56,7 +55,7 @@ class Service:
         self._closing = False
         self._encoded: tuple[object, bytes] | None = None
 
-    async def run(self, host: str, port: int, opened: concurrent.futures.Future[int]) -> None:
+    async def run(self, opened: concurrent.futures.Future[int]) -> None:
         """Serve until `stop`. opened: gets the port, or the error."""
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         runner = web.AppRunner(
@@ -71,7 +70,8 @@ class Service:
         )
         await runner.setup()
         try:
-            server = await self._loop.create_server(lambda: self._protocol(runner), host.strip("[]"), port)
+            host, number = self._port.host.strip("[]"), self._port.number
+            server = await self._loop.create_server(lambda: self._protocol(runner), host, number)
         except (OSError, UnicodeError) as error:
             await runner.cleanup()
             opened.set_exception(error if isinstance(error, OSError) else OSError(str(error)))
@@ -178,7 +178,7 @@ class Service:
         if "Origin" in headers and headers["Origin"] != f"http://{host}":
             return 403, {"error": "pages of other servers are not answered"}
         kind, _, said = headers.get("Authorization", "").partition(" ")
-        if not self._token.admits(said.strip() if kind.lower() == "bearer" else ""):
+        if not self._port.token.admits(said.strip() if kind.lower() == "bearer" else ""):
             return 401, {"error": "the token is missing or wrong; send Authorization: Bearer TOKEN"}
         if headers.get("Content-Encoding", "identity").lower() != "identity":
             return 415, {"error": "compressed bodies are not read"}
@@ -220,17 +220,18 @@ class Service:
     async def _body(self, request: web.Request) -> bytes:
         """What was sent; no more than may be is kept at any time, of one client or of all."""
         pieces: list[bytes] = []
-        size = 0
-        if (request.content_length or 0) > self._most_bytes:
-            raise _Refusal(413, f"the body is above {self._most_bytes} bytes; send it in several")
+        size, most = 0, self._port.most_bytes
+        too_large = _Refusal(413, f"the body is above {most} bytes; send it in several")
+        if (request.content_length or 0) > most:
+            raise too_large
         try:
             async with asyncio.timeout(BODY_S):
                 async for piece in request.content.iter_any():
                     size += len(piece)
                     self._reading += len(piece)
-                    if size > self._most_bytes:
-                        raise _Refusal(413, f"the body is above {self._most_bytes} bytes; send it in several")
-                    if self._reading > 2 * self._most_bytes:
+                    if size > most:
+                        raise too_large
+                    if self._reading > 2 * most:
                         raise _Refusal(503, "the server is busy; try again")
                     pieces.append(piece)
         except TimeoutError:
@@ -261,14 +262,14 @@ class Service:
 
         ticket = Ticket(done, size)
         try:
-            async with asyncio.timeout(self._reply_timeout_s):
+            async with asyncio.timeout(self._port.reply_timeout_s):
                 waiting = put(ticket)
                 if waiting is not None:
                     await waiting
                 return await future
         except TimeoutError:
             return 503, {
-                "error": f"the session has not decided within {self._reply_timeout_s:g} s; try again"
+                "error": f"the session has not decided within {self._port.reply_timeout_s:g} s; try again"
             }
         finally:
             ticket.abandon()
@@ -307,7 +308,7 @@ class Service:
     async def _get_socket(self, request: web.Request) -> web.StreamResponse:
         # A socket is not read while its reply is awaited: that must not count as silence.
         made = web.WebSocketResponse(
-            max_msg_size=self._most_bytes, compress=False, heartbeat=2 * self._reply_timeout_s + 10
+            max_msg_size=self._port.most_bytes, compress=False, heartbeat=2 * self._port.reply_timeout_s + 10
         )
         await made.prepare(request)
         opened = Socket(made, request.transport)

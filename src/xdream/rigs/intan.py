@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import select
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xdream.errors import BadInput, RigError
 from xdream.rigs.base import BRIDGES, Arrival, Block
+from xdream.rigs.hearing import Hearing, units_of
 from xdream.rigs.intan_bytes import Marks, Spiking
 from xdream.rigs.windows import Outbox, Window, Windows
 
@@ -72,44 +72,29 @@ class Intan:
         self._rate_hz = float(rate_hz)
         self._layout = (words, frames, round(settle_ms * rate_hz / 1000))
         self._window = Window(start_ms, stop_ms, slack_ms)
-        self._silence_s = silence_s
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._offered: set[int] = set()
+        self._hearing = Hearing("intan", silence_s, clock)
 
     def open(self, session: str, channels: Sequence[str]) -> None:
         """Begin to connect. RHX need not be there yet."""
-        units = self._units or tuple(channels)
-        if len(units) != len(channels):
-            raise BadInput(
-                f"rig: units has {len(units)} entries and session.channels {len(channels)}; "
-                "write one unit for each channel, in the same order"
-            )
+        units = units_of(self._units, channels)
         self._out = Outbox(f"intan {self._addresses['spike'][0]}")
         self._windows = Windows(self._window, len(units), session, self._rate_hz, self._out)
         words, frames, settle = self._layout
         self._marks = Marks(self._windows, self._out, words, frames, settle)
         self._spiking = Spiking(self._windows, self._out, units)
-        self._heard = self._clock()
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._listen, name="intan", daemon=True)
-        self._thread.start()
+        self._hearing.start(self._listen)
 
     def offer(self, block: Block) -> None:
         """The codes of its presentations are known from now on."""
-        if not self._offered:
-            self._heard = self._clock()
-        self._offered.add(block.number)
-        with self._lock:
+        self._hearing.offer(block.number)
+        with self._hearing.lock:
             self._windows.offer(block)
 
     def collect(self, timeout_s: float) -> Sequence[Arrival]:
         """What is complete. Raises RigError when RHX is silent while a block is shown."""
         found = self._out.get(timeout_s)
-        silent_s = self._clock() - self._heard
-        if not found and self._offered and silent_s > self._silence_s:
+        silent_s = self._hearing.too_silent_s()
+        if not found and silent_s is not None:
             host, port = self._addresses["waveform"]
             raise RigError(
                 f"no waveforms from Intan RHX at {host}:{port} for {silent_s:.0f} s; is it running, with its "
@@ -119,28 +104,25 @@ class Intan:
 
     def withdraw(self, number: int) -> None:
         """The block is closed; an onset of it that still comes is answered, as late."""
-        self._offered.discard(number)
+        self._hearing.withdraw(number)
 
     def status(self, status: Mapping[str, Any]) -> None:
         """RHX does not ask."""
 
     def close(self) -> None:
         """Leave."""
-        if self._thread is not None:
-            self._stop.set()
-            self._thread.join(10)
-            self._thread = None
+        self._hearing.end()
 
     def _listen(self) -> None:
         sockets: dict[str, socket.socket] = {}
         next_try = time.monotonic()
         try:
-            while not self._stop.is_set():
+            while not self._hearing.stop.is_set():
                 if len(sockets) < 2 and time.monotonic() >= next_try:
                     self._connect(sockets)
                     next_try = time.monotonic() + AGAIN_S
                 if not sockets:
-                    self._stop.wait(POLL_S)
+                    self._hearing.stop.wait(POLL_S)
                     continue
                 ready, _, _ = select.select(list(sockets.values()), [], [], POLL_S)
                 if ready:
@@ -162,7 +144,7 @@ class Intan:
             sockets[name] = one
             if name == "waveform":
                 # All that comes over it was acquired after the spikes were heard.
-                with self._lock:
+                with self._hearing.lock:
                     self._marks.begin(self._spiking.heard)
 
     def _turn(self, sockets: dict[str, socket.socket]) -> None:
@@ -170,11 +152,11 @@ class Intan:
         # so the clock is read from the wire first and looked at last.
         marks, marks_end = _read(sockets.get("waveform"))
         spikes, spikes_end = _read(sockets.get("spike"))
-        with self._lock:
+        with self._hearing.lock:
             self._spiking.take(spikes)
             self._marks.take(marks)
             if marks:
-                self._heard = self._clock()
+                self._hearing.heard()
                 if len(marks) < TURNS * CHUNK_BYTES // 2:
                     # Everything that was sent has been read: where garbage was, later spikes are heard.
                     self._spiking.heard(self._windows.clock)

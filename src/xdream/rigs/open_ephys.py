@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 from xdream.errors import BadInput, RigError
 from xdream.rigs.base import BRIDGES, Arrival, Block
+from xdream.rigs.hearing import Hearing, units_of
 from xdream.rigs.open_ephys_messages import HEADER_BYTES, Messages
 from xdream.rigs.windows import Outbox, Window, Windows
 
@@ -86,44 +86,29 @@ class OpenEphys:
         self._window = Window(start_ms, stop_ms, slack_ms)
         self._rate_hz = rate_hz
         self._heartbeat = heartbeat
-        self._silence_s = silence_s
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._offered: set[int] = set()
+        self._hearing = Hearing("open-ephys", silence_s, clock)
 
     def open(self, session: str, channels: Sequence[str]) -> None:
         """Subscribe. The plugin need not be there yet."""
-        units = self._units or tuple(channels)
-        if len(units) != len(channels):
-            raise BadInput(
-                f"rig: units has {len(units)} entries and session.channels {len(channels)}; "
-                "write one unit for each channel, in the same order"
-            )
+        units = units_of(self._units, channels)
         host, port = self._address
         self._out = Outbox(f"open-ephys {host}:{port}")
         windows = Windows(self._window, len(units), session, self._rate_hz, self._out)
         self._messages = Messages(windows, units, self._out, **self._by)
-        self._heard = self._clock()
         self._context = self._zmq.Context()
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._listen, name="open-ephys", daemon=True)
-        self._thread.start()
+        self._hearing.start(self._listen)
 
     def offer(self, block: Block) -> None:
         """The onsets of its presentations are known from now on."""
-        if not self._offered:
-            self._heard = self._clock()
-        self._offered.add(block.number)
-        with self._lock:
+        self._hearing.offer(block.number)
+        with self._hearing.lock:
             self._messages.windows.offer(block)
 
     def collect(self, timeout_s: float) -> Sequence[Arrival]:
         """What is complete. Raises RigError when the plugin is silent while a block is shown."""
         found = self._out.get(timeout_s)
-        silent_s = self._clock() - self._heard
-        if not found and self._offered and silent_s > self._silence_s:
+        silent_s = self._hearing.too_silent_s()
+        if not found and silent_s is not None:
             host, port = self._address
             raise RigError(
                 f"nothing from Open Ephys at {host}:{port} for {silent_s:.0f} s; "
@@ -133,18 +118,15 @@ class OpenEphys:
 
     def withdraw(self, number: int) -> None:
         """The block is closed; an onset of it that still comes is answered, as late."""
-        self._offered.discard(number)
+        self._hearing.withdraw(number)
 
     def status(self, status: Mapping[str, Any]) -> None:
         """The plugin does not ask."""
 
     def close(self) -> None:
         """Leave."""
-        if self._thread is not None:
-            self._stop.set()
-            self._thread.join(10)
+        if self._hearing.end():
             self._context.destroy(linger=0)
-            self._thread = None
 
     def _listen(self) -> None:
         zmq = self._zmq
@@ -165,16 +147,16 @@ class OpenEphys:
         hello = {"application": "XDream", "uuid": str(uuid.uuid4()), "type": "heartbeat"}
         next_beat = time.monotonic()
         try:
-            while not self._stop.is_set():
+            while not self._hearing.stop.is_set():
                 if self._heartbeat and time.monotonic() >= next_beat:
                     next_beat = time.monotonic() + HEARTBEAT_S
                     with contextlib.suppress(zmq.Again):  # nobody was there for a long time
                         beat.send(json.dumps(hello).encode(), zmq.NOBLOCK)
                 if data.poll(POLL_MS):
                     frames = _frames(data)
-                    with self._lock:
+                    with self._hearing.lock:
                         self._messages.take(frames)
-                    self._heard = self._clock()
+                    self._hearing.heard()
         except zmq.ZMQError as error:
             self._out.fault(f"the connection to Open Ephys failed: {error}")
         finally:

@@ -17,7 +17,7 @@ from typing import Any
 from xdream.errors import BadInput, RigError
 from xdream.rigs import wire
 from xdream.rigs.base import BRIDGES, Arrival, Block
-from xdream.rigs.desk import Desk, Reply, Ticket, Token, check_number
+from xdream.rigs.desk import Desk, Port, Reply, Ticket
 
 CLOSE_S = 15.0
 #: Messages kept for one client that does not read, and of one that is not read yet.
@@ -49,13 +49,8 @@ class Zmq:
             import zmq  # noqa: F401
         except ImportError:
             raise BadInput("the bridge zmq needs pyzmq: pip install 'xdream[rig]'") from None
-        check_number("port", port, 0, 65_535)
-        check_number("most_mb", most_mb, 0.001, 2_000)
-        check_number("reply_timeout_s", reply_timeout_s, 0.001, 3_600)
-        self._host, self._port, self._reply_timeout_s = host, port, float(reply_timeout_s)
-        self._token = Token(token, token_file, host)
-        self._most_bytes = int(most_mb * 1e6)
-        self._desk = Desk("zmq", self._most_bytes)
+        self._port = Port.of(host, port, token, token_file, most_mb, reply_timeout_s)
+        self._desk = Desk("zmq", self._port.most_bytes)
         self._thread: threading.Thread | None = None
         self._listener: _Listener | None = None
         #: Where it listens, after `open`.
@@ -63,18 +58,17 @@ class Zmq:
 
     def open(self, session: str, channels: Sequence[str]) -> None:
         """Take the port. Raises BadInput when it cannot be had."""
-        self._token.read()
+        self._port.token.read()
         self._desk.open(session, channels)
-        host = "127.0.0.1" if self._host == "localhost" else self._host
-        listener = _Listener(self._desk, self._token, self._most_bytes, self._reply_timeout_s)
+        host = "127.0.0.1" if self._port.host == "localhost" else self._port.host
+        listener = _Listener(self._desk, self._port)
         try:
-            self.url = listener.bind(f"[{host}]" if ":" in host and "[" not in host else host, self._port)
+            self.url = listener.bind(
+                f"[{host}]" if ":" in host and "[" not in host else host, self._port.number
+            )
         except OSError as error:
             listener.end()
-            raise BadInput(
-                f"port {self._port} of {self._host} cannot be had ({error}); is another session running? "
-                "Choose another port"
-            ) from None
+            raise self._port.cannot_be_had(error) from None
         self._listener = listener
         self._thread = threading.Thread(target=listener.run, name="xdream-zmq", daemon=True)
         self._thread.start()
@@ -86,7 +80,9 @@ class Zmq:
     def collect(self, timeout_s: float) -> Sequence[Arrival]:
         """What has arrived. Raises RigError when the socket is gone."""
         if self._thread is None or not self._thread.is_alive():
-            raise RigError(f"the socket at {self.url or self._host} is not open; start the session again")
+            raise RigError(
+                f"the socket at {self.url or self._port.host} is not open; start the session again"
+            )
         return self._desk.collect(timeout_s)
 
     def withdraw(self, number: int) -> None:
@@ -109,10 +105,10 @@ class Zmq:
 class _Listener:
     """The socket, in its own thread. Replies come from the session's thread over a queue and a wake-up."""
 
-    def __init__(self, desk: Desk, token: Token, most_bytes: int, reply_timeout_s: float) -> None:
+    def __init__(self, desk: Desk, port: Port) -> None:
         import zmq
 
-        self._desk, self._token, self._reply_timeout_s = desk, token, reply_timeout_s
+        self._desk, self._port = desk, port
         self._replies: deque[tuple[list[bytes], wire.Json, str, Reply]] = deque()
         self._deadlines: deque[tuple[float, Ticket]] = deque()
         self._stopping = False
@@ -121,7 +117,7 @@ class _Listener:
         self._woken.setblocking(False)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, most_bytes)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, port.most_bytes)
         self._socket.setsockopt(zmq.SNDHWM, MOST_UNSENT)
         self._socket.setsockopt(zmq.RCVHWM, MOST_UNREAD)
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
@@ -184,7 +180,7 @@ class _Listener:
             reason = None
         except wire.Unreadable as error:
             message, reason = {}, str(error)
-        admitted = self._token.admits(message.get("token"))
+        admitted = self._port.token.admits(message.get("token"))
         if message.get("do") == "block":
             pixels = message.pop("pixels", "png")
 
@@ -202,7 +198,7 @@ class _Listener:
         else:
             self._desk.ask(message, data, ticket)
         if ticket.waits:
-            self._deadlines.append((time.monotonic() + self._reply_timeout_s, ticket))
+            self._deadlines.append((time.monotonic() + self._port.reply_timeout_s, ticket))
 
     def _send_replies(self) -> None:
         import zmq
@@ -220,7 +216,7 @@ class _Listener:
         now = time.monotonic()
         while self._deadlines and (self._deadlines[0][0] <= now or not self._deadlines[0][1].waits):
             _, ticket = self._deadlines.popleft()
-            text = f"the session has not decided within {self._reply_timeout_s:g} s; try again"
+            text = f"the session has not decided within {self._port.reply_timeout_s:g} s; try again"
             ticket.reply(503, {"error": text})
             ticket.abandon()
 
