@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import functools
 import json
 import shlex
@@ -156,25 +155,17 @@ def _rescore(options: argparse.Namespace) -> int:
     """A session's scores made anew."""
     changes: dict[str, Any] = {}
     for pair in options.set:
-        key, equals, text = pair.partition("=")
-        *parts, last = key.split(".")
-        inner = changes
-        for part in parts:
-            inner = inner.setdefault(part, {})
-        if not equals or not last or not parts or not isinstance(inner, dict):
+        if "." not in pair.partition("=")[0]:
             raise BadInput(f"--set '{pair}' is not responses.KEY=VALUE or objective.KEY=VALUE")
-        inner[last] = _toml_value(text)
+        _lay_over(changes, pair, deepest=8)
     found = rescoring.rescore(options.folder, changes)
     print(rescoring.said(found), file=sys.stderr if options.json else sys.stdout)
     if options.out:
         rescoring.write_table(found, Path(options.out))
         print(f"table: {options.out}", file=sys.stderr if options.json else sys.stdout)
     if options.json:
-        rows = [
-            {"run": one.run, "generation": one.generation + 1} | dataclasses.asdict(one.change)
-            for one in found
-        ]
-        print(json.dumps({"generations": rows}).replace("NaN", "null"))
+        rows = [{"run": one.run, "generation": one.generation + 1} | one.change.as_json() for one in found]
+        print(json.dumps({"generations": rows}, allow_nan=False))
     return 0
 
 
@@ -384,11 +375,14 @@ def _print_generator(file: Path, options: argparse.Namespace) -> int:
     return 0
 
 
-def _lay_over(values: dict[str, Any], pair: str) -> None:
-    """KEY=VALUE or PART.KEY=VALUE into nested values; VALUE is read as TOML, else as text."""
+def _lay_over(values: dict[str, Any], pair: str, deepest: int = 1) -> None:
+    """KEY=VALUE or PART.KEY=VALUE into nested values; VALUE is read as TOML, else as text.
+
+    deepest: how many parts a key may have before its last.
+    """
     key, equals, text = pair.partition("=")
     *parts, last = key.split(".")
-    if not equals or not last or len(parts) > 1:
+    if not equals or not last or len(parts) > deepest:
         raise BadInput(f"--set '{pair}' is not KEY=VALUE")
     for part in parts:
         values = values.setdefault(part, {})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +28,13 @@ class Change:
     best_changed: bool
     newly_missing: int
     newly_scored: int
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`; a correlation that is not defined is None."""
+        return {
+            key: None if isinstance(value, float) and math.isnan(value) else value
+            for key, value in asdict(self).items()
+        }
 
 
 def compare(old: Array, new: Array) -> Change:

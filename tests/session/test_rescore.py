@@ -91,3 +91,6 @@ def test_the_command_prints_and_writes_what_would_have_changed(
     assert len(rows) == len(generations) == 6
     assert float(rows[0]["rank_correlation"]) == generations[0]["rank_correlation"] == pytest.approx(-1.0)
     assert cli.main(["rescore", str(folder), "--set", "windows_ms=3"]) == 2
+    nested = ["--set", "responses.baseline=none", "--set", "responses.baseline.x=1"]
+    assert cli.main(["rescore", str(folder), *nested]) == 2
+    assert "no keys of its own" in capsys.readouterr().err
