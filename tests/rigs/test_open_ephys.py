@@ -21,10 +21,12 @@ RATE = 1000  # samples are milliseconds
 class Stream:
     """Messages as the plugin would send them, numbered."""
 
-    def __init__(self, *blocks, by_word=False, units=("E1:1", "E2"), strobe_line=None):
+    def __init__(self, *blocks, by_word=False, units=("E1:1", "E2"), strobe_line=None, settle_ms=0.5):
         self.out = Outbox("test")
         windows = Windows(Window(-50, 200, 20), len(units), "s1", None, self.out)
-        self.messages = Messages(windows, units, self.out, by_word=by_word, strobe_line=strobe_line)
+        self.messages = Messages(
+            windows, units, self.out, by_word=by_word, strobe_line=strobe_line, settle_ms=settle_ms
+        )
         for block in blocks or (a_block(),):
             windows.offer(block)
         self.number = 0
@@ -197,6 +199,15 @@ def test_a_word_counts_when_all_its_lines_have_changed():
     s.take(s.data(0), s.line(1000, 3, 1, 1000), s.line(1000, 0, 1, 1001), s.spike(1010), s.data(1300))
     (row,) = s.rows()
     assert (row.image, times(row)) == ("b1-1", [10])
+
+
+@pytest.mark.parametrize("apart", [0, 1, 5])
+def test_a_word_between_lines_that_change_apart_is_no_onset(apart):
+    """Code 1001 comes over 1000, which is a code too, and is left over 1000 again."""
+    s = Stream(by_word=True, settle_ms=10)
+    s.take(s.data(0), s.line(1000, 3, 1, 1000), s.line(1000 + apart, 0, 1, 1001), s.data(1300))
+    s.take(s.line(1500, 0, 0, 1000), s.line(1500 + apart, 3, 0, 0), s.data(1800), s.data(2200))
+    assert [row.image for row in s.rows()] == ["b1-1"]
 
 
 def test_a_word_that_stands_while_another_line_changes_is_one_onset():

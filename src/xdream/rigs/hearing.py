@@ -69,3 +69,9 @@ def units_of(units: Sequence[str] | None, channels: Sequence[str]) -> tuple[str,
             "write one unit for each channel, in the same order"
         )
     return found
+
+
+def check_settle(settle_ms: float) -> None:
+    """How long a digital word must stand to be an onset. Raises BadInput."""
+    if not 0 <= settle_ms <= 100:
+        raise BadInput(f"rig: settle_ms = {settle_ms!r} must be from 0 to 100")

@@ -14,7 +14,7 @@ from typing import Any
 
 from xdream.errors import BadInput, RigError
 from xdream.rigs.base import BRIDGES, Arrival, Block
-from xdream.rigs.hearing import Hearing, units_of
+from xdream.rigs.hearing import Hearing, check_settle, units_of
 from xdream.rigs.intan_bytes import Marks, Spiking
 from xdream.rigs.windows import Outbox, Window, Windows
 
@@ -65,8 +65,7 @@ class Intan:
                 raise BadInput(f"rig: {name} = {value!r} must be a whole number from 1 to {most}")
         if isinstance(rate_hz, bool) or not isinstance(rate_hz, int | float) or not 1 <= rate_hz <= 1e6:
             raise BadInput(f"rig: rate_hz = {rate_hz!r} is not a sampling rate (30000, say)")
-        if not 0 <= settle_ms <= 100:
-            raise BadInput(f"rig: settle_ms = {settle_ms!r} must be from 0 to 100")
+        check_settle(settle_ms)
         self._addresses = {"spike": (host, spike_port), "waveform": (host, waveform_port)}
         self._units = None if units is None else tuple(units)
         self._rate_hz = float(rate_hz)

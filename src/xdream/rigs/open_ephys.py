@@ -15,7 +15,7 @@ from typing import Any
 
 from xdream.errors import BadInput, RigError
 from xdream.rigs.base import BRIDGES, Arrival, Block
-from xdream.rigs.hearing import Hearing, units_of
+from xdream.rigs.hearing import Hearing, check_settle, units_of
 from xdream.rigs.open_ephys_messages import HEADER_BYTES, Messages
 from xdream.rigs.windows import Outbox, Window, Windows
 
@@ -33,10 +33,11 @@ class OpenEphys:
     to it, "ELECTRODE" (all its spikes) or "ELECTRODE:SORTED_ID"; default: the channels' names. onset:
     "message" (a broadcast text "xdream IMAGE REPEAT") or "word" (a TTL word that is the presentation's code).
     first_line: the code's lowest TTL line. strobe_line: the line that rises when the word stands, or None:
-    the last word of a sample counts. start_ms, stop_ms: the window around the onset. slack_ms: how much later
-    than its time a spike may be told. stream: name of the data stream, or None: the first. rate_hz: samples
-    per second, or None: as continuous data say. heartbeat: whether the plugin's other port is told that a
-    client is there. silence_s: with nothing heard for so long, and a block offered, the medium has failed.
+    a word counts that stands for settle_ms; shorter ones are lines that do not change together. start_ms,
+    stop_ms: the window around the onset. slack_ms: how much later than its time a spike may be told.
+    stream: name of the data stream, or None: the first. rate_hz: samples per second, or None: as continuous
+    data say. heartbeat: whether the plugin's other port is told that a client is there. silence_s: with
+    nothing heard for so long, and a block offered, the medium has failed.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class OpenEphys:
         onset: str = "message",
         first_line: int = 0,
         strobe_line: int | None = None,
+        settle_ms: float = 0.5,
         start_ms: float = -100.0,
         stop_ms: float = 300.0,
         slack_ms: float = 100.0,
@@ -72,6 +74,7 @@ class OpenEphys:
             )
         if strobe_line is not None and first_line <= strobe_line < first_line + 16:
             raise BadInput(f"rig: strobe_line = {strobe_line} is one of the code's lines; choose another")
+        check_settle(settle_ms)
         if rate_hz is not None and not 1 <= rate_hz <= 1e6:
             raise BadInput(f"rig: rate_hz = {rate_hz!r} is not a sampling rate (30000, say)")
         self._zmq = zmq
@@ -81,6 +84,7 @@ class OpenEphys:
             "by_word": onset == "word",
             "first_line": first_line,
             "strobe_line": strobe_line,
+            "settle_ms": settle_ms,
             "stream": stream,
         }
         self._window = Window(start_ms, stop_ms, slack_ms)

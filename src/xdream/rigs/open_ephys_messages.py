@@ -28,7 +28,7 @@ class Unreadable(Exception):
 class Messages:
     """Messages in, in order or not; a message that comes twice counts once. Not thread-safe.
 
-    units: of each channel. by_word, first_line, strobe_line, stream: as `OpenEphys` has them.
+    units: of each channel. by_word, first_line, strobe_line, settle_ms, stream: as `OpenEphys` has them.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Messages:
         by_word: bool = False,
         first_line: int = 0,
         strobe_line: int | None = None,
+        settle_ms: float = 0.5,
         stream: str | None = None,
     ) -> None:
         self.windows = windows
@@ -48,6 +49,7 @@ class Messages:
         self._by_word = by_word
         self._first_line = first_line
         self._strobe_line = strobe_line
+        self._settle_ms = settle_ms
         self._stream = stream
         self._rate_given = windows.rate_hz is not None
         self._forget()
@@ -204,11 +206,13 @@ class Messages:
                 self._code(code, sample)
             return
         self._flush(sample)
-        self._word = (sample, code)
+        if self._word is None or self._word[1] != code:  # else another line than the code's
+            self._word = (sample, code)
 
     def _flush(self, sample: int) -> None:
-        # Lines that change together make an event each; only the last word of a sample is whole.
-        if self._word is None or self._word[0] >= sample:
+        # Lines that change together make an event each, some a sample later: a word that stands is whole.
+        settle = max(1, round(self._settle_ms * (self.windows.rate_hz or 0.0) / 1000))
+        if self._word is None or sample - self._word[0] < settle:
             return
         (began, code), self._word = self._word, None
         if code != self._held:
