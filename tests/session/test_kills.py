@@ -18,8 +18,8 @@ from xdream.optimizers.genetic import Genetic
 from xdream.rigs import Direct
 from xdream.store import Store
 
-#: Sessions of the property test; each is killed KILLS times.
-SESSIONS, KILLS = 60, 9
+#: Sessions of the property test; each is killed KILLS times, if it does not end before.
+SESSIONS, KILLS, LEAST_KILLS = 60, 9, 500
 
 
 class Killed(BaseException):
@@ -32,8 +32,7 @@ class Mortal:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.left = float("inf")
-        self.ticks = 0
-        self.told: list[tuple[Any, ...]] = []
+        self.ticks = self.kills = 0
         patch.setattr(Store, "transaction", self._transaction(Store.transaction))
         for kind, name in ((Forward, "draw"), (Direct, "offer"), (Direct, "collect"), (Direct, "withdraw")):
             patch.setattr(kind, name, self._around(getattr(kind, name)))
@@ -46,6 +45,7 @@ class Mortal:
     def tick(self) -> None:
         self.ticks += 1
         if self.ticks > self.left:
+            self.kills += 1
             raise Killed
 
     def _around(self, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,31 +100,32 @@ def mortal(monkeypatch: pytest.MonkeyPatch) -> Mortal:
     return Mortal(monkeypatch)
 
 
-@settings(
-    max_examples=SESSIONS,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    derandomize=True,
-)
-@given(changes=PLANS, how=RIGS, seed=st.integers(0, 2**32))
 def test_killed_at_random_points_a_session_goes_on_as_if_it_had_not_been(
-    mortal: Mortal, photographs: Path, changes: Mapping[str, Any], how: Mapping[str, Any], seed: int
+    mortal: Mortal, photographs: Path
 ) -> None:
-    plan = session_plan(**changes, presentations=30, references=str(photographs))
-    with TemporaryDirectory() as place:
-        mortal.live()
-        whole = Rig(**how)
-        with contextlib.closing(served(plan, Path(place, "whole"), whole)) as record:
-            expected = record.dump()
-        ticks, rng = mortal.ticks, random.Random(seed)
-        folder, rig = Path(place, "killed"), Rig(**how)
-        for _ in range(KILLS):
-            mortal.live(rng.randrange(1, 2 * ticks // KILLS))
-            try:
-                served(plan, folder, rig).close()
-            except Killed:
-                continue
-            break
-        mortal.live()
-        with contextlib.closing(served(plan, folder, rig)) as record:
-            assert record.dump() == expected
+    @settings(
+        max_examples=SESSIONS, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    )
+    @given(changes=PLANS, how=RIGS, seed=st.integers(0, 2**32))
+    def every_session(changes: Mapping[str, Any], how: Mapping[str, Any], seed: int) -> None:
+        plan = session_plan(**changes, presentations=30, references=str(photographs))
+        with TemporaryDirectory() as place:
+            mortal.live()
+            whole = Rig(**how)
+            with contextlib.closing(served(plan, Path(place, "whole"), whole)) as record:
+                expected = record.dump()
+            ticks, rng = mortal.ticks, random.Random(seed)
+            folder, rig = Path(place, "killed"), Rig(**how)
+            for _ in range(KILLS):
+                mortal.live(rng.randrange(1, 2 * ticks // KILLS))
+                try:
+                    served(plan, folder, rig).close()
+                except Killed:
+                    continue
+                break
+            mortal.live()
+            with contextlib.closing(served(plan, folder, rig)) as record:
+                assert record.dump() == expected
+
+    every_session()
+    assert mortal.kills >= LEAST_KILLS, "some sessions came to their end too early"
