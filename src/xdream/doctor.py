@@ -18,6 +18,7 @@ from xdream.errors import BadInput, XDreamError
 from xdream.evolution import Evolution
 from xdream.networks import one_line, weights
 from xdream.plan import Plan
+from xdream.rigs import check
 from xdream.session import bridge_of
 from xdream.subjects import KNOWN, known_pixels
 from xdream.types import quantise
@@ -145,13 +146,7 @@ def _reachable(parts: Parts) -> Finding:
     assert plan.rig is not None
     assert plan.session is not None
     try:
-        bridge = bridge_of(plan)
-        reachable = getattr(bridge, "reachable", None)
-        if reachable is not None:  # where opening would change what a stopped session left
-            reachable()
-        else:
-            bridge.open("preflight", plan.session.channels)
-            bridge.close()
+        check(bridge_of(plan), plan.session.channels)
     except XDreamError as error:
         return Finding("bridge", False, str(error))
     return Finding("bridge", True, f"{plan.rig.name} can be opened")

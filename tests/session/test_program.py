@@ -16,6 +16,7 @@ from session_rig import Rig, served, session_plan
 
 from xdream import cli, doctor
 from xdream.errors import BadInput, SubjectError
+from xdream.session import serve
 from xdream.subjects import Channels
 
 #: Seconds in which anything that is waited for has come.
@@ -104,6 +105,25 @@ def test_the_pre_flight_says_what_is_wrong(changes: dict[str, Any], subject: str
     finding = found(doctor.preflight(session_plan(**changes)))[subject]
     assert not finding.ok
     assert said in finding.text
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "as a display"])
+def test_the_pre_flight_leaves_a_stopped_session_what_it_had(tmp_path: Path, beside: bool) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    folder = {"name": "folder", "folder": str(shared), "protocol": "original"}
+    rig = (
+        {"rig": {"name": "open-ephys", "port": free_port()}, "display": folder} if beside else {"rig": folder}
+    )
+    plan = session_plan(**rig)
+    stopped = iter([False] * 3)
+    with pytest.raises(KeyboardInterrupt):
+        serve(plan, tmp_path / "s", stop=lambda: next(stopped, True))
+    (shared / "block001.csv").write_text("an answer that waits")
+    before = {path: path.read_bytes() for path in shared.rglob("*") if path.is_file()}
+    assert found(doctor.preflight(plan))["bridge"].ok
+    assert {path: path.read_bytes() for path in shared.rglob("*") if path.is_file()} == before
+    assert len(before) > 8
 
 
 def test_a_port_that_is_taken_is_found_before_the_session(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from xdream.rigs.base import (
     Presentation,
     Row,
     Verdict,
+    check,
 )
 from xdream.rigs.direct import Direct
 from xdream.rigs.folder import Folder
@@ -40,4 +41,5 @@ __all__ = [
     "Row",
     "Verdict",
     "Zmq",
+    "check",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from xdream.recorded import Recorded
 from xdream.registry import Registry
@@ -163,6 +163,24 @@ class Bridge(Protocol):
     def close(self) -> None:
         """Give folder or port back."""
         ...
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A bridge whose opening would change what a stopped session left, or that is made of such."""
+
+    def check(self, channels: Sequence[str]) -> None:
+        """Whether it could be opened; nothing is changed. Raises BadInput."""
+        ...
+
+
+def check(bridge: Bridge, channels: Sequence[str]) -> None:
+    """Whether a bridge can be opened; it is not open afterwards. Raises BadInput."""
+    if isinstance(bridge, Checkable):
+        bridge.check(channels)
+    else:
+        bridge.open("preflight", channels)
+        bridge.close()
 
 
 #: Every bridge by name.

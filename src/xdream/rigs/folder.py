@@ -123,7 +123,7 @@ class Folder:
         self._lock = self._taken(lambda: self._clear(session))
         self._session, self._channels = session, tuple(channels)
 
-    def reachable(self) -> None:
+    def check(self, channels: Sequence[str]) -> None:
         """Whether it could be opened; nothing in it is changed. Raises BadInput."""
         self._taken(lambda: None).release()
 

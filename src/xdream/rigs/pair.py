@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from xdream.errors import RigError
-from xdream.rigs.base import Answer, Arrival, Block, Bridge
+from xdream.rigs.base import Answer, Arrival, Block, Bridge, check
 
 #: So long one bridge is waited for before the other has its turn.
 TURN_S = 0.05
@@ -35,6 +35,11 @@ class Pair:
         except BaseException:
             self._recorder.close()
             raise
+
+    def check(self, channels: Sequence[str]) -> None:
+        """Whether both can be opened. Raises BadInput."""
+        for bridge in (self._recorder, self._display):
+            check(bridge, channels)
 
     def offer(self, block: Block) -> None:
         """The recorder hears of it first, so that it knows each onset."""
