@@ -11,8 +11,8 @@ import pytest
 from bridge_checks import CHECKS, SESSION, Desk, Medium, a_block, left_of
 
 from xdream.errors import BadInput, RigError
+from xdream.pictures import decoded, encoded
 from xdream.rigs import BRIDGES, Folder
-from xdream.rigs.pictures import decoded, encoded
 from xdream.simulation.folder import FORMATS, FolderDriver, as_file
 
 

@@ -31,6 +31,7 @@ from bridge_behaviour import (
 )
 
 from xdream.errors import BadInput, RigError
+from xdream.pictures import png
 from xdream.recorded import Values
 from xdream.rigs import BRIDGES, http_service, wire
 from xdream.rigs.http import Http
@@ -114,7 +115,7 @@ def test_one_image_is_given_by_its_id_and_nothing_else() -> None:
         connection.request("GET", "/image/s1-1-2")
         reply = connection.getresponse()
         assert (reply.status, reply.headers["Content-Type"]) == (200, "image/png")
-        assert reply.read() == wire.png(block.images["s1-1-2"])
+        assert reply.read() == png(block.images["s1-1-2"])
         connection.close()
         for name in ("s1-1-9", "..", "%2e%2e%2fetc%2fpasswd", "..%5c..", "%00", "s1-1-2/x"):
             assert said(bridge, "GET", f"/image/{name}")[0] == 404

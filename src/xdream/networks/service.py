@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import http.client
-import io
 import json
 import time
 import urllib.error
@@ -13,12 +12,12 @@ import urllib.request
 
 import numpy as np
 import torch
-from PIL import Image
 
 from xdream.errors import BadInput, SubjectError
 from xdream.networks.base import Network, Preprocessing, refuse_random
 from xdream.networks.own import Function
 from xdream.networks.weights import one_line
+from xdream.pictures import png
 
 #: A request is given up after so long without an answer, or with one that has not ended; then it is sent
 #: again, after waits that double.
@@ -62,7 +61,7 @@ def _check_url(url: str) -> None:
 
 def _responses(url: str, images: torch.Tensor) -> torch.Tensor:
     """(n, 3, h, w) uint8 -> (n, units) float64. Raises SubjectError."""
-    body = json.dumps({"images": [_png(image) for image in images]}).encode()
+    body = json.dumps({"images": [base64.b64encode(png(image)).decode() for image in images]}).encode()
     answer = _sent(url, body)
     try:
         rows = json.loads(answer)["responses"]
@@ -78,13 +77,6 @@ def _responses(url: str, images: torch.Tensor) -> torch.Tensor:
     if bool(found.isinf().any()):
         raise SubjectError(f"{url} gave an infinite response; a missing one is null")
     return found
-
-
-def _png(image: torch.Tensor) -> str:
-    """(3, h, w) uint8 as PNG in base64."""
-    file = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "PNG", compress_level=1)
-    return base64.b64encode(file.getvalue()).decode()
 
 
 def _sent(url: str, body: bytes) -> bytes:

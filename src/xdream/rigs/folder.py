@@ -23,11 +23,11 @@ from filelock import FileLock, Timeout
 
 from xdream.errors import BadInput, RigError
 from xdream.files import replace
+from xdream.pictures import encoded
 from xdream.recorded import Values
 from xdream.rigs.base import BRIDGES, Answer, Arrival, Block, Row
 from xdream.rigs.folder_files import SUFFIXES, Table, Unreadable, read
 from xdream.rigs.folder_manifest import manifest, read_answer
-from xdream.rigs.pictures import encoded
 
 #: How many closed blocks' answers are still looked at.
 WATCHED = 20

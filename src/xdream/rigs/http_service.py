@@ -20,6 +20,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from xdream.pictures import png
 from xdream.rigs import wire
 from xdream.rigs.base import Block
 from xdream.rigs.desk import COMMANDS, Desk, Port, Reply, Ticket, is_loopback
@@ -198,7 +199,7 @@ class Service:
         image = self._desk.image(request.match_info["name"])
         if image is None:
             return await self._send(request, 404, {"error": "no image of the block that is shown now"})
-        return await self._send(request, 200, await asyncio.to_thread(wire.png, image), "image/png")
+        return await self._send(request, 200, await asyncio.to_thread(png, image), "image/png")
 
     async def _get_status(self, request: web.Request) -> web.StreamResponse:
         return await self._send(request, *await self._ask({"do": "status"}, b""))

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from xdream.pictures import png
 from xdream.recorded import Array, Recorded, Spikes, Traces, Values
 from xdream.rigs.base import Answer, Block, Presentation, Row, Verdict
 from xdream.types import ShownImages
@@ -328,13 +329,6 @@ def block_json(block: Block, channels: Sequence[str], pixels: str) -> Json:
     images = {one.image: block.images[one.image] for one in block.presentations}
     encoded = {name: base64.b64encode(write(image)).decode("ascii") for name, image in images.items()}
     return said | {"pixels": pixels, "images": encoded}
-
-
-def png(image: ShownImages) -> bytes:
-    """(3, h, w) uint8, RGB -> a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(file, "PNG", compress_level=1)
-    return file.getvalue()
 
 
 def raw(image: ShownImages) -> bytes:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from xdream.errors import BadInput
+from xdream.pictures import decoded
 from xdream.recorded import Values
 from xdream.rigs.base import Row
 from xdream.rigs.folder_manifest import written_answer
-from xdream.rigs.pictures import decoded
 from xdream.rigs.wire import recorded_json
 from xdream.simulation.base import Offered
 
