@@ -182,16 +182,10 @@ def _resolved(plan: Plan) -> Plan:
             for variant, each in zip(plan.variants, plan.each(), strict=bool(plan.variants))
         ),
     }
-    options = generator.options
     # What is drawn at any size is drawn at the size at which it is shown.
     if plan.image_size_px and "size_px" in GENERATORS.options(generator.name):
-        options = {"size_px": plan.image_size_px} | options
-    for key in ("weights", "statistics"):
-        if isinstance(options.get(key), str):
-            options[key] = references.absolute(options[key])
-    file = generator.name.endswith(learned.SUFFIX)
-    name = references.absolute(generator.name) if file else _absolute_network(generator.name)
-    update["generator"] = Part(name=name, **options)
+        generator = Part(name=generator.name, **{"size_px": plan.image_size_px} | generator.options)
+    update["generator"] = absolute_generator(generator)
     for key in ("rig", "display"):
         part = getattr(plan, key)
         if part is not None:
@@ -202,7 +196,7 @@ def _resolved(plan: Plan) -> Plan:
     if plan.references is not None:
         update["references"] = references.absolute(plan.references)
     update["targets"] = _absolute_targets(plan.targets)
-    update["preprocessing"] = {_absolute_network(k): v for k, v in plan.preprocessing.items()}
+    update["preprocessing"] = {absolute_network(k): v for k, v in plan.preprocessing.items()}
     kind, _, value = plan.init.partition(":")
     if kind in ("statistics", "codes", "images"):
         update["init"] = f"{kind}:{references.absolute(value)}"
@@ -225,7 +219,7 @@ def _absolute_targets(targets: Sequence[TargetPlan]) -> tuple[TargetPlan, ...]:
     """Every target by itself: with absolute paths, and the units of a list written out."""
     found: list[TargetPlan] = []
     for target in targets:
-        network = _absolute_network(target.network)
+        network = absolute_network(target.network)
         units = {target.layer: target.units}
         if target.units.endswith(LIST_SUFFIX):
             if target.layer:
@@ -235,7 +229,19 @@ def _absolute_targets(targets: Sequence[TargetPlan]) -> tuple[TargetPlan, ...]:
     return tuple(found)
 
 
-def _absolute_network(name: str) -> str:
+def absolute_generator(generator: Part) -> Part:
+    """A generator with absolute paths: its own, where it is a file, and those of its weights and statistics."""
+    options = generator.options
+    for key in ("weights", "statistics"):
+        if isinstance(options.get(key), str):
+            options[key] = references.absolute(options[key])
+    file = generator.name.endswith(learned.SUFFIX)
+    name = references.absolute(generator.name) if file else absolute_network(generator.name)
+    return Part(name=name, **options)
+
+
+def absolute_network(name: str) -> str:
+    """A network's name with absolute paths."""
     scheme, _, rest = name.partition(":")
     if scheme in ("file", "onnx"):
         return f"{scheme}:{references.absolute(rest)}"
@@ -247,7 +253,7 @@ def _absolute_network(name: str) -> str:
     if scheme == "match":
         path, network = _split_match(rest)
         return ":".join(
-            [scheme, references.absolute(path), *([_absolute_network(network)] if network else [])]
+            [scheme, references.absolute(path), *([absolute_network(network)] if network else [])]
         )
     return name
 
@@ -404,7 +410,7 @@ def _subjects(
 def subject_of(target: str, size_px: int, plan: Plan) -> Subject:
     """The subject behind one target by itself. plan: for preprocessing and device. Raises BadInput."""
     network, layer, units = split(target)
-    one = TargetPlan(network=_absolute_network(network), layer=layer, units=units)
+    one = TargetPlan(network=absolute_network(network), layer=layer, units=units)
     [(subject, _)] = _subjects_of(one.network, [one], plan, size_px, networks.device(plan.device), {})
     return subject
 

@@ -119,6 +119,11 @@ def absolute(source: str) -> str:
     return source if source == SCIKIT_IMAGE else os.path.abspath(os.path.expanduser(source))
 
 
+def place_of(source: str) -> Path:
+    """The folder or zip file behind a source, whether it is there or not. Raises BadInput."""
+    return _scikit_image_data() if source == SCIKIT_IMAGE else Path(absolute(source))
+
+
 def decode(data: bytes) -> torch.Tensor:
     """The bytes of an image file -> (3, h, w) uint8, RGB.
 
@@ -175,10 +180,9 @@ def relative_activation(best: float, best_reference: float | None) -> float | No
 
 def _find(source: str) -> tuple[Path, list[str]]:
     """The folder or zip file behind a source, and the names of its files in order."""
+    place = place_of(source)
     if source == SCIKIT_IMAGE:
-        folder = _scikit_image_data()
-        return folder, [name for name in SCIKIT_IMAGE_PHOTOGRAPHS if (folder / name).is_file()]
-    place = Path(os.path.abspath(os.path.expanduser(source)))
+        return place, [name for name in SCIKIT_IMAGE_PHOTOGRAPHS if (place / name).is_file()]
     if not source or not os.path.exists(place):
         raise BadInput(
             f"references '{source}' do not exist; give a folder or zip file of images, or '{SCIKIT_IMAGE}'"

@@ -125,11 +125,8 @@ def best_reference(
     names, hashes = zip(*record.references, strict=True)
     size_px = next(iter(drawn.values())).pixels.shape[0]
     try:
-        if plan.references == references.SCIKIT_IMAGE:
-            place = references.load(plan.references).place
-        else:  # the one file's hash is checked when it is read; the others may be many
-            place = Path(os.path.abspath(os.path.expanduser(plan.references)))
-        found = References(plan.references, place, names, hashes)
+        # The one file's hash is checked when it is read; the others may be many.
+        found = References(plan.references, references.place_of(plan.references), names, hashes)
         [image] = found.images([names.index(summary.best_reference_name)], size_px)
     except BadInput as error:
         return None, f"the best reference is left out: {error}"

@@ -1,0 +1,112 @@
+"""What a study is: which evolutions it needs, and what follows from their table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from matplotlib.figure import Figure
+
+from xdream.studies.claims import Finding, published_median
+from xdream.studies.places import DEPTHS, layer_at, short
+from xdream.studies.plan import Scale, Size, StudyPlan
+from xdream.studies.table import Row, Table
+from xdream.studies.work import Condition, Work
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is reported together: a condition at one depth of a network.
+
+    values: by unit. published: the median in the paper; of the same layer, or else of CaffeNet's at that depth.
+    """
+
+    condition: str
+    network: str
+    depth: str
+    values: dict[tuple[str, ...], float]
+    published: float | None = None
+
+
+class Study(Protocol):
+    """One published experiment.
+
+    name: by its subject. question: in one sentence. figure_of: which figure of the paper, preprint and journal.
+    measure: what is reported of each group. layers, generators: where nothing else is asked. sizes: how much
+    it does at each scale.
+    """
+
+    name: str
+    question: str
+    figure_of: str
+    measure: str
+    layers: tuple[str, ...]
+    generators: tuple[str, ...]
+    sizes: Mapping[Scale, Size]
+
+    def conditions(self, plan: StudyPlan) -> tuple[Condition, ...]:
+        """The evolutions of each unit; their number says what the study costs. Raises BadInput."""
+        ...
+
+    def rows(self, work: Work) -> Iterator[Row]:
+        """Everything that a shard adds to the table. Raises BadInput, SubjectError, StoreError."""
+        ...
+
+    def groups(self, table: Table) -> Iterator[Group]:
+        """What is reported, in order."""
+        ...
+
+    def findings(self, table: Table) -> Iterator[Finding]:
+        """A verdict on each published claim, from the table alone."""
+        ...
+
+    def draw(self, figure: Figure, table: Table) -> None:
+        """The figure, from the table alone."""
+        ...
+
+
+def evolved_rows(work: Work, conditions: tuple[Condition, ...]) -> Iterator[Row]:
+    """The rows of a study that is nothing but its evolutions."""
+    yield from work.natural_rows()
+    for one in work.evolve(conditions):
+        yield from work.rows(one)
+
+
+def groups_of(
+    table: Table, measure: str, published: Callable[[str, str], float | None] | None = None
+) -> Iterator[Group]:
+    """The values of a measure: of each condition, network and depth. published: of (condition, layer's name)."""
+    some = table.where(measure=measure)
+    for condition in some.among("condition"):
+        for network, depth in networks_and_depths(some.where(condition=condition)):
+            here = some.where(condition=condition, network=network, depth=depth)
+            known = published and published(condition, published_place(here.rows[0]))
+            yield Group(condition, network, depth, here.by_unit(measure), known)
+
+
+def networks_and_depths(table: Table) -> list[tuple[str, str]]:
+    """In the order of the table, depths from the image on."""
+    found = dict.fromkeys((row.network, row.depth) for row in table.rows)
+    order = {depth: number for number, depth in enumerate(DEPTHS)}
+    networks = table.among("network")
+    return sorted(found, key=lambda one: (networks.index(one[0]), order.get(one[1], len(order))))
+
+
+def published_place(row: Row) -> str:
+    """What the published data call a layer, or CaffeNet's at the same depth: `caffenet|conv2`."""
+    own = f"{row.network}|{row.layer}"
+    if published_median("2/3", own) is not None:
+        return own
+    return f"caffenet|{layer_at('caffenet', row.depth) or row.depth}"
+
+
+def published_median_at(figure: str, place: str, before: str = "", measure: str = "Rel_act") -> float | None:
+    """The published median at a place, of what stands before it in the data's names: `fdgd|caffenet|fc6`."""
+    return published_median(figure, f"{before}{place}", measure)
+
+
+def missing_networks(table: Table, wanted: Mapping[str, str]) -> str:
+    """What to say of the networks that are not in the table: name -> what it would take."""
+    there = {short(network).lower() for network in table.among("network")}
+    return "; ".join(text for name, text in wanted.items() if name not in there)

@@ -1,0 +1,123 @@
+"""What the figures of studies have in common. Equal tables give equal bytes."""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from xdream import files
+from xdream.errors import StoreError
+from xdream.report.figures import COLOURS, GREY, INK, LIGHT, STYLE, VERMILION, WIDTH_IN
+from xdream.studies.base import Group, Study
+from xdream.studies.statistics import interval
+from xdream.studies.table import Table
+
+__all__ = ["BLUE", "COLOURS", "GREY", "INK", "LIGHT", "PANEL_IN", "VERMILION", "WIDTH_IN", "draw", "strips"]
+
+BLUE = COLOURS[0]
+#: Height of a row of panels.
+PANEL_IN = 2.3
+#: What every figure of groups says below.
+HOW = "dots: units (mean of their seeds); bar: median, with its 95 % interval; diamond: published median"
+MORE_COLOURS = (*COLOURS, "#56B4E9", "#F0E442", VERMILION)
+
+
+def draw(study: Study, table: Table, path: Path) -> Path:
+    """The figure of a study as a PNG. Raises StoreError."""
+    with matplotlib.style.context(STYLE, after_reset=True):
+        figure = Figure(figsize=(WIDTH_IN, PANEL_IN), layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.suptitle(f"{study.name}: {study.question}", x=0.01, ha="left")
+        study.draw(figure, table.where(study=study.name))
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    try:
+        files.replace(path, buffer.getvalue())
+    except OSError as error:
+        raise StoreError(f"figure cannot be written to {path}: {error.strerror}") from None
+    return path
+
+
+def below(figure: Figure, *texts: str) -> None:
+    """Small print at the foot of a figure."""
+    small = "\n".join(textwrap.fill(text, 140) for text in texts if text)
+    figure.supxlabel(small, x=0.01, ha="left", fontsize=6.5, color=GREY)
+
+
+def strips(axes: Axes, groups: Sequence[Group], label: str, bound: float | None = 1.0) -> None:
+    """Units as dots, by depth along the axis and by condition in colour, with medians and their intervals."""
+    depths = list(dict.fromkeys(group.depth for group in groups))
+    conditions = list(dict.fromkeys(group.condition for group in groups))
+    width = 0.8 / len(conditions)
+    for group in groups:
+        number = conditions.index(group.condition)
+        colour = colour_of(number)
+        x = depths.index(group.depth) + (number - (len(conditions) - 1) / 2) * width
+        values = list(group.values.values())
+        if values:
+            spread = np.linspace(-0.28, 0.28, len(values)) * width if len(values) > 1 else [0.0]
+            axes.plot(x + np.asarray(spread), values, ".", color=colour, alpha=0.45, ms=4, mew=0)
+            found = interval(values)
+            half = 0.38 * width
+            axes.plot([x - half, x + half], [found.value] * 2, color=colour, lw=1.8)
+            if not math.isnan(found.low):
+                axes.plot([x, x], [found.low, found.high], color=colour, lw=0.9)
+        if group.published is not None:
+            axes.plot(x, group.published, "D", mfc="none", mec=INK, mew=0.7, ms=4)
+    if bound is not None:
+        axes.axhline(bound, color=LIGHT, lw=0.8, zorder=0)
+    axes.set_xticks(range(len(depths)), depths)
+    axes.set_ylabel(label)
+
+
+def legend(axes: Axes, names: Sequence[str], where: str = "upper right") -> None:
+    """Conditions in their colours, as text."""
+    top = where.startswith("upper")
+    right = where.endswith("right")
+    for number, name in enumerate(names):
+        y = 0.98 - 0.075 * number if top else 0.02 + 0.075 * (len(names) - 1 - number)
+        axes.text(
+            *(0.99 if right else 0.01, y, name),
+            transform=axes.transAxes,
+            ha="right" if right else "left",
+            va="top" if top else "bottom",
+            color=colour_of(number),
+            fontsize=7,
+        )
+
+
+def colour_of(number: int) -> str:
+    """Of a condition by its place."""
+    return MORE_COLOURS[number % len(MORE_COLOURS)]
+
+
+def by_network(figure: Figure, groups: Sequence[Group], label: str, bound: float | None = 1.0) -> None:
+    """A panel of strips for each network, side by side, with one legend."""
+    networks = list(dict.fromkeys(group.network for group in groups))
+    conditions = list(dict.fromkeys(group.condition for group in groups))
+    columns = min(len(networks), 2)
+    rows = -(-len(networks) // columns)
+    figure.set_size_inches(WIDTH_IN, 0.8 + PANEL_IN * rows)
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for axes, network in zip(panels, networks, strict=False):
+        strips(axes, [group for group in groups if group.network == network], label, bound)
+        axes.set_title(network, fontsize=8, loc="left")
+    for axes in panels[len(networks) :]:
+        axes.set_axis_off()
+    if len(conditions) > 1:
+        handles = [
+            matplotlib.lines.Line2D([], [], color=colour_of(number), lw=2, label=name)
+            for number, name in enumerate(conditions)
+        ]
+        figure.legend(handles=handles, loc="outside right upper", fontsize=6.5, frameon=False)
+    published = any(group.published is not None for group in groups)
+    below(figure, HOW if published else HOW.partition("; diamond")[0])

@@ -1,0 +1,124 @@
+"""What a study was asked for: one frozen description, TOML in and out, which expands into shards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from xdream import networks
+from xdream.description import Description
+from xdream.errors import BadInput
+from xdream.networks import Network
+from xdream.plan import NamedPart, Part, PreprocessingPlan
+from xdream.references import SCIKIT_IMAGE
+from xdream.studies.places import Place, places, short
+
+Scale = Literal["tiny", "small", "paper"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a study does at one scale: units per layer, seeds, presentations of one run."""
+
+    units: int
+    seeds: int
+    presentations: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of a study that is computed by itself: a layer of a network. number: from 1."""
+
+    number: int
+    place: Place
+
+    @property
+    def name(self) -> str:
+        """For people and folders."""
+        layer = self.place.layer or "output"
+        return f"{short(self.place.network)}-{layer}".replace("/", "_")
+
+
+class StudyPlan(Description):
+    """A study as it was asked for; `study.toml` keeps it with every number filled in.
+
+    networks: as in targets. layers: depths (early, middle, late, output), layers, or DEPTH=LAYER; empty: those
+    of the study. units: so many per layer, or their numbers ("3,7,20-29"). seeds: so many from `seed` on.
+    presentations: of one evolution. generators: the first is the one that a study uses where it does not
+    compare them; empty: those of the study. references: natural images, a folder, a zip file or "scikit-image".
+    inverse: NETWORK:LAYER whose activations, rectified, are the codes that the generator was trained to invert
+    (`ivt`), where the generator does not say codes itself. image_size_px: at which all images are shown; None:
+    that of the first generator. preprocessing: of networks that have none of their own, as in a plan.
+    """
+
+    kind: ClassVar[str] = "study"
+    inner: ClassVar[dict[str, type[BaseModel]]] = {"preprocessing": PreprocessingPlan}
+
+    study: str
+    scale: Scale = "tiny"
+    networks: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    units: int | str | None = None
+    seeds: int | None = Field(default=None, ge=1, le=10_000)
+    presentations: int | None = Field(default=None, ge=1, le=10**12)
+    generators: tuple[NamedPart, ...] = ()
+    references: str = SCIKIT_IMAGE
+    inverse: str | None = None
+    image_size_px: int | None = Field(default=None, ge=8, le=4096)
+    seed: int = Field(default=0, ge=0, lt=2**62)
+    device: str = "cpu"
+    threads: int | None = Field(default=None, ge=1)
+    batch: int | None = Field(default=None, ge=1)
+    preprocessing: dict[str, PreprocessingPlan] = Field(default={})
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if isinstance(self.units, int) and self.units < 1:
+            raise ValueError(f"units is {self.units}; give at least 1, or the numbers of units")
+        for key in ("networks", "layers"):
+            if len(set(getattr(self, key))) < len(getattr(self, key)):
+                raise ValueError(f"{key} names one twice")
+        names = [short(network) for network in self.networks]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"two networks are both called {twice} in the table; give their files other names")
+        return self
+
+    def filled(self, sizes: Mapping[str, Size], layers: tuple[str, ...], generators: tuple[str, ...]) -> Self:
+        """With the numbers of the scale, and a study's own layers and generators, where nothing was asked."""
+        size = sizes[self.scale]
+        own: dict[str, Any] = {
+            "units": size.units,
+            "seeds": size.seeds,
+            "presentations": size.presentations,
+            "layers": layers,
+            "generators": tuple(Part(name=name) for name in generators),
+            "networks": _networks(self),
+        }
+        missing = {key: value for key, value in own.items() if getattr(self, key) in (None, ())}
+        return self.model_copy(update=missing)
+
+    def network(self, name: str) -> Network:
+        """A network, with its preprocessing. Raises BadInput."""
+        declared = self.preprocessing.get(name)
+        return networks.load(name, declared and networks.Preprocessing(**declared.model_dump()))
+
+    def shards(self) -> tuple[Shard, ...]:
+        """A shard per layer, in order. Raises BadInput."""
+        found: list[Place] = []
+        for network in self.networks:
+            of_network = places(self.network(network), self.layers, self.image_size_px)
+            found += {place.layer: place for place in of_network}.values()  # few layers serve several depths
+        return tuple(Shard(number, place) for number, place in enumerate(found, 1))
+
+
+def _networks(plan: StudyPlan) -> tuple[str, ...]:
+    if plan.scale == "paper":
+        raise BadInput(
+            "the scale paper has no default networks; give them, e.g. --networks caffe:/nets/caffenet "
+            "(the original ones, see docs/caffe.md) or efficientnet-lite0"
+        )
+    return ("efficientnet-lite0", "squeezenet1.1")[: 1 if plan.scale == "tiny" else 2]

@@ -1,0 +1,120 @@
+"""What a study says: its numbers beside the published ones, and a verdict on each claim."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from xdream.report.table import number
+from xdream.studies.base import Study
+from xdream.studies.claims import Finding
+from xdream.studies.statistics import FEWEST, summarised
+from xdream.studies.table import Table
+
+#: With fewer natural images than this the report warns of it.
+FEW_NATURAL = 10_000
+
+
+def markdown(study: Study, table: Table) -> str:
+    """The report of one study: what was done, the numbers, the claims."""
+    some = table.where(study=study.name)
+    lines = [f"# {study.name}", "", study.question, "", _what(some), ""]
+    lines += _markdown_table(["condition", "network", "depth", "units", f"{study.measure}: median", "quartiles", "published median"], _numbers(study, some))
+    lines += ["", "Median over units with its 95 % bootstrap interval. Published: of the same layer where the network is one of the paper's, else of CaffeNet at that depth (Xiao & Kreiman 2020).", ""]
+    lines += claims_table(list(study.findings(some)))
+    return "\n".join(lines) + "\n"
+
+
+def claims_table(findings: Sequence[Finding]) -> list[str]:
+    """Claim, published, ours, verdict."""
+    rows = [
+        [one.study, one.claim, one.published, one.network or "all", one.ours or "–", _verdict(one)]
+        for one in findings
+    ]
+    return _markdown_table(["study", "claim", "published", "network", "ours", "verdict"], rows)
+
+
+def claims_csv(findings: Sequence[Finding]) -> str:
+    """The same, with the criterion of each."""
+    text = io.StringIO()
+    lines = csv.DictWriter(text, [field.name for field in fields(Finding)], lineterminator="\n")
+    lines.writeheader()
+    lines.writerows(asdict(one) for one in findings)
+    return text.getvalue()
+
+
+def as_json(study: Study, table: Table) -> dict[str, Any]:
+    """For `--json`."""
+    some = table.where(study=study.name)
+    groups = []
+    for group in study.groups(some):
+        found = summarised(list(group.values.values()))
+        numbers = {
+            "median": found.median.value, "low": found.median.low, "high": found.median.high,
+            "q1": found.q1, "q3": found.q3,
+        }  # fmt: skip
+        groups.append(
+            {"condition": group.condition, "network": group.network, "depth": group.depth}
+            | {"units": len(group.values), "published": group.published}
+            | {key: None if math.isnan(value) else value for key, value in numbers.items()}
+        )
+    return {
+        "study": study.name,
+        "measure": study.measure,
+        "groups": groups,
+        "claims": [asdict(one) for one in study.findings(some)],
+    }
+
+
+def _numbers(study: Study, table: Table) -> Iterator[list[str]]:
+    for group in study.groups(table):
+        found = summarised(list(group.values.values()))
+        units = found.median.n
+        yield [
+            group.condition,
+            group.network,
+            group.depth,
+            str(units),
+            number(found.median.value, 3) if units < FEWEST else str(found.median),
+            f"{number(found.q1, 3)} to {number(found.q3, 3)}",
+            number(group.published, 3),
+        ]
+
+
+def _what(table: Table) -> str:
+    """How much was done."""
+    presentations = [row.value for row in table.where(measure="presentations").rows]
+    natural = [row.value for row in table.where(measure="natural images").rows]
+    parts = []
+    if presentations:
+        each = f"{min(presentations):,.0f}"
+        if max(presentations) > min(presentations):
+            each = f"{each} to {max(presentations):,.0f}"
+        parts.append(f"{len(presentations):,} evolutions of {each} presentations")
+    if natural:
+        count = max(natural)
+        parts.append(f"{count:,.0f} natural images")
+    text = ", ".join(parts) + "." if parts else ""
+    if natural and max(natural) < FEW_NATURAL:
+        text += (
+            " With so few natural images their best is low and relative activation high; the paper had 1.43 "
+            "million."
+        )
+    return text
+
+
+def _verdict(one: Finding) -> str:
+    return f"{one.verdict} ({one.why})" if one.why else one.verdict
+
+
+def _markdown_table(heads: Sequence[str], rows: Iterator[list[str]] | list[list[str]]) -> list[str]:
+    cells = [[cell.replace("|", "/") for cell in row] for row in rows]
+    return [
+        f"| {' | '.join(heads)} |",
+        f"|{'---|' * len(heads)}",
+        *(f"| {' | '.join(row)} |" for row in cells),
+    ]

@@ -1,0 +1,211 @@
+"""The table of a study: one row per number, from which its claims, its report and its figure follow.
+
+A row says of what a number is (study, network, depth, layer, unit, generator, optimizer, condition, seed), which
+number (`measure`), at which place of an axis (`x`: generation, spikes, …) if there is one, and its value. An
+image has no value but `image`, a PNG in base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import dataclasses
+import importlib.util
+import io
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from xdream import files
+from xdream.errors import BadInput, StoreError
+
+SUFFIXES = (".csv", ".parquet")
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number, or one image.
+
+    unit: its number in the layer, with `@y,x` where it is not at the centre; "" for none. x, value: NaN where
+    there is none.
+    """
+
+    study: str = ""
+    network: str = ""
+    depth: str = ""
+    layer: str = ""
+    unit: str = ""
+    generator: str = ""
+    optimizer: str = ""
+    condition: str = ""
+    seed: int = -1
+    measure: str = ""
+    x: float = math.nan
+    value: float = math.nan
+    image: str = ""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells rows apart: all but the number."""
+        x = None if math.isnan(self.x) else self.x
+        return (*dataclasses.astuple(self)[:10], x)
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+_NUMBERS = ("x", "value")
+
+
+class Table:
+    """Rows, and what is asked of them."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.rows = tuple(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def where(self, **wanted: Any) -> Table:
+        """The rows whose columns have these values; a tuple stands for any of its members."""
+        sets = {key: value if isinstance(value, tuple) else (value,) for key, value in wanted.items()}
+        return Table(
+            row for row in self.rows if all(getattr(row, key) in some for key, some in sets.items())
+        )
+
+    def among(self, column: str) -> list[Any]:
+        """The different values of a column, in order of their first row."""
+        return list(dict.fromkeys(getattr(row, column) for row in self.rows))
+
+    def by_unit(self, measure: str, **wanted: Any) -> dict[tuple[str, ...], float]:
+        """(network, layer, unit) -> the value of a measure, the mean over what is left (seeds, pairs).
+
+        Without rows of value NaN: a unit that has none is left out.
+        """
+        found: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        for row in self.where(measure=measure, **wanted).rows:
+            if not math.isnan(row.value):
+                found[row.network, row.layer, row.unit].append(row.value)
+        return {unit: float(np.mean(values)) for unit, values in found.items()}
+
+    def values(self, measure: str, **wanted: Any) -> list[float]:
+        """The same without the names of the units."""
+        return list(self.by_unit(measure, **wanted).values())
+
+
+def png(pixels: Pixels) -> str:
+    """(h, w, 3) uint8 as a row's `image`."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def pixels_of(image: str) -> Pixels:
+    """And back. Raises BadInput."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(image, validate=True))) as file:
+            return np.asarray(file.convert("RGB"))
+    except (ValueError, OSError) as error:
+        raise BadInput(f"an image of the table cannot be read: {error}") from None
+
+
+def check_name(path: Path) -> None:
+    """Raise BadInput for a table that could not be written."""
+    if path.suffix not in SUFFIXES:
+        raise BadInput(f"table '{path}' does not end in {' or '.join(SUFFIXES)}; give such a name")
+    if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise BadInput("a table in Parquet needs the package pyarrow; install it: pip install 'xdream[studies]'")
+    if not path.absolute().parent.is_dir():
+        raise BadInput(f"folder '{path.parent}' does not exist; make it first")
+
+
+def write(table: Table, path: Path) -> None:
+    """As CSV or Parquet, by the name; whole or not at all. Raises BadInput, StoreError."""
+    check_name(path)
+    data = _parquet(table) if path.suffix == ".parquet" else _csv(table).encode()
+    try:
+        files.replace(path, data)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def read(path: Path) -> Table:
+    """Raises BadInput for what is no table of studies."""
+    check_name(path)
+    try:
+        rows = _parquet_rows(path) if path.suffix == ".parquet" else _csv_rows(path)
+        return Table(Row(**row) for row in rows)
+    except OSError as error:
+        raise BadInput(f"table '{path}' cannot be read: {error}") from None
+    except (ValueError, TypeError, KeyError, csv.Error, UnicodeDecodeError) as error:
+        raise BadInput(f"'{path}' is no table of studies ({error}); make one with xdream merge") from None
+
+
+def merged(tables: Sequence[Table]) -> Table:
+    """All rows, each once. Raises BadInput when two tables contradict each other."""
+    known: dict[tuple[Any, ...], Row] = {}
+    for table in tables:
+        for row in table.rows:
+            before = known.setdefault(row.key, row)
+            if (str(before.value), before.image) != (str(row.value), row.image):
+                raise BadInput(
+                    f"two tables have different numbers for the same thing ({row.study}, {row.network}:{row.layer}:"
+                    f"{row.unit}, {row.condition}, {row.measure}): {before.value:g} and {row.value:g}; they "
+                    "are of unlike studies, so merge them into different tables"
+                )
+    return Table(known.values())
+
+
+def _csv(table: Table) -> str:
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(COLUMNS)
+    for row in table.rows:
+        lines.writerow(
+            "" if isinstance(one, float) and math.isnan(one) else one for one in dataclasses.astuple(row)
+        )
+    return text.getvalue()
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
+    csv.field_size_limit(2**27)
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = csv.DictReader(file, strict=True)
+        if tuple(lines.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
+        for row in lines:
+            yield row | {"seed": int(row["seed"])} | {
+                key: float(row[key]) if row[key] else math.nan for key in _NUMBERS
+            }
+
+
+def _parquet(table: Table) -> bytes:
+    import pyarrow
+    import pyarrow.parquet
+
+    types = {"seed": pyarrow.int64(), **dict.fromkeys(_NUMBERS, pyarrow.float64())}
+    schema = pyarrow.schema([(name, types.get(name, pyarrow.string())) for name in COLUMNS])
+    columns = {name: [getattr(row, name) for row in table.rows] for name in COLUMNS}
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), buffer)
+    return buffer.getvalue()
+
+
+def _parquet_rows(path: Path) -> list[dict[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        found = pyarrow.parquet.read_table(path)
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    if tuple(found.column_names) != COLUMNS:
+        raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
+    rows: list[dict[str, Any]] = found.to_pylist()
+    return rows

@@ -1,0 +1,109 @@
+"""Fig 2 of the preprint, 2 and 3 of the journal version: units, layers, networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from matplotlib.figure import Figure
+
+from xdream.studies import drawing
+from xdream.studies.base import (
+    Group,
+    evolved_rows,
+    groups_of,
+    missing_networks,
+    published_median_at,
+)
+from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every
+from xdream.studies.places import DEPTHS
+from xdream.studies.plan import Scale, Size, StudyPlan
+from xdream.studies.statistics import difference, interval, share_above
+from xdream.studies.table import Row, Table
+from xdream.studies.work import Condition, Work
+
+RELATIVE = "relative activation"
+OVER_EXPECTED = "over expected best"
+
+SUPER = Claim(
+    "targets",
+    "super stimuli (relative activation above 1) for the great majority of units, in every architecture",
+    "84 % of 2,731 units, median 1.37",
+    "the interval of the share of units above 1 lies above one half",
+)
+MATCHED = Claim(
+    "targets",
+    "even more units exceed the best of an equal number of natural images",
+    "about 95 % of units",
+    "that share lies above one half, and is not below the share of super stimuli",
+)
+DEPTH = Claim(
+    "targets",
+    "late and middle layers are driven to higher relative activation than early and output layers",
+    "CaffeNet 1.34, 1.59, 1.95, 1.22; Inception-v3 0.86, 1.37, 1.64, 1.18 (early, middle, late, output)",
+    "the median of middle and late units is above that of early and output units, with its interval",
+)
+PLACES = Claim(
+    "targets",
+    "it works alike on a network trained on other images (Places)",
+    "PlacesCNN 1.27, 1.56, 1.84, 1.19",
+    "the median relative activation of PlacesCNN is above 1, with its interval",
+)
+
+
+class Targets:
+    """Relative activation of units of many layers and networks."""
+
+    name = "targets"
+    question = "which units have an image that drives them beyond every natural one?"
+    figure_of = "2 (preprint), 2 and 3 (journal)"
+    measure = RELATIVE
+    layers = DEPTHS
+    generators = ("natural-v1",)
+    sizes: Mapping[Scale, Size] = {
+        "tiny": Size(units=2, seeds=1, presentations=200),
+        "small": Size(units=6, seeds=1, presentations=2_000),
+        "paper": Size(units=100, seeds=1, presentations=10_000),
+    }
+
+    def conditions(self, plan: StudyPlan) -> tuple[Condition, ...]:
+        """The genetic algorithm without noise, with each generator that was asked for."""
+        return tuple(Condition(one.name, one) for one in plan.generators)
+
+    def rows(self, work: Work) -> Iterator[Row]:
+        """Of every unit."""
+        yield from evolved_rows(work, self.conditions(work.plan))
+
+    def groups(self, table: Table) -> Iterator[Group]:
+        """By layer and generator; then the number-matched measure."""
+        yield from groups_of(table, RELATIVE, lambda _, place: published_median_at("2/3", place))
+
+    def findings(self, table: Table) -> Iterator[Finding]:
+        """Of each network by itself."""
+        for network in table.among("network"):
+            some = table.where(network=network)
+            relative = some.values(RELATIVE)
+            share = share_above(relative, 1.0)
+            ours = f"{share} of {len(relative)} units, median {interval(relative)}"
+            yield SUPER.on(network, ours, above(share, 0.5), TOO_FEW)
+            matched = share_above(some.values(OVER_EXPECTED), 1.0)
+            holds = every(above(matched, 0.5), matched.value >= share.value)
+            yield MATCHED.on(network, str(matched), holds, TOO_FEW)
+            deep, other = (
+                some.values(RELATIVE, depth=depths) for depths in (("middle", "late"), ("early", "output"))
+            )
+            medians = ", ".join(
+                f"{depth} {interval(some.values(RELATIVE, depth=depth)).value:.2f}"
+                for depth in some.among("depth")
+            )
+            apart = difference(deep, other)
+            yield DEPTH.on(network, f"{medians}; difference {apart}", above(apart, 0.0), TOO_FEW)
+        lacking = missing_networks(table, {"placescnn": "the weights of PlacesCNN (docs/caffe.md)"})
+        if lacking:
+            yield PLACES.untestable(lacking)
+        else:
+            found = interval(table.where(network="placescnn").values(RELATIVE))
+            yield PLACES.on("placescnn", str(found), above(found, 1.0), TOO_FEW)
+
+    def draw(self, figure: Figure, table: Table) -> None:
+        """A panel per network."""
+        drawing.by_network(figure, list(self.groups(table)), RELATIVE)
