@@ -5,16 +5,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import psutil
 import pytest
 import torch
 
 import xdream
-from xdream import budget, ending, replay
+from xdream import budget, ending, references, replay
 from xdream.assemble import assemble
 from xdream.errors import BadInput, StoreError, SubjectError
 from xdream.generators import GENERATORS
+from xdream.groups import groups_of
 from xdream.networks import through_compiler
 from xdream.optimizers import OPTIMIZERS, Genetic
 from xdream.plan import Plan
@@ -150,6 +152,75 @@ def test_variants_are_runs_of_their_own(tmp_path: Path, photographs: Path) -> No
     assert Plan.from_toml(together.facts["plan"]).variants[3].objective is not None
 
 
+def files_to_start_from(folder: Path) -> dict[str, str]:
+    """Inits with a file: three codes, six other ones, statistics."""
+    rng = np.random.default_rng(0)
+    for name, count in (("three", 3), ("six", 6)):
+        np.save(folder / f"{name}.npy", rng.normal(0.5, 0.25, (count, 3 * SIZE**2)).astype(np.float32))
+    with h5py.File(folder / "statistics.h5", "w") as file:
+        file["pixels/mu"], file["pixels/sig"] = rng.normal(size=(2, 3, SIZE, SIZE)) ** 2
+    return {
+        "three": f"codes:{folder / 'three.npy'}",
+        "six": f"codes:{folder / 'six.npy'}",
+        "statistics": f"statistics:{folder / 'statistics.h5'}",
+    }
+
+
+@pytest.mark.parametrize("optimizer", ["genetic", "fdgd", "nes"])
+def test_each_run_starts_from_the_codes_of_its_own_variant(
+    tmp_path: Path, photographs: Path, optimizer: str
+) -> None:
+    files = files_to_start_from(tmp_path)
+    inits = [files["three"], "zeros", "references:worst", f"images:{photographs}", files["six"], "default"]
+    inits += [files["statistics"]] * (optimizer == "genetic")
+    part = {"name": optimizer, "population": 4}
+    base: dict[str, Any] = {"references": str(photographs), "runs": 2, "optimizer": part}
+    together = xdream.run(plan(**base, variants=[{"init": init} for init in inits]), tmp_path / "together")
+    assert len(groups_of(assemble(Plan.from_toml(together.facts["plan"])).runs)) == 1
+    assert len({together.codes(run.id, 0)[0].tobytes() for run in together.runs()[::2]}) == len(inits)
+    for number, init in enumerate(inits):
+        alone = xdream.run(plan(**base, init=init), tmp_path / str(number))
+        for own in alone.runs():
+            assert rows_of(together, 2 * number + own.id) == rows_of(alone, own.id), init
+    if optimizer == "genetic":
+        for number, name, rows in ((0, "three", [0, 1, 2, 0]), (4, "six", [0, 1, 2, 3])):
+            given = np.load(tmp_path / f"{name}.npy")[rows]
+            np.testing.assert_array_equal(np.stack(list(together.codes(2 * number, 0).values())), given)
+
+
+def test_what_several_variants_start_from_is_read_once_and_what_none_does_not_at_all(
+    tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    load = references.load
+
+    def counted(source: str) -> references.References:
+        read.append(source)
+        return load(source)
+
+    monkeypatch.setattr(references, "load", counted)
+    monkeypatch.chdir(tmp_path)
+    inits = ["images:photographs", "zeros", f"images:{photographs}"]
+    parts = assemble(plan(init="codes:nowhere.npz", variants=[{"init": init} for init in inits]))
+    assert read == [str(photographs)]
+    assert list(parts.initial) == [f"images:{photographs}", "zeros"]
+    assert [variant.init for variant in parts.plan.variants] == [inits[2], "zeros", inits[2]]
+
+
+def test_codes_of_a_variant_that_are_not_used_are_noted_with_its_file(tmp_path: Path) -> None:
+    files = files_to_start_from(tmp_path)
+    variants: list[dict[str, Any]] = [
+        {},
+        {"init": files["six"]},
+        {"init": files["three"]},
+        {"init": files["six"], "optimizer": {"name": "genetic", "population": 2}},
+        {"init": files["three"], "optimizer": {"name": "nes", "population": 2}},
+    ]
+    assert assemble(plan(variants=variants)).notes == (
+        f"the first 2 of 6 initial codes are used ({files['six']}); a population of 6 would use all",
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -158,14 +229,26 @@ def test_variants_are_runs_of_their_own(tmp_path: Path, photographs: Path) -> No
         ({"variants": [{"presentations": 0}]}, "variants.0.presentations"),
         ({"variants": [{"targets": ["known:linear::3", "known:linear::3"]}]}, "named twice"),
         ({"variants": [{}, {"optimizer": {"name": "nes", "population": 1}}]}, "population"),
+        ({"variants": [{"init": "ones"}]}, "init is 'ones'; it is one of default, zeros"),
+        ({"variants": [{"init": ""}]}, "init is ''"),
+        ({"variants": [{"init": 3}]}, "variants.0.init"),
+        ({"variants": [{}, {"init": "references:best"}]}, "'references:best'; it needs references"),
+        ({"variants": [{}, {"init": "codes:nowhere.npz"}]}, "codes '.*nowhere.npz' cannot be read"),
+        ({"variants": [{}, {"init": "images:nowhere"}]}, "nowhere' do not exist"),
+        ({"variants": [{}, {"init": "statistics:nowhere.h5"}]}, "cannot read statistics file .*nowhere.h5"),
+        (
+            {"init": "statistics:x.h5", "variants": [{"init": "zeros"}, {"optimizer": "nes"}]},
+            "init 'statistics:.*x.h5' says how a population is drawn, but nes starts from a centre",
+        ),
         ({"plateau": 0}, "plateau"),
         ({"record": "nothing"}, "record"),
         ({"record": "scores", "references": "x", "references_per_generation": 1}, "needs record everything"),
     ],
 )
 def test_what_no_variant_can_be_is_one_line(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(BadInput, match=words):
+    with pytest.raises(BadInput, match=words) as caught:
         xdream.run(plan(**changes), tmp_path / "x")
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "x").exists()
 
 

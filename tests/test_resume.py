@@ -171,6 +171,44 @@ def test_killed_at_any_point_a_record_of_scores_goes_on_too(
         assert again.finished
 
 
+def test_killed_at_any_point_every_run_goes_on_from_the_codes_of_its_own_variant(
+    tmp_path: Path, photographs: Path, mortal: Mortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are needed from wherever it is resumed until the runs have started; then they may be gone."""
+    rng = np.random.default_rng(0)
+    monkeypatch.chdir(tmp_path)
+    for number in range(2):
+        np.save(f"{number}.npy", rng.normal(0.5, 0.25, (4, 192)).astype(np.float32))
+    inits = ["codes:0.npy", "codes:1.npy", "references:best"]
+    plan = everything(photographs, init="codes:gone.npy", variants=[{"init": init} for init in inits])
+    expected = xdream.run(plan, "whole")
+    total = mortal.ticks
+    for number in range(2):
+        given = np.load(f"{number}.npy")
+        for run in (2 * number, 2 * number + 1):
+            np.testing.assert_array_equal(np.stack(list(expected.codes(run, 0).values())), given)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    starts = set()
+    for ticks in range(2, total, 5):
+        monkeypatch.chdir(tmp_path)
+        mortal.live(ticks)
+        with pytest.raises(Killed):
+            xdream.run(plan, str(ticks))
+        monkeypatch.chdir(elsewhere)
+        mortal.live()
+        started = committed(tmp_path / str(ticks))[2]
+        starts.add(started)
+        for number in range(2 * started):
+            (tmp_path / f"{number}.npy").rename(elsewhere / f"{number}.npy")
+        record = xdream.resume(tmp_path / str(ticks))
+        assert record.dump() == expected.dump(), f"killed at tick {ticks}"
+        assert record.facts["plan"] == expected.facts["plan"]
+        for number in range(2 * started):
+            (elsewhere / f"{number}.npy").rename(tmp_path / f"{number}.npy")
+    assert starts == {False, True}
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_again_and_again_an_experiment_still_ends_the_same(
     tmp_path: Path, photographs: Path, mortal: Mortal, seed: int

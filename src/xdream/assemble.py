@@ -11,24 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 
-from xdream import defaults, networks, references
+from xdream import defaults, initial, networks, references
 from xdream.budget import fitting_batch
 from xdream.errors import BadInput
 from xdream.forward import Forward
-from xdream.generators import (
-    GENERATORS,
-    Generator,
-    InitialCodes,
-    encode,
-    learned,
-    read_statistics,
-)
+from xdream.generators import GENERATORS, Generator, learned
+from xdream.initial import Initial
 from xdream.memory import keep_freed_blocks
 from xdream.objectives import OBJECTIVES, Objective
-from xdream.optimizers import OPTIMIZERS, Optimizer, checked_codes
+from xdream.optimizers import OPTIMIZERS, Optimizer
 from xdream.plan import Part, Plan, PreprocessingPlan, TargetPlan
 from xdream.references import References
 from xdream.registry import nearest
@@ -44,10 +37,7 @@ from xdream.subjects import (
     read_list,
     split,
 )
-from xdream.types import Codes
 
-#: Steps of the gradient descent that prepares initial codes from images (Xiao & Kreiman 2020).
-INITIAL_ENCODING_STEPS = 200
 #: Images from which on an experiment is compiled: the compiler's minute comes back (benches/engine.py).
 COMPILED_FROM = 20_000
 #: Images that are drawn at a time for a rig.
@@ -64,7 +54,7 @@ class Run:
 
     target: NETWORK:LAYER:UNIT. subject, unit: which subject answers, and which of its units is this run's.
     score: the objective's formula. population: images per generation. generations: the budget. noise_spikes,
-    noise_scale, plateau, responses: as in a plan.
+    noise_scale, plateau, init, responses: as in a plan.
     """
 
     id: int
@@ -81,6 +71,7 @@ class Run:
     noise_spikes: float | None
     noise_scale: float | None
     plateau: int | None
+    init: str
     responses: ResponsesPlan
 
     def optimizer_json(self) -> str:
@@ -98,8 +89,7 @@ class Parts:
 
     identities: SHA-256 of the weights of the generator and of each network, and of each image to match: what
     must be the same when the experiment is resumed. Code of the user's own is not looked into.
-    initial: (k, d) codes to start from that the plan names, or None where they are drawn or follow from
-    the references' responses. notes: what the user should know before the start.
+    initial: what runs start from, by their `init`. notes: what the user should know before the start.
     """
 
     plan: Plan
@@ -108,8 +98,7 @@ class Parts:
     references: References | None
     runs: tuple[Run, ...]
     identities: dict[str, str]
-    initial: Codes | None
-    initial_distribution: InitialCodes
+    initial: Mapping[str, Initial]
     notes: tuple[str, ...]
 
     @property
@@ -126,10 +115,7 @@ def assemble(plan: Plan) -> Parts:
     torch.set_num_threads(plan.threads)  # before the first number is computed
     device = networks.device(plan.device)
     variants = [(variant, _optimizer(variant)) for variant in plan.each()]
-    options = plan.generator.options
-    if plan.init.startswith("statistics:") and "statistics" in GENERATORS.options(plan.generator.name):
-        options["statistics"] = plan.init.partition(":")[2]
-    generator = GENERATORS.make(plan.generator.name, **options).to(device)
+    generator = GENERATORS.make(plan.generator.name, **plan.generator.options).to(device)
     size_px = plan.image_size_px or generator.image_size_px
 
     found = references.load(plan.references) if plan.references else None
@@ -140,14 +126,8 @@ def assemble(plan: Plan) -> Parts:
         identities[f"generator {generator.name}"] = generator.fingerprint
     elif isinstance(module, torch.nn.Module):
         identities[f"generator {generator.name}"] = networks.fingerprint(module)
-    distribution, initial = _initial(plan, generator)
-    used = [o.population for _, o in variants if o.starts_from == "population"]
-    if initial is not None and used and len(initial) > min(used):
-        notes = (
-            *notes,
-            f"the first {min(used)} of {len(initial)} initial codes are used; a population of {len(initial)} "
-            "would use all",
-        )
+    beginnings = {init: initial.read(init, generator) for init in dict.fromkeys(r.init for r in runs)}
+    notes = (*notes, *_unused_codes(variants, beginnings))
     forward = Forward(generator, subjects, size_px, plan.precision)
     plan = _sized(plan, forward, runs)
     unused = [name for name in plan.preprocessing if f"network {name}" not in identities]
@@ -162,8 +142,7 @@ def assemble(plan: Plan) -> Parts:
         references=found,
         runs=runs,
         identities=identities,
-        initial=initial,
-        initial_distribution=distribution,
+        initial=beginnings,
         notes=(*warnings, *notes),
     )
 
@@ -177,7 +156,11 @@ def _resolved(plan: Plan) -> Plan:
         "threads": plan.threads or torch.get_num_threads(),
         "variants": tuple(
             variant.model_copy(
-                update={"optimizer": _filled(each), "targets": _absolute_targets(each.targets)}
+                update={
+                    "optimizer": _filled(each),
+                    "targets": _absolute_targets(each.targets),
+                    "init": initial.absolute(each.init),
+                }
             )
             for variant, each in zip(plan.variants, plan.each(), strict=bool(plan.variants))
         ),
@@ -197,9 +180,7 @@ def _resolved(plan: Plan) -> Plan:
         update["references"] = references.absolute(plan.references)
     update["targets"] = _absolute_targets(plan.targets)
     update["preprocessing"] = {absolute_network(k): v for k, v in plan.preprocessing.items()}
-    kind, _, value = plan.init.partition(":")
-    if kind in ("statistics", "codes", "images"):
-        update["init"] = f"{kind}:{references.absolute(value)}"
+    update["init"] = initial.absolute(plan.init)
     return plan.model_copy(update=update)
 
 
@@ -321,6 +302,7 @@ def _runs(
                 noise_spikes=variant.noise_spikes,
                 noise_scale=variant.noise_scale,
                 plateau=variant.plateau,
+                init=variant.init,
                 responses=variant.responses,
             )
             for number, ((target, subject, unit), seed) in enumerate(
@@ -328,6 +310,22 @@ def _runs(
             )
         ]
     return tuple(runs), tuple(notes)
+
+
+def _unused_codes(
+    variants: Sequence[tuple[Plan, Optimizer[Any]]], beginnings: Mapping[str, Initial]
+) -> Iterator[str]:
+    """What to say of more initial codes than a population takes."""
+    for init, one in beginnings.items():
+        count = 0 if one.codes is None else len(one.codes)
+        alike = [o for variant, o in variants if variant.init == init and o.starts_from == "population"]
+        used = min((o.population for o in alike), default=count)
+        if count > used:
+            named = f" ({init})" if len(beginnings) > 1 else ""
+            yield (
+                f"the first {used} of {count} initial codes are used{named}; a population of {count} would "
+                "use all"
+            )
 
 
 def score_of(plan: Plan) -> Objective:
@@ -479,46 +477,3 @@ def _loaded(network: str, plan: Plan, identities: dict[str, str]) -> networks.Ne
     loaded = networks.load(network, preprocessing)
     identities[f"network {network}"] = networks.fingerprint(loaded.module)
     return loaded
-
-
-def _initial(plan: Plan, generator: Generator) -> tuple[InitialCodes, Codes | None]:
-    """The distribution of initial codes, and the codes that the plan names, if it does."""
-    kind, _, value = plan.init.partition(":")
-    if kind == "zeros":
-        return generator.initial, torch.zeros(1, len(generator.centre))
-    if kind == "statistics":
-        if "statistics" in GENERATORS.options(generator.name):  # made with them: it knows group and floor
-            return generator.initial, None
-        return read_statistics(Path(value), generator.name, generator.code_shape), None
-    if kind == "codes":
-        return generator.initial, _codes_from(value, generator)
-    if kind == "images":
-        images = references.load(value)
-        shown = images.images(range(len(images)), generator.image_size_px)
-        codes, _ = encode(generator, shown.to(torch.float32) / 255.0, INITIAL_ENCODING_STEPS)
-        return generator.initial, codes
-    return generator.initial, None
-
-
-def _codes_from(path: str, generator: Generator) -> Codes:
-    """(k, d) codes from a .npz with `codes` (as `xdream encode` writes it) or a .npy. Raises BadInput."""
-    made_with = generator.name
-    try:
-        with open(path, "rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            found = loaded if isinstance(loaded, np.ndarray) else loaded["codes"]
-            if not isinstance(loaded, np.ndarray) and "generator" in loaded:
-                made_with = str(loaded["generator"])
-            codes = found.astype(np.float64, casting="same_kind")
-    except Exception as error:  # a reader of foreign bytes raises whatever it likes
-        raise BadInput(
-            f"codes '{path}' cannot be read ({networks.one_line(error)}); give a .npz with `codes`, as "
-            "xdream encode writes it, or a .npy"
-        ) from None
-    if made_with != generator.name:
-        raise BadInput(f"codes '{path}' were made with the generator {made_with}, not {generator.name}")
-    flat = codes.reshape(len(codes), -1) if codes.ndim > 2 and codes.size else codes
-    try:
-        return checked_codes(flat, len(generator.centre))
-    except BadInput as error:
-        raise BadInput(f"codes '{path}': {error}") from None

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
-from xdream.assemble import INITIAL_ENCODING_STEPS, Parts, Run
+from xdream.assemble import Parts, Run
 from xdream.errors import BadInput
 from xdream.generators import encode
 from xdream.groups import Group
+from xdream.initial import INITIAL_ENCODING_STEPS
 from xdream.memory import out_of_memory
 from xdream.optimizers import State
 from xdream.references import expected_best
@@ -86,27 +87,41 @@ def noise_scales(parts: Parts, responses: Mapping[int, torch.Tensor]) -> dict[in
 
 
 def first_state(parts: Parts, group: Group, responses: Mapping[int, torch.Tensor]) -> State:
-    """The first states: initial codes drawn, given, or encoded from references."""
-    seeds = torch.tensor([r.seed for r in group.runs], device=parts.generator.centre.device)
-    n = group.optimizer.population
-    kind, _, choice = parts.plan.init.partition(":")
-    if parts.initial is not None:
-        codes = _repeated(parts.initial, n, group).expand(len(group.runs), -1, -1)
-    elif kind == "references":
-        each = [_encoded_references(parts, r, responses[r.id], choice, n) for r in group.runs]
-        codes = torch.stack([_repeated(one, n, group) for one in each])
-    elif group.optimizer.starts_from == "centre":
-        codes = parts.generator.centre.expand(len(group.runs), 1, -1)
-    else:
-        codes = parts.initial_distribution.draw(seeds, n)
-    started: State = group.optimizer.start(seeds, codes.to(seeds.device))
+    """The first states: each run's initial codes drawn, given, or encoded from references."""
+    device = parts.generator.centre.device
+    found: dict[int, Codes] = {}
+    for init in dict.fromkeys(r.init for r in group.runs):
+        alike = [r for r in group.runs if r.init == init]
+        codes = _initial_codes(parts, group, init, alike, responses)
+        found |= {r.id: own.to(device) for r, own in zip(alike, codes, strict=True)}
+    seeds = torch.tensor([r.seed for r in group.runs], device=device)
+    started: State = group.optimizer.start(seeds, torch.stack([found[r.id] for r in group.runs]))
     return started
 
 
-def _repeated(codes: Codes, n: int, group: Group) -> Codes:
-    """(n, d): the first n of the given codes, taken round again when they are fewer; all for a centre."""
+def _initial_codes(
+    parts: Parts, group: Group, init: str, runs: Sequence[Run], responses: Mapping[int, torch.Tensor]
+) -> Iterable[Codes]:
+    """Those of each run with this `init`: (population, d), or (1, d) for a centre."""
+    n = group.optimizer.population
+    kind, _, choice = init.partition(":")
+    given = parts.initial[init].codes
+    if given is not None:
+        return [_fitted(given, n, group)] * len(runs)
+    if kind == "references":
+        each = (_encoded_references(parts, r, responses[r.id], choice, n) for r in runs)
+        return [_fitted(one, n, group) for one in each]
     if group.optimizer.starts_from == "centre":
-        return codes
+        return parts.generator.centre.expand(len(runs), 1, -1)
+    seeds = torch.tensor([r.seed for r in runs], device=parts.generator.centre.device)
+    return parts.initial[init].distribution.draw(seeds, n)
+
+
+def _fitted(codes: Codes, n: int, group: Group) -> Codes:
+    """(n, d): the first n of the given codes, taken round again when they are fewer; for a centre their mean,
+    because runs beside each other may be given unlike numbers of codes."""
+    if group.optimizer.starts_from == "centre":
+        return codes.mean(0, keepdim=True)
     return codes[torch.arange(n) % len(codes)]
 
 

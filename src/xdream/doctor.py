@@ -103,7 +103,7 @@ def _block_time(parts: Parts) -> list[Finding]:
     assert session is not None
     images = sum(r.population for r in parts.runs)
     shown = (images + plan.references_per_generation) * plan.repeats
-    codes = parts.initial_distribution.draw(torch.tensor([plan.seed]), images)[0]
+    codes = parts.generator.initial.draw(torch.tensor([plan.seed]), images)[0]
     began = time.perf_counter()
     for start in range(0, images, plan.batch or images):
         parts.forward.draw(codes[start : start + (plan.batch or images)].to(parts.generator.centre.device))

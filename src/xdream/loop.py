@@ -110,6 +110,7 @@ def parts_of(record: Record) -> Parts:
     update: dict[str, object] = {"batch": int(record.facts["batch"])}
     if record.started:  # the files of the initial codes have done their work and may be gone
         update["init"] = "default"
+        update["variants"] = tuple(one.model_copy(update={"init": "default"}) for one in plan.variants)
     parts = assemble(plan.model_copy(update=update))
     _check_unchanged(parts, record)
     return parts

@@ -127,6 +127,7 @@ class Variant(Frozen):
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     runs: int | None = Field(default=None, ge=1, le=100_000)
     plateau: int | None = Field(default=None, ge=1)
+    init: str | None = None
     responses: ResponsesPlan | None = None
 
     @model_validator(mode="after")

@@ -142,6 +142,25 @@ def test_initial_codes_from_statistics(generator, tmp_path):
         GENERATORS.make(name, statistics=str(tmp_path / "stats.h5"), group="x")
 
 
+@pytest.mark.parametrize(("group", "expected"), [("fc6", (0.0, 3.0)), ("fc8", (-2.0, 2.0))])
+def test_variants_start_from_statistics_of_their_own(files, generator, tmp_path, group, expected):
+    import h5py
+
+    for number, mean in enumerate((-1.0, 3.0)):
+        with h5py.File(tmp_path / f"{number}.h5", "w") as file:
+            for name, mu in (("fc6", mean), ("fc8", mean - 1.0)):
+                file[f"{name}/mu"], file[f"{name}/sig"] = np.full(6, mu), np.full(6, 0.01)
+    part = {"name": f"caffe:{generator[0]}", "group": group}
+    variants = [{}, *({"init": f"statistics:{tmp_path / f'{number}.h5'}"} for number in range(2))]
+    record = xdream.run(
+        plan(files, generator=part, image_size_px=39, presentations=6, variants=variants), tmp_path / "x"
+    )
+    normal, low, high = (np.stack(list(record.codes(run, 0).values())) for run in (0, 3, 6))
+    assert normal.std() > 0.5
+    for found, wanted in zip((low, high), expected, strict=True):  # those of fc6 are cut at zero
+        np.testing.assert_allclose(found, wanted, atol=0.0 if wanted == 0.0 else 0.1)
+
+
 def test_generators_that_make_no_images_are_refused(files, generator):
     with pytest.raises(BadInput, match="has no blob 'x'; it has: "):
         GENERATORS.make(f"caffe:{generator[0]}", blob="x")

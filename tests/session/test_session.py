@@ -636,6 +636,7 @@ def test_a_full_disk_loses_nothing(lab: Callable[..., Lab], monkeypatch: pytest.
         ({"session": {"lease": 3}}, "unknown key; near: lease_s"),
         ({"objective": {"name": "mean", "excitatory": [1]}}, "no option"),
         ({"init": "references:best", "references": "x"}, "before the first block"),
+        ({"variants": [{"init": "references:best"}], "references": "x"}, "before the first block"),
     ],
 )
 def test_plans_that_cannot_be_are_refused(changes: dict[str, Any], said: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
 import torch
@@ -64,6 +65,15 @@ class Invertible(Protocol):
 
     def invert(self, images: Images) -> Codes:
         """(n, 3, h, w) in [0, 1], of the generator's own size -> (n, d)."""
+        ...
+
+
+@runtime_checkable
+class WithStatistics(Protocol):
+    """A generator that knows how a file of statistics calls its codes, and where they are cut."""
+
+    def initial_from(self, statistics: Path) -> InitialCodes:
+        """The distribution of initial codes in an HDF5 file. Raises BadInput."""
         ...
 
 

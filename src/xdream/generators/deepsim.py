@@ -31,7 +31,10 @@ LAYERS = {
 
 @dataclass(eq=False)
 class DeepSim:
-    """A generator as in base.py, around an up-convolution network."""
+    """A generator as in base.py, around an up-convolution network.
+
+    group: the layer that its codes are in, as files of statistics call it.
+    """
 
     name: str
     code_shape: tuple[int, ...]
@@ -39,6 +42,7 @@ class DeepSim:
     module: nn.Module
     initial: InitialCodes
     centre: torch.Tensor
+    group: str
     warnings: tuple[str, ...] = ()
     differentiable: bool = True
 
@@ -59,9 +63,22 @@ class DeepSim:
             copy.deepcopy(self.module).to(device),
             InitialCodes(self.initial.mean.to(device), self.initial.std.to(device), self.initial.floor),
             self.centre.to(device),
+            self.group,
             self.warnings,
             self.differentiable,
         )
+
+    def initial_from(self, statistics: Path) -> InitialCodes:
+        """The distribution of initial codes in an HDF5 file. Raises BadInput."""
+        return initial_codes(statistics, self.group, self.code_shape)
+
+
+def initial_codes(statistics: str | Path | None, group: str, code_shape: tuple[int, ...]) -> InitialCodes:
+    """N(mu, sig²) of a group of an HDF5 file, cut at zero for every layer but fc8; N(0, 1) without a file."""
+    if statistics is None:
+        dim = math.prod(code_shape)
+        return InitialCodes(torch.zeros(dim), torch.ones(dim))
+    return read_statistics(Path(statistics), group, code_shape, None if group == "fc8" else 0.0)
 
 
 def to_rgb(raw: torch.Tensor) -> Images:
@@ -87,14 +104,9 @@ def make(
     """
     layer = LAYERS[name]
     architecture = deepsim.ARCHITECTURES[layer]
-    dim = math.prod(architecture.code_shape)
     if random_weights and weights is not None:
         raise BadInput(f"generator '{name}': give weights ({weights}) or random weights, not both")
-    if statistics is None:
-        initial = InitialCodes(torch.zeros(dim), torch.ones(dim))
-    else:
-        floor = None if layer == "fc8" else 0.0
-        initial = read_statistics(Path(statistics), layer, architecture.code_shape, floor)
+    initial = initial_codes(statistics, layer, architecture.code_shape)
     if random_weights:
         module = deepsim.random(layer, seed=0)
     else:
@@ -108,7 +120,8 @@ def make(
         architecture.image_size_px,
         module,
         initial,
-        torch.zeros(dim),
+        torch.zeros(math.prod(architecture.code_shape)),
+        layer,
         (RANDOM,) if random_weights else (),
     )
 

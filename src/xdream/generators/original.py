@@ -5,16 +5,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from xdream import caffe
 from xdream.errors import BadInput
-from xdream.generators.base import InitialCodes
-from xdream.generators.deepsim import DeepSim
-from xdream.generators.statistics import read_statistics
+from xdream.generators.deepsim import DeepSim, initial_codes
 from xdream.networks import original
 from xdream.networks.weights import RANDOM
 
@@ -59,14 +56,12 @@ def make(
             f"generator '{name}' makes {image} from {inputs}; one input and a blob (3, size, size) are needed"
         )
     [code_shape] = net.inputs.values()
-    dim = math.prod(code_shape)
-    initial = InitialCodes(torch.zeros(dim), torch.ones(dim))
-    if statistics is not None:
-        initial = read_statistics(Path(statistics), group, code_shape, None if group == "fc8" else 0.0)
+    initial = initial_codes(statistics, group, code_shape)
     # Channels last: a third faster on a CPU.
     module = _Blob(net, blob).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    centre = torch.zeros(math.prod(code_shape))
     warnings = (RANDOM,) if random_weights else ()
-    return DeepSim(name, code_shape, image[1], module, initial, torch.zeros(dim), warnings)
+    return DeepSim(name, code_shape, image[1], module, initial, centre, group, warnings)
 
 
 def by_name(name: str) -> Callable[..., DeepSim] | None:
