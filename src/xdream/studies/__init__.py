@@ -1,0 +1,1 @@
+"""Studies of many experiments, and where they run."""
