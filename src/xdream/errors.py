@@ -52,3 +52,9 @@ class RigError(XDreamError):
     """The medium to a rig failed: its folder is gone, its port is closed. A session goes on trying."""
 
     exit_status = 3
+
+
+class ClusterLost(XDreamError):
+    """The workers that shards run on, or who hands them out, are gone. What was finished stays finished."""
+
+    exit_status = 3

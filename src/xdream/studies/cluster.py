@@ -1,0 +1,231 @@
+"""All shards of a study on the workers of Dask, which hands them out and sees to it that none is lost.
+
+A worker runs one shard at a time. When it is lost the shard begins anew on another one, and goes on from its
+own folder: so a shard must be safe to run again at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from xdream.errors import ClusterLost, StoreBusy, XDreamError
+from xdream.studies.engines import LOST_TRIES, Engine, offering, opened, written
+
+#: (done, total, failed): so many shards have ended, so many of them without a result.
+Progress = Callable[[int, int, int], None]
+
+#: A shard whose folder another process works in (a worker that was given up but lives) is tried so often, …
+BUSY_TRIES = 20
+#: … after so long each time.
+BUSY_WAIT_S = 30.0
+#: A shard that waits with others on workers that are lost is handed out so often before it is given up.
+HANDED_OUT = 20
+#: How often it is looked whether there are workers at all.
+LOOK_S = 5.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A shard without a result, and why."""
+
+    number: int
+    name: str
+    reason: str
+
+
+def run_on(
+    where: str,
+    work: Callable[[int], None],
+    shards: Mapping[int, str],
+    *,
+    resources: Mapping[str, float] | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> list[Failure]:
+    """Run `work(number)` for each shard, and return those that failed, in the order of `shards`.
+
+    where: local:N, dask:ADDRESS, slurm:CONFIG, pbs:CONFIG or lsf:CONFIG (`engines`). shards: number -> name.
+    work: does or goes on with a shard in a folder that all workers see, a finished one in no time. It must
+    be picklable, and runs in the folder that is the current one here. resources: of one shard, as workers
+    offer them. threads: of PyTorch for one shard; None: a worker's share of its machine or job.
+
+    Raises BadInput before anything is run, also when no worker offers the resources; ClusterLost. After an
+    interruption, or any other exception, no further shard is begun.
+    """
+    if not shards:
+        return []
+    needs = dict(resources or {})
+    with opened(where, needs) as engine:
+        task = _Task(work, threads if threads is not None else engine.threads, os.getcwd())
+        return _Running(engine, task, shards, needs, progress or _nobody).go()
+
+
+def _nobody(done: int, total: int, failed: int) -> None:
+    """Tell nobody."""
+
+
+# ------------------------------------------------------------------ in a worker
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a worker is handed beside the shard's number."""
+
+    work: Callable[[int], None]
+    threads: int | None
+    folder: str
+
+
+class _Outcome(NamedTuple):
+    """How a shard ended on a worker that did not die of it."""
+
+    kind: Literal["done", "failed", "busy"]
+    reason: str = ""
+
+
+def _shard(task: _Task, number: int, topic: str) -> _Outcome:
+    """One shard, in a worker."""
+    import torch
+    from distributed import get_worker
+
+    get_worker().log_event(topic, number)
+    if not os.path.isdir(task.folder):
+        reason = (
+            f"{task.folder} is not there on {socket.gethostname()}; all workers must see the same folders"
+        )
+        return _Outcome("failed", reason)
+    os.chdir(task.folder)  # relative paths in a plan mean the same everywhere, …
+    if task.folder not in sys.path:
+        sys.path.insert(0, task.folder)  # … and so do modules of the user's own
+    if task.threads is not None:
+        torch.set_num_threads(task.threads)
+    try:
+        task.work(number)
+    except StoreBusy as error:
+        return _Outcome("busy", str(error))
+    except XDreamError as error:
+        return _Outcome("failed", str(error))
+    return _Outcome("done")
+
+
+# ------------------------------------------------------------------ here
+
+
+class _Running:
+    """Shards on their way: each handed out once, and again where that helps."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        task: _Task,
+        shards: Mapping[int, str],
+        needs: Mapping[str, float],
+        progress: Progress,
+    ) -> None:
+        self._engine, self._client = engine, engine.client
+        self._task, self._shards, self._needs, self._progress = task, shards, needs, progress
+        self._topic = f"xdream-{uuid.uuid4().hex}"
+        self._futures: dict[int, Any] = {}
+        #: Shards that have ended on a worker; whoever puts them here is a thread of the client.
+        self._ended: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        self._again: dict[int, float] = {}
+        self._begun, self._handed, self._busy = Counter[int](), Counter[int](), Counter[int]()
+        self._failures: dict[int, Failure] = {}
+        self._done = 0
+        self._seen = time.monotonic()
+
+    def go(self) -> list[Failure]:
+        """All shards to their ends. Raises ClusterLost."""
+        self._client.subscribe_topic(self._topic, lambda event: self._begun.update([event[1]]))
+        try:
+            for number in self._shards:
+                self._hand_out(number)
+            while self._futures or self._again:
+                self._next()
+        except BaseException:
+            self._client.cancel(list(self._futures.values()))
+            raise
+        self._client.unsubscribe_topic(self._topic)
+        return [self._failures[number] for number in self._shards if number in self._failures]
+
+    def _hand_out(self, number: int) -> None:
+        self._handed[number] += 1
+        future = self._client.submit(
+            _shard,
+            self._task,
+            number,
+            self._topic,
+            key=f"{self._topic}-{number}-{self._handed[number]}",
+            resources=dict(self._needs) or None,
+            pure=False,
+        )
+        self._futures[number] = future
+        future.add_done_callback(lambda ended: self._ended.put((number, ended)))
+
+    def _next(self) -> None:
+        """Wait for a shard that ends, or for the hour of one that is to be tried again."""
+        now = time.monotonic()
+        for number in [n for n, hour in self._again.items() if hour <= now]:
+            del self._again[number]
+            self._hand_out(number)
+        wait_s = min([LOOK_S, *(hour - now for hour in self._again.values())])
+        try:
+            number, future = self._ended.get(timeout=max(wait_s, 0.0))
+        except queue.Empty:
+            self._look()
+            return
+        if self._futures.get(number) is future:
+            del self._futures[number]
+            self._end(number, future)
+
+    def _end(self, number: int, future: Any) -> None:
+        """What became of a shard: done, failed, or to be handed out again."""
+        from distributed import KilledWorker
+
+        if future.status == "finished":
+            outcome = future.result()
+        elif future.status == "error":
+            error = future.exception()
+            if not isinstance(error, KilledWorker):
+                outcome = _Outcome("failed", f"{type(error).__name__}: {error}")
+            elif self._begun[number] < LOST_TRIES and self._handed[number] < HANDED_OUT:
+                self._hand_out(number)  # it only waited on workers that others were lost with
+                return
+            else:
+                times = self._begun[number]
+                reason = f"its worker was lost {times} times, last that at {error.last_worker.address}"
+                outcome = _Outcome("failed", f"{reason}; look at its memory and at its job's time")
+        else:
+            raise ClusterLost(
+                f"the connection to the scheduler of {self._engine.where} was lost; give the same command "
+                "again: what is finished is not run again"
+            )
+        if outcome.kind == "busy":
+            self._busy[number] += 1
+            if self._busy[number] < BUSY_TRIES:
+                self._again[number] = time.monotonic() + BUSY_WAIT_S
+                return
+        if outcome.kind != "done":
+            self._failures[number] = Failure(number, self._shards[number], outcome.reason)
+        self._done += 1
+        self._progress(self._done, len(self._shards), len(self._failures))
+
+    def _look(self) -> None:
+        """Raise ClusterLost when nobody has been there for too long who could run a shard."""
+        now = time.monotonic()
+        if offering(self._client, self._needs):
+            self._seen = now
+        elif now - self._seen > self._engine.patience_s:
+            raise ClusterLost(
+                f"{self._engine.where} has had no worker{written(self._needs, ' with ')} for "
+                f"{self._engine.patience_s:.0f} s; start some, and give the same command again"
+            )
