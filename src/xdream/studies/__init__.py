@@ -8,4 +8,14 @@ from xdream.studies.targets import Targets
 #: Every study by its name, in the order of the paper.
 STUDIES: dict[str, Study] = {study.name: study for study in (Targets(),)}
 
-__all__ = ["STUDIES", "Shard", "Study", "StudyPlan", "begin", "gathered", "run_shard", "unfinished", "write_outputs"]
+__all__ = [
+    "STUDIES",
+    "Shard",
+    "Study",
+    "StudyPlan",
+    "begin",
+    "gathered",
+    "run_shard",
+    "unfinished",
+    "write_outputs",
+]

@@ -46,9 +46,7 @@ class Claim:
         """The verdict. holds: None: it cannot be said, because of `why`, which is left out otherwise."""
         verdict: Verdict = "not testable" if holds is None else "reproduced" if holds else "not reproduced"
         why = why if holds is None else ""
-        return Finding(
-            self.study, self.text, self.published, network, ours, self.criterion, verdict, why
-        )
+        return Finding(self.study, self.text, self.published, network, ours, self.criterion, verdict, why)
 
     def untestable(self, why: str, network: str = "") -> Finding:
         """Without figures of our own."""

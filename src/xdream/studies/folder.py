@@ -26,7 +26,7 @@ from xdream.studies import drawing, natural, report, table
 from xdream.studies.base import Study
 from xdream.studies.plan import Shard, StudyPlan
 from xdream.studies.statistics import import_scipy
-from xdream.studies.table import Row, Table
+from xdream.studies.table import Table
 from xdream.studies.work import Work
 from xdream.watcher import Nobody, Watcher
 
@@ -114,7 +114,7 @@ def run_shard(study: Study, folder: Path, number: int, watcher: Watcher | None =
             started = time.monotonic()
             work = Work(plan, shard, own, watcher or Nobody())
             rows = list(study.rows(work))
-            rows.append(work.row("seconds", time.monotonic() - started))
+            rows.append(work.row(table.TIME, time.monotonic() - started))
             table.write(Table(rows), result)
     finally:
         lock.release()
@@ -187,5 +187,3 @@ def _said(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error.strerror}") from None
-
-

@@ -84,10 +84,14 @@ class StudyPlan(Description):
         names = [short(network) for network in self.networks]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"two networks are both called {twice} in the table; give their files other names")
+            raise ValueError(
+                f"two networks are both called {twice} in the table; give their files other names"
+            )
         return self
 
-    def filled(self, sizes: Mapping[str, Size], layers: tuple[str, ...], generators: tuple[str, ...]) -> Self:
+    def filled(
+        self, sizes: Mapping[Scale, Size], layers: tuple[str, ...], generators: tuple[str, ...]
+    ) -> Self:
         """With the numbers of the scale, and a study's own layers and generators, where nothing was asked."""
         size = sizes[self.scale]
         own: dict[str, Any] = {
@@ -104,7 +108,8 @@ class StudyPlan(Description):
     def network(self, name: str) -> Network:
         """A network, with its preprocessing. Raises BadInput."""
         declared = self.preprocessing.get(name)
-        return networks.load(name, declared and networks.Preprocessing(**declared.model_dump()))
+        made = None if declared is None else networks.Preprocessing(**declared.model_dump())
+        return networks.load(name, made)
 
     def shards(self) -> tuple[Shard, ...]:
         """A shard per layer, in order. Raises BadInput."""

@@ -23,8 +23,23 @@ def markdown(study: Study, table: Table) -> str:
     """The report of one study: what was done, the numbers, the claims."""
     some = table.where(study=study.name)
     lines = [f"# {study.name}", "", study.question, "", _what(some), ""]
-    lines += _markdown_table(["condition", "network", "depth", "units", f"{study.measure}: median", "quartiles", "published median"], _numbers(study, some))
-    lines += ["", "Median over units with its 95 % bootstrap interval. Published: of the same layer where the network is one of the paper's, else of CaffeNet at that depth (Xiao & Kreiman 2020).", ""]
+    lines += _markdown_table(
+        [
+            "condition",
+            "network",
+            "depth",
+            "units",
+            f"{study.measure}: median",
+            "quartiles",
+            "published median",
+        ],
+        _numbers(study, some),
+    )
+    lines += [
+        "",
+        "Median over units with its 95 % bootstrap interval. Published: of the same layer where the network is one of the paper's, else of CaffeNet at that depth (Xiao & Kreiman 2020).",
+        "",
+    ]
     lines += claims_table(list(study.findings(some)))
     return "\n".join(lines) + "\n"
 

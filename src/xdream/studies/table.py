@@ -26,6 +26,8 @@ from PIL import Image
 from xdream import files
 from xdream.errors import BadInput, StoreError
 
+#: The measure that may differ between two tables of the same shard.
+TIME = "seconds"
 SUFFIXES = (".csv", ".parquet")
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
@@ -75,9 +77,7 @@ class Table:
     def where(self, **wanted: Any) -> Table:
         """The rows whose columns have these values; a tuple stands for any of its members."""
         sets = {key: value if isinstance(value, tuple) else (value,) for key, value in wanted.items()}
-        return Table(
-            row for row in self.rows if all(getattr(row, key) in some for key, some in sets.items())
-        )
+        return Table(row for row in self.rows if all(getattr(row, key) in some for key, some in sets.items()))
 
     def among(self, column: str) -> list[Any]:
         """The different values of a column, in order of their first row."""
@@ -120,7 +120,9 @@ def check_name(path: Path) -> None:
     if path.suffix not in SUFFIXES:
         raise BadInput(f"table '{path}' does not end in {' or '.join(SUFFIXES)}; give such a name")
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise BadInput("a table in Parquet needs the package pyarrow; install it: pip install 'xdream[studies]'")
+        raise BadInput(
+            "a table in Parquet needs the package pyarrow; install it: pip install 'xdream[studies]'"
+        )
     if not path.absolute().parent.is_dir():
         raise BadInput(f"folder '{path.parent}' does not exist; make it first")
 
@@ -153,11 +155,11 @@ def merged(tables: Sequence[Table]) -> Table:
     for table in tables:
         for row in table.rows:
             before = known.setdefault(row.key, row)
-            if (str(before.value), before.image) != (str(row.value), row.image):
+            if row.measure != TIME and (str(before.value), before.image) != (str(row.value), row.image):
                 raise BadInput(
-                    f"two tables have different numbers for the same thing ({row.study}, {row.network}:{row.layer}:"
-                    f"{row.unit}, {row.condition}, {row.measure}): {before.value:g} and {row.value:g}; they "
-                    "are of unlike studies, so merge them into different tables"
+                    f"two tables have different numbers for the same thing ({row.study}, {row.network}:"
+                    f"{row.layer}:{row.unit}, {row.condition}, {row.measure}): {before.value:g} and "
+                    f"{row.value:g}; they are of unlike studies: merge them into different tables"
                 )
     return Table(known.values())
 
@@ -180,9 +182,11 @@ def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
         if tuple(lines.fieldnames or ()) != COLUMNS:
             raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
         for row in lines:
-            yield row | {"seed": int(row["seed"])} | {
-                key: float(row[key]) if row[key] else math.nan for key in _NUMBERS
-            }
+            yield (
+                row
+                | {"seed": int(row["seed"])}
+                | {key: float(row[key]) if row[key] else math.nan for key in _NUMBERS}
+            )
 
 
 def _parquet(table: Table) -> bytes:

@@ -57,8 +57,8 @@ class Targets:
     question = "which units have an image that drives them beyond every natural one?"
     figure_of = "2 (preprint), 2 and 3 (journal)"
     measure = RELATIVE
-    layers = DEPTHS
-    generators = ("natural-v1",)
+    layers: tuple[str, ...] = DEPTHS
+    generators: tuple[str, ...] = ("natural-v1",)
     sizes: Mapping[Scale, Size] = {
         "tiny": Size(units=2, seeds=1, presentations=200),
         "small": Size(units=6, seeds=1, presentations=2_000),

@@ -29,6 +29,10 @@ from xdream.watcher import Watcher
 NOISE_REFERENCES = 10_000
 
 
+#: What is used where optimizers are not compared.
+GENETIC = Part(name="genetic")
+
+
 @dataclass(frozen=True)
 class Condition:
     """Evolutions that differ in unit and seed only.
@@ -40,7 +44,7 @@ class Condition:
 
     name: str
     generator: Part
-    optimizer: Part = Part(name="genetic")
+    optimizer: Part = GENETIC
     spikes: float | None = None
     repeats: int = 1
     presentations: int | None = None
@@ -122,7 +126,7 @@ class Work:
         return tuple(excited if isinstance(self.plan.units, str) else excited[: self.plan.units])
 
     def evolve(self, conditions: Sequence[Condition]) -> Iterator[Evolved]:
-        """Run or go on with the evolutions of every unit, as few experiments as there can be, and read them."""
+        """The evolutions of every unit, run or gone on with, in as few experiments as there can be."""
         together: dict[str, list[Condition]] = defaultdict(list)
         for one in conditions:
             together[f"{one.generator.name} x{one.repeats}"].append(one)
