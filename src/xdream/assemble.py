@@ -211,7 +211,7 @@ def _absolute_targets(targets: Sequence[TargetPlan]) -> tuple[TargetPlan, ...]:
 
 
 def absolute_generator(generator: Part) -> Part:
-    """A generator with absolute paths: its own, where it is a file, and those of its weights and statistics."""
+    """A generator with absolute paths: its own, where it is a file, of weights and of statistics."""
     options = generator.options
     for key in ("weights", "statistics"):
         if isinstance(options.get(key), str):

@@ -1,7 +1,7 @@
 """Codes -> images: one module per family. Importing this registers every generator."""
 
 from xdream.generators import deepsim, fourier, learned, original, pixels
-from xdream.generators.base import GENERATORS, Generator, InitialCodes, WithStatistics
+from xdream.generators.base import GENERATORS, Generator, InitialCodes, Invertible, WithStatistics
 from xdream.generators.draw import draw, drawn, finite
 from xdream.generators.encode import encode
 from xdream.generators.statistics import read_statistics
@@ -12,6 +12,7 @@ __all__ = [
     "GENERATORS",
     "Generator",
     "InitialCodes",
+    "Invertible",
     "WithStatistics",
     "deepsim",
     "draw",

@@ -14,12 +14,16 @@ from xdream.studies.plan import Scale, Size, StudyPlan
 from xdream.studies.table import Row, Table
 from xdream.studies.work import Condition, Work
 
+#: With fewer natural images than this the best of them is no measure of what nature has.
+FEW_NATURAL = 1_000
+
 
 @dataclass(frozen=True)
 class Group:
     """What is reported together: a condition at one depth of a network.
 
-    values: by unit. published: the median in the paper; of the same layer, or else of CaffeNet's at that depth.
+    values: by unit. published: the median in the paper; of the same layer, or else of CaffeNet's at that
+    depth.
     """
 
     condition: str
@@ -32,9 +36,9 @@ class Group:
 class Study(Protocol):
     """One published experiment.
 
-    name: by its subject. question: in one sentence. figure_of: which figure of the paper, preprint and journal.
-    measure: what is reported of each group. layers, generators: where nothing else is asked. sizes: how much
-    it does at each scale.
+    name: by its subject. question: in one sentence. figure_of: which figure of the paper, preprint and
+    journal. measure: what is reported of each group. layers, generators: where nothing else is asked. sizes:
+    how much it does at each scale.
     """
 
     name: str
@@ -76,7 +80,7 @@ def evolved_rows(work: Work, conditions: tuple[Condition, ...]) -> Iterator[Row]
 def groups_of(
     table: Table, measure: str, published: Callable[[str, str], float | None] | None = None
 ) -> Iterator[Group]:
-    """The values of a measure: of each condition, network and depth. published: of (condition, layer's name)."""
+    """The values of a measure, by condition, network and depth. published: of (condition, layer's name)."""
     some = table.where(measure=measure)
     for condition in some.among("condition"):
         for network, depth in networks_and_depths(some.where(condition=condition)):
@@ -104,6 +108,12 @@ def published_place(row: Row) -> str:
 def published_median_at(figure: str, place: str, before: str = "", measure: str = "Rel_act") -> float | None:
     """The published median at a place, of what stands before it in the data's names: `fdgd|caffenet|fc6`."""
     return published_median(figure, f"{before}{place}", measure)
+
+
+def few_natural(table: Table) -> str:
+    """Why claims that compare with natural images cannot be tested; "" where they can."""
+    count = max((row.value for row in table.where(measure="natural images").rows), default=0.0)
+    return "" if count >= FEW_NATURAL else f"only {count:.0f} natural images"
 
 
 def missing_networks(table: Table, wanted: Mapping[str, str]) -> str:

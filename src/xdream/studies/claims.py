@@ -19,8 +19,8 @@ Verdict = Literal["reproduced", "not reproduced", "not testable"]
 class Finding:
     """A published claim (Xiao & Kreiman 2019/2020) beside what was found here.
 
-    published: its figures. network: where it was tested; "" for all. ours: our figures. criterion: what counts
-    as reproduced. why: of a claim that is not testable, what is missing.
+    published: its figures. network: where it was tested; "" for all. ours: our figures. criterion: what
+    counts as reproduced. why: of a claim that is not testable, what is missing.
     """
 
     study: str

@@ -151,9 +151,10 @@ def _tables(place: Path, partial: bool) -> Iterator[Path]:
         plan = StudyPlan.read(place / FILE_NAME)
         missing = unfinished(place, plan)
         if missing and not partial:
+            named = ", ".join(f"{s.number} {s.name}" for s in missing[:5])
             raise BadInput(
                 f"{len(missing)} of {len(plan.shards())} shards of {place} are not done "
-                f"({', '.join(f'{s.number} {s.name}' for s in missing[:5])}{' …' if len(missing) > 5 else ''}); "
+                f"({named}{' …' if len(missing) > 5 else ''}); "
                 f"go on with: xdream resume {place}, or take what there is with --partial"
             )
         done = [s for s in plan.shards() if s not in missing]

@@ -29,7 +29,7 @@ from xdream.memory import out_of_memory
 from xdream.networks import Network
 from xdream.references import References
 from xdream.studies.places import short
-from xdream.subjects import network_units
+from xdream.subjects import Subject, network_units
 from xdream.watcher import Watcher
 
 Array = npt.NDArray[np.float32]
@@ -135,11 +135,10 @@ def responses(
     return Natural(found, tuple(units), together)
 
 
-def _answers(found: References, some: range, size_px: int, subject: object) -> Array:
+def _answers(found: References, some: range, size_px: int, subject: Subject) -> Array:
     """The responses to some images; half as many at a time where the memory does not suffice."""
     try:
-        answers: Array = subject.respond(found.images(some, size_px)).numpy().astype(np.float32)  # type: ignore[attr-defined]
-        return answers
+        return subject.respond(found.images(some, size_px)).numpy().astype(np.float32)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error) or len(some) == 1:
             raise

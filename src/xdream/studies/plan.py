@@ -45,13 +45,14 @@ class Shard:
 class StudyPlan(Description):
     """A study as it was asked for; `study.toml` keeps it with every number filled in.
 
-    networks: as in targets. layers: depths (early, middle, late, output), layers, or DEPTH=LAYER; empty: those
-    of the study. units: so many per layer, or their numbers ("3,7,20-29"). seeds: so many from `seed` on.
-    presentations: of one evolution. generators: the first is the one that a study uses where it does not
-    compare them; empty: those of the study. references: natural images, a folder, a zip file or "scikit-image".
-    inverse: NETWORK:LAYER whose activations, rectified, are the codes that the generator was trained to invert
-    (`ivt`), where the generator does not say codes itself. image_size_px: at which all images are shown; None:
-    that of the first generator. preprocessing: of networks that have none of their own, as in a plan.
+    networks: as in targets. layers: depths (early, middle, late, output), layers, or DEPTH=LAYER; empty:
+    those of the study. units: so many per layer, or their numbers ("3,7,20-29"). seeds: so many from `seed`
+    on. presentations: of one evolution. generators: the first is the one that a study uses where it does not
+    compare them; empty: those of the study. references: natural images, a folder, a zip file or
+    "scikit-image". inverse: NETWORK:LAYER whose activations, rectified, are the codes that the generator was
+    trained to invert (`ivt`), where the generator does not say codes itself. image_size_px: at which all
+    images are shown; None: that of the first generator. preprocessing: of networks that have none of their
+    own, as in a plan.
     """
 
     kind: ClassVar[str] = "study"

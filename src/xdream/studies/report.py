@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from xdream.report.table import number
+from xdream.report.table import MISSING, number
 from xdream.studies.base import Study
 from xdream.studies.claims import Finding
 from xdream.studies.statistics import FEWEST, summarised
@@ -37,7 +37,8 @@ def markdown(study: Study, table: Table) -> str:
     )
     lines += [
         "",
-        "Median over units with its 95 % bootstrap interval. Published: of the same layer where the network is one of the paper's, else of CaffeNet at that depth (Xiao & Kreiman 2020).",
+        "Median over units with its 95 % bootstrap interval. Published: of the same layer where the "
+        "network is one of the paper's, else of CaffeNet at that depth (Xiao & Kreiman 2020).",
         "",
     ]
     lines += claims_table(list(study.findings(some)))
@@ -47,7 +48,7 @@ def markdown(study: Study, table: Table) -> str:
 def claims_table(findings: Sequence[Finding]) -> list[str]:
     """Claim, published, ours, verdict."""
     rows = [
-        [one.study, one.claim, one.published, one.network or "all", one.ours or "–", _verdict(one)]
+        [one.study, one.claim, one.published, one.network or "all", one.ours or MISSING, _verdict(one)]
         for one in findings
     ]
     return _markdown_table(["study", "claim", "published", "network", "ours", "verdict"], rows)

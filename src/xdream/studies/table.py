@@ -1,8 +1,8 @@
 """The table of a study: one row per number, from which its claims, its report and its figure follow.
 
-A row says of what a number is (study, network, depth, layer, unit, generator, optimizer, condition, seed), which
-number (`measure`), at which place of an axis (`x`: generation, spikes, …) if there is one, and its value. An
-image has no value but `image`, a PNG in base64.
+A row says of what a number is (study, network, depth, layer, unit, generator, optimizer, condition, seed),
+which number (`measure`), at which place of an axis (`x`: generation, spikes, …) if there is one, and its
+value. An image has no value but `image`, a PNG in base64.
 """
 
 from __future__ import annotations

@@ -10,12 +10,13 @@ from xdream.studies import drawing
 from xdream.studies.base import (
     Group,
     evolved_rows,
+    few_natural,
     groups_of,
     missing_networks,
     published_median_at,
 )
 from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every
-from xdream.studies.places import DEPTHS
+from xdream.studies.places import DEPTHS, short
 from xdream.studies.plan import Scale, Size, StudyPlan
 from xdream.studies.statistics import difference, interval, share_above
 from xdream.studies.table import Row, Table
@@ -67,7 +68,7 @@ class Targets:
 
     def conditions(self, plan: StudyPlan) -> tuple[Condition, ...]:
         """The genetic algorithm without noise, with each generator that was asked for."""
-        return tuple(Condition(one.name, one) for one in plan.generators)
+        return tuple(Condition(short(one.name), one) for one in plan.generators)
 
     def rows(self, work: Work) -> Iterator[Row]:
         """Of every unit."""
@@ -84,10 +85,11 @@ class Targets:
             relative = some.values(RELATIVE)
             share = share_above(relative, 1.0)
             ours = f"{share} of {len(relative)} units, median {interval(relative)}"
-            yield SUPER.on(network, ours, above(share, 0.5), TOO_FEW)
+            few = few_natural(some)
+            yield SUPER.on(network, ours, None if few else above(share, 0.5), few or TOO_FEW)
             matched = share_above(some.values(OVER_EXPECTED), 1.0)
-            holds = every(above(matched, 0.5), matched.value >= share.value)
-            yield MATCHED.on(network, str(matched), holds, TOO_FEW)
+            holds = None if few else every(above(matched, 0.5), matched.value >= share.value)
+            yield MATCHED.on(network, str(matched), holds, few or TOO_FEW)
             deep, other = (
                 some.values(RELATIVE, depth=depths) for depths in (("middle", "late"), ("early", "output"))
             )
@@ -96,13 +98,16 @@ class Targets:
                 for depth in some.among("depth")
             )
             apart = difference(deep, other)
-            yield DEPTH.on(network, f"{medians}; difference {apart}", above(apart, 0.0), TOO_FEW)
+            deeper = None if few else above(apart, 0.0)
+            yield DEPTH.on(network, f"{medians}; difference {apart}", deeper, few or TOO_FEW)
         lacking = missing_networks(table, {"placescnn": "the weights of PlacesCNN (docs/caffe.md)"})
         if lacking:
             yield PLACES.untestable(lacking)
         else:
-            found = interval(table.where(network="placescnn").values(RELATIVE))
-            yield PLACES.on("placescnn", str(found), above(found, 1.0), TOO_FEW)
+            [network] = [name for name in table.among("network") if name.lower() == "placescnn"]
+            some = table.where(network=network)
+            found, few = interval(some.values(RELATIVE)), few_natural(some)
+            yield PLACES.on(network, str(found), None if few else above(found, 1.0), few or TOO_FEW)
 
     def draw(self, figure: Figure, table: Table) -> None:
         """A panel per network."""

@@ -1,0 +1,158 @@
+"""Fig 4 of the preprint, 5 of the journal version: generators against targets of every depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from matplotlib.figure import Figure
+
+from xdream.studies import drawing
+from xdream.studies.base import Group, evolved_rows, groups_of, published_median_at
+from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every
+from xdream.studies.places import DEPTHS, short
+from xdream.studies.plan import Scale, Size, StudyPlan
+from xdream.studies.statistics import Interval, interval, paired
+from xdream.studies.table import Row, Table
+from xdream.studies.work import Condition, Work
+
+RELATIVE = "relative activation"
+#: What the published data call a generator.
+PUBLISHED = {"pixels": "raw_pixel"}
+HIGH = ("deepsim-conv4", "deepsim-pool5", "deepsim-fc6", "deepsim-fc7")
+LOW = ("deepsim-norm1", "deepsim-norm2")
+DEEP = ("late", "output")
+OWN, OTHERS = "deepsim-fc6", "deepsim-fc6-places365"
+#: How far below another a generator may be that does as well.
+AS_WELL = 0.1
+
+OF_HIGH_LAYERS = Claim(
+    "generators",
+    "generators of high layers (conv4 and above) work about equally well, and better than those of early "
+    "layers",
+    "overall medians: norm1 1.13, norm2 .69, conv3 1.07, conv4 1.36, pool5 1.39, fc6 1.36, fc7 1.34, fc8 "
+    "1.25",
+    "within units, the mean over generators of conv4 to fc7 is above that of norm1 and norm2, with its "
+    "interval",
+)
+PIXELS = Claim(
+    "generators",
+    "raw pixels do poorly, except for early targets, where nearly all generators do equally well",
+    "pixels: conv2 1.31 (fc6 generator 1.34), fc8 .54 (1.22)",
+    "within late and output units the first generator is above pixels, with its interval; among early "
+    "units the "
+    "median of pixels is at least 0.8 of its",
+)
+SAME_BEST = Claim(
+    "generators",
+    "the same generators are best for all targets, also in another architecture",
+    "best medians: fc6 or fc7 at CaffeNet fc6 and fc8; pool5, conv4, fc6 in Inception-ResNet-v2",
+    "one generator has the best median at every depth beyond the early one in every network",
+)
+OTHER_IMAGES = Claim(
+    "generators",
+    "a generator trained on other images (Places365) does as well",
+    "CaffeNet targets 1.45 and 1.45",
+    f"within units the difference of the two lies within {AS_WELL} of 0, with its interval",
+)
+
+
+class Generators:
+    """Every generator against the same units."""
+
+    name = "generators"
+    question = "which generator reaches the best images?"
+    figure_of = "4 (preprint), 5 (journal)"
+    measure = RELATIVE
+    layers: tuple[str, ...] = DEPTHS
+    generators: tuple[str, ...] = ("natural-v1", "fourier", "pixels")
+    sizes: Mapping[Scale, Size] = {
+        "tiny": Size(units=1, seeds=1, presentations=100),
+        "small": Size(units=4, seeds=1, presentations=1_000),
+        "paper": Size(units=100, seeds=1, presentations=10_000),
+    }
+
+    def conditions(self, plan: StudyPlan) -> tuple[Condition, ...]:
+        """The genetic algorithm without noise, with the hyperparameters of each generator."""
+        return tuple(Condition(short(one.name), one) for one in plan.generators)
+
+    def rows(self, work: Work) -> Iterator[Row]:
+        """Of every unit and generator."""
+        yield from evolved_rows(work, self.conditions(work.plan))
+
+    def groups(self, table: Table) -> Iterator[Group]:
+        """By generator and layer."""
+        yield from groups_of(table, RELATIVE, _published)
+
+    def findings(self, table: Table) -> Iterator[Finding]:
+        """Of each network, and one over all."""
+        known = table.among("condition")
+        for network in table.among("network"):
+            some = table.where(network=network)
+            yield _of_high_layers(some, network)
+            yield _pixels(some, network)
+        yield _same_best(table)
+        if OWN in known and OTHERS in known:
+            ours, others = (table.by_unit(RELATIVE, condition=name) for name in (OTHERS, OWN))
+            apart = paired(ours, others)
+            yield OTHER_IMAGES.on("", str(apart), _within(apart.difference, AS_WELL), TOO_FEW)
+        else:
+            missing = ", ".join(name for name in (OWN, OTHERS) if name not in known)
+            yield OTHER_IMAGES.untestable(f"the weights of {missing}")
+
+    def draw(self, figure: Figure, table: Table) -> None:
+        """A panel per network."""
+        drawing.by_network(figure, list(self.groups(table)), RELATIVE)
+
+
+def _published(condition: str, place: str) -> float | None:
+    return published_median_at("5", f"{PUBLISHED.get(condition, condition)}|{place}")
+
+
+def _of_high_layers(table: Table, network: str) -> Finding:
+    known = table.among("condition")
+    high, low = ([name for name in names if name in known] for names in (HIGH, LOW))
+    if not high or not low:
+        missing = [name for name in (*HIGH, *LOW) if name not in known]
+        return OF_HIGH_LAYERS.untestable(f"the weights of {', '.join(missing)}", network)
+    apart = paired(
+        table.by_unit(RELATIVE, condition=tuple(high)), table.by_unit(RELATIVE, condition=tuple(low))
+    )
+    return OF_HIGH_LAYERS.on(network, str(apart), above(apart.difference, 0.0), TOO_FEW)
+
+
+def _pixels(table: Table, network: str) -> Finding:
+    known = table.among("condition")
+    first = next(name for name in known if name)
+    if "pixels" not in known or first == "pixels":
+        return PIXELS.untestable("needs pixels beside another generator, which comes first", network)
+
+    def of(name: str, *depths: str) -> dict[tuple[str, ...], float]:
+        return table.by_unit(RELATIVE, condition=name, depth=depths)
+
+    apart = paired(of(first, *DEEP), of("pixels", *DEEP)).difference
+    early = {name: interval(list(of(name, "early").values())).value for name in (first, "pixels")}
+    ours = (
+        f"late and output: {first} beyond pixels by {apart}; early: {early[first]:.2f}, {early['pixels']:.2f}"
+    )
+    holds = every(above(apart, 0.0), early["pixels"] >= 0.8 * early[first])
+    return PIXELS.on(network, ours, holds, TOO_FEW)
+
+
+def _same_best(table: Table) -> Finding:
+    best: dict[str, str] = {}
+    by_place: dict[str, dict[str, float]] = {}
+    for group in groups_of(table, RELATIVE):
+        if group.depth != "early":
+            medians = by_place.setdefault(f"{group.network} {group.depth}", {})
+            medians[group.condition] = interval(list(group.values.values())).value
+    for place, medians in by_place.items():
+        best[place] = max(medians, key=lambda name: medians[name])
+    ours = ", ".join(f"{place}: {name}" for place, name in best.items())
+    enough = len(best) > 1 and len(table.among("network")) > 1
+    holds = len(set(best.values())) == 1 if enough else None
+    return SAME_BEST.on("", ours, holds, "one network")
+
+
+def _within(found: Interval, bound: float) -> bool | None:
+    """Whether a difference is within a bound of 0."""
+    return every(above(found, -bound), None if above(found, bound) is None else not above(found, bound))
