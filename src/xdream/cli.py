@@ -127,12 +127,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     tune.add_argument("--evaluations", type=int, metavar="N", help="end after N settings (default: no limit)")
 
-    resume = _command(commands, "resume", "go on with an experiment, session or tuning that was interrupted")
-    resume.add_argument("folder", help="the folder of the experiment, session or tuning")
+    _study_commands(commands)
+
+    text = "go on with an experiment, session, tuning or study that was interrupted"
+    resume = _command(commands, "resume", text)
+    resume.add_argument("folder", help="the folder of the experiment, session, tuning or study")
     _figure_flags(resume)
 
-    show = _command(commands, "show", "summary and figures of an experiment or a tuning, running or finished")
-    show.add_argument("folder", help="the folder of the experiment or tuning")
+    text = "summary and figures of an experiment, a tuning or a study, running or finished"
+    show = _command(commands, "show", text)
+    show.add_argument("folder", help="the folder of the experiment, tuning or study; or a table of studies")
     show.add_argument("--no-figures", action="store_true", help="only the summary")
 
     end = _command(commands, "end", "have runs of an experiment end before their budget")
@@ -175,7 +179,9 @@ def _parser() -> argparse.ArgumentParser:
     files.add_argument("names", nargs="*", help="what to get")
 
     listing = _command(commands, "list", "what there is, by name")
-    listing.add_argument("kind", choices=("generators", "optimizers", "targets", "objectives", "bridges"))
+    listing.add_argument(
+        "kind", choices=("generators", "optimizers", "targets", "objectives", "bridges", "studies")
+    )
     listing.add_argument("--layers", metavar="NETWORK", help="with targets: the network's layers and shapes")
 
     doctor = _command(
@@ -183,6 +189,68 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("plan", nargs="?", help="a plan file with a rig: check what its session needs")
     return parser
+
+
+def _study_commands(commands: Any) -> None:
+    study = _command(commands, "study", "run a published experiment on networks of your own")
+    study.add_argument("study", help="its name (xdream list studies), or a plan file (TOML) with its keys")
+    study.add_argument(
+        "--scale", choices=("tiny", "small", "paper"), help="how much: tiny (default) takes minutes"
+    )
+    study.add_argument("--networks", nargs="+", metavar="NETWORK", help="as in targets")
+    study.add_argument(
+        "--layers",
+        nargs="+",
+        metavar="LAYER",
+        help="early, middle, late, output; a layer's name; or DEPTH=LAYER (default: those of the study)",
+    )
+    study.add_argument(
+        "--units", type=_units, metavar="N|LIST", help="how many per layer, or e.g. 3,7,20-29,"
+    )
+    study.add_argument("--seeds", type=int, metavar="N", help="repetitions of each evolution")
+    study.add_argument("--presentations", type=int, metavar="N", help="of each evolution")
+    study.add_argument(
+        "--generators", nargs="+", metavar="NAME", help="default natural-v1, or what the study compares"
+    )
+    study.add_argument(
+        "--references", metavar="PLACE", help="natural images: folder, zip file, scikit-image (default)"
+    )
+    study.add_argument(
+        "--inverse",
+        metavar="NETWORK:LAYER",
+        help="the layer that the generator was trained to invert, if it says no codes itself",
+    )
+    study.add_argument("--image-size", dest="image_size_px", type=int, metavar="PX", help="of all images")
+    study.add_argument("--seed", type=int, metavar="N", help="the first seed (default 0)")
+    study.add_argument("--device", metavar="NAME", help="cpu (default), cuda, …")
+    study.add_argument("--threads", type=int, metavar="N", help="of the CPU for one shard")
+    study.add_argument("--batch", type=int, metavar="N", help="most images at a time (default: what fits)")
+    study.add_argument(
+        "--out", metavar="FOLDER", help="default studies/NAME-SCALE; one that is there goes on"
+    )
+    how = study.add_mutually_exclusive_group()
+    how.add_argument("--list", action="store_true", help="say the shards and what they cost, run nothing")
+    how.add_argument("--shard", metavar="i/N", help="only part i of N, from 1, e.g. of an array of jobs")
+    how.add_argument(
+        "--cluster", metavar="WHERE", help="local:N, dask:ADDRESS, slurm:CONFIG, pbs:CONFIG, lsf:CONFIG"
+    )
+    study.add_argument(
+        "--resource",
+        action="append",
+        default=[],
+        metavar="NAME=AMOUNT",
+        help="what a shard needs of a worker, e.g. GPU=1 or MEMORY=8e9; may be given several times",
+    )
+    study.add_argument("--quiet", action="store_true", help="no progress bar")
+    merge = _command(commands, "merge", "gather shards, studies and tables into one table")
+    merge.add_argument("places", nargs="+", metavar="PLACE", help="folders of studies or shards, tables")
+    merge.add_argument("--out", required=True, metavar="TABLE", help="a name that ends in .csv or .parquet")
+    merge.add_argument("--partial", action="store_true", help="also of studies that are not finished")
+
+
+def _units(text: str) -> int | str:
+    """A number is how many; anything else, a list of units: `3,` is the unit 3."""
+    return int(text) if text.isdecimal() else text.rstrip(",")
 
 
 def _session_commands(commands: Any) -> None:

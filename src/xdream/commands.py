@@ -28,6 +28,7 @@ from xdream import (
     report,
     session,
     simulation,
+    study_commands,
     training,
     tuning,
 )
@@ -41,6 +42,7 @@ from xdream.progress import Bar
 from xdream.rigs import BRIDGES
 from xdream.session import rescoring
 from xdream.store import FILE_NAME, Record
+from xdream.studies import STUDIES
 from xdream.subjects import KNOWN
 from xdream.training import Recipe
 
@@ -74,6 +76,8 @@ def _tune(options: argparse.Namespace) -> int:
 def _resume(options: argparse.Namespace) -> int:
     """Go on with an experiment or a tuning."""
     folder = Path(options.folder)
+    if study_commands.is_study(folder):
+        return study_commands.resume(folder, options)
     if (folder / tuning.FILE_NAME).exists():
         begun = folder / tuning.FILE_NAME
         return _watched(lambda bar: tuning.resume(folder, bar), _print_tuning, begun, options)
@@ -239,6 +243,8 @@ def _print_tuning(found: tuning.Tuning, options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     """Summary and figures of an experiment or a tuning."""
+    if study_commands.is_study(Path(options.folder)):
+        return study_commands.show(Path(options.folder), options)
     if (Path(options.folder) / tuning.FILE_NAME).exists():
         return _print_tuning(tuning.read(options.folder), options)
     return _print_record(Record(options.folder), options, figures=not options.no_figures)
@@ -454,6 +460,7 @@ def _list(options: argparse.Namespace) -> int:
             "optimizers": OPTIMIZERS.names,
             "objectives": OBJECTIVES.names,
             "bridges": BRIDGES.names,
+            "studies": lambda: list(STUDIES),
             "targets": lambda: [
                 *networks.names(),
                 *(f"known:{name}" for name in KNOWN.names()),
@@ -463,6 +470,8 @@ def _list(options: argparse.Namespace) -> int:
         }
         listed = choices[options.kind]()
         about = learned.descriptions() if options.kind == "generators" else {}
+        if options.kind == "studies":
+            about = {name: study.question for name, study in STUDIES.items()}
         for name in listed:
             print(f"{name:22} {about[name]}" if name in about else name)
     if options.json:
@@ -559,6 +568,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "serve": _serve,
     "simulate-rig": _simulate_rig,
     "tune": _tune,
+    "study": study_commands.study,
+    "merge": study_commands.merge,
     "resume": _resume,
     "show": _show,
     "end": _end,

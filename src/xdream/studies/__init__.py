@@ -1,11 +1,12 @@
 """The published experiments as studies: one file each, a table, a figure, a verdict on every claim."""
 
 from xdream.studies.base import Study
-from xdream.studies.folder import begin, gathered, run_shard, unfinished, write_outputs
+from xdream.studies.folder import begin, cost, gathered, run_shard, unfinished, write_outputs
 from xdream.studies.generators import Generators
 from xdream.studies.initialisations import Initialisations
 from xdream.studies.optimizers import Optimizers
 from xdream.studies.plan import Shard, StudyPlan
+from xdream.studies.table import Table
 from xdream.studies.targets import Targets
 
 #: Every study by its name, in the order of the paper.
@@ -18,7 +19,9 @@ __all__ = [
     "Shard",
     "Study",
     "StudyPlan",
+    "Table",
     "begin",
+    "cost",
     "gathered",
     "run_shard",
     "unfinished",

@@ -24,6 +24,7 @@ from xdream.generators import GENERATORS
 from xdream.store import LOCK_NAME, locked
 from xdream.studies import drawing, natural, report, table
 from xdream.studies.base import Study
+from xdream.studies.places import candidates
 from xdream.studies.plan import Shard, StudyPlan
 from xdream.studies.statistics import import_scipy
 from xdream.studies.table import Table
@@ -119,6 +120,18 @@ def run_shard(study: Study, folder: Path, number: int, watcher: Watcher | None =
     finally:
         lock.release()
     return result
+
+
+def cost(study: Study, plan: StudyPlan, shard: Shard) -> tuple[int, int]:
+    """How many evolutions a shard has, and their presentations together, where all units are excited."""
+    assert plan.units is not None
+    units = len(candidates(shard.place, plan.units))
+    evolutions = presentations = 0
+    for condition in study.conditions(plan):
+        count = units * (condition.seeds or plan.seeds or 1)
+        evolutions += count
+        presentations += count * (condition.presentations or plan.presentations or 0)
+    return evolutions, presentations
 
 
 def shard_of(plan: StudyPlan, number: int) -> Shard:

@@ -20,7 +20,6 @@ from xdream.assemble import Parts, assemble
 from xdream.defaults import hyperparameters
 from xdream.errors import BadInput
 from xdream.generators import GENERATORS, Generator, Invertible, encode, learned
-from xdream.initial import INITIAL_ENCODING_STEPS
 from xdream.optimizers import OPTIMIZERS
 from xdream.studies import drawing
 from xdream.studies.base import Group, groups_of, networks_and_depths, published_median_at
@@ -39,6 +38,8 @@ CHOICES, METHODS = ("best", "middle", "worst"), ("opt", "ivt")
 LOCATIONS = tuple(np.arange(-0.5, 1.51, 0.125).tolist())
 #: Images are compared at this size too: what is left is colours and coarse shapes.
 COARSE_PX = 8
+#: Of the gradient descent that encodes natural images (200 in the paper).
+STEPS: Mapping[Scale, int] = {"tiny": 20, "small": 100, "paper": 200}
 #: Seeds of which pairs are made (10 in the paper).
 MOST_SEEDS = 10
 
@@ -242,7 +243,7 @@ class _Beginnings:
             return codes.clone()
         floats = images.to(torch.float32) / 255.0
         codes, _ = encode(
-            self._generator, floats, INITIAL_ENCODING_STEPS, "ivt" if method == "ivt" else "opt"
+            self._generator, floats, STEPS[self._work.plan.scale], "ivt" if method == "ivt" else "opt"
         )
         return codes
 

@@ -45,6 +45,23 @@ def markdown(study: Study, table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def plain(study: Study, table: Table) -> str:
+    """The same for the terminal."""
+    some = table.where(study=study.name)
+    heads = ["condition", "network", "depth", "units", "median", "quartiles", "published"]
+    rows = [heads, *_numbers(study, some)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
+    lines = [f"{study.name}: {study.question}", _what(some), f"{study.measure}, over units:"]
+    lines += ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for one in study.findings(some):
+        where = f" [{one.network}]" if one.network else ""
+        lines.append(f"{_verdict(one)}{where}: {one.claim}")
+        lines.append(f"    published: {one.published}")
+        if one.ours:
+            lines.append(f"    here: {one.ours}")
+    return "\n".join(lines)
+
+
 def claims_table(findings: Sequence[Finding]) -> list[str]:
     """Claim, published, ours, verdict."""
     rows = [

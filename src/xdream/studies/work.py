@@ -27,6 +27,8 @@ from xdream.watcher import Watcher
 
 #: Whose expected best sets the scale of the noise (Xiao & Kreiman 2020).
 NOISE_REFERENCES = 10_000
+#: Responses to natural images are asked for this many units, or twice, three times as many.
+SPARE_STEP = 16
 
 
 #: What is used where optimizers are not compared.
@@ -238,9 +240,9 @@ def columns(one: Evolved) -> Mapping[str, Any]:
 
 
 def _with_spare(units: int | str | None) -> int | str:
-    """More units than wanted, as some respond to no natural image."""
+    """More units than wanted, as some respond to no natural image; few numbers, that studies share them."""
     assert units is not None
-    return units if isinstance(units, str) else units + units // 4 + 8
+    return units if isinstance(units, str) else SPARE_STEP * -(-(units + units // 4 + 8) // SPARE_STEP)
 
 
 def _best(scores: Sequence[np.ndarray[Any, np.dtype[np.float64]]]) -> float:
