@@ -105,11 +105,6 @@ def published_place(row: Row) -> str:
     return f"caffenet|{layer_at('caffenet', row.depth) or row.depth}"
 
 
-def published_median_at(figure: str, place: str, before: str = "", measure: str = "Rel_act") -> float | None:
-    """The published median at a place, of what stands before it in the data's names: `fdgd|caffenet|fc6`."""
-    return published_median(figure, f"{before}{place}", measure)
-
-
 def few_natural(table: Table) -> str:
     """Why claims that compare with natural images cannot be tested; "" where they can."""
     count = max((row.value for row in table.where(measure="natural images").rows), default=0.0)

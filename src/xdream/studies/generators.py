@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from matplotlib.figure import Figure
 
 from xdream.studies import drawing
-from xdream.studies.base import Group, evolved_rows, groups_of, published_median_at
-from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every
+from xdream.studies.base import Group, evolved_rows, groups_of
+from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every, published_median
 from xdream.studies.places import DEPTHS, short
 from xdream.studies.plan import Scale, Size, StudyPlan
 from xdream.studies.statistics import Interval, interval, paired
@@ -105,7 +106,7 @@ class Generators:
 
 
 def _published(condition: str, place: str) -> float | None:
-    return published_median_at("5", f"{PUBLISHED.get(condition, condition)}|{place}")
+    return published_median("5", f"{PUBLISHED.get(condition, condition)}|{place}")
 
 
 def _of_high_layers(table: Table, network: str) -> Finding:
@@ -134,7 +135,8 @@ def _pixels(table: Table, network: str) -> Finding:
     ours = (
         f"late and output: {first} beyond pixels by {apart}; early: {early[first]:.2f}, {early['pixels']:.2f}"
     )
-    holds = every(above(apart, 0.0), early["pixels"] >= 0.8 * early[first])
+    alike = None if math.isnan(early["pixels"]) else early["pixels"] >= 0.8 * early[first]
+    holds = every(above(apart, 0.0), alike)
     return PIXELS.on(network, ours, holds, TOO_FEW)
 
 

@@ -22,8 +22,8 @@ from xdream.errors import BadInput
 from xdream.generators import GENERATORS, Generator, Invertible, encode, learned
 from xdream.optimizers import OPTIMIZERS
 from xdream.studies import drawing
-from xdream.studies.base import Group, groups_of, networks_and_depths, published_median_at
-from xdream.studies.claims import TOO_FEW, Claim, Finding, above, below, every
+from xdream.studies.base import Group, groups_of, networks_and_depths
+from xdream.studies.claims import TOO_FEW, Claim, Finding, above, below, every, published_median
 from xdream.studies.places import DEPTHS
 from xdream.studies.plan import Scale, Size, StudyPlan
 from xdream.studies.statistics import interval, paired
@@ -330,7 +330,7 @@ def _published(condition: str, place: str, measure: str = "Rel_act") -> float | 
     if condition != "random":
         choice, method = condition.split()
         name = f"{ {'middle': 'mid'}.get(choice, choice) }_{method}"
-    return published_median_at("4", f"{name}|{place}", measure=measure)
+    return published_median("4", f"{name}|{place.partition('|')[2]}", measure=measure)
 
 
 def _rest(group: Group) -> tuple[str, str, dict[tuple[str, ...], float], float | None]:
@@ -389,7 +389,7 @@ def _beginnings(table: Table, network: str) -> Iterator[Finding]:
         early = interval(at("early"))
         medians = ", ".join(f"{depth} {interval(at(depth)).value:+.2f}" for depth in table.among("depth"))
         ours = f"{method}: {medians}; late and output {late}"
-        larger = None if math.isnan(early.value) else late.value > early.value
+        larger = None if math.isnan(late.low) or not early.n else late.value > early.value
         yield HELPS.on(network, ours, every(above(late, 0.0), larger), TOO_FEW)
     if len(methods) == 2:
         apart = paired(

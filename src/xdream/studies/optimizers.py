@@ -28,8 +28,8 @@ from matplotlib.figure import Figure
 
 from xdream.plan import Part
 from xdream.studies import drawing
-from xdream.studies.base import Group, groups_of, published_median_at
-from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every
+from xdream.studies.base import Group, groups_of
+from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every, published_median
 from xdream.studies.places import DEPTHS
 from xdream.studies.plan import Scale, Size, StudyPlan
 from xdream.studies.statistics import Interval, interval, paired
@@ -213,8 +213,8 @@ def _published(condition: str, place: str) -> float | None:
         return None
     if how and name == "genetic" and how[0] != f"{SPIKES:g} spikes":
         level = float(how[0].removesuffix(" spikes"))
-        return published_median_at("6", f"{level:.1f}|{place}")
-    return published_median_at("6", f"{bool(how)}|{PUBLISHED[name]}|{place}")
+        return published_median("6", f"{level:.1f}|{place}")
+    return published_median("6", f"{bool(how)}|{PUBLISHED[name]}|{place}")
 
 
 # ------------------------------------------------------------------ the claims

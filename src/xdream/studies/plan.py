@@ -39,7 +39,7 @@ class Shard:
     def name(self) -> str:
         """For people and folders."""
         layer = self.place.layer or "output"
-        return f"{short(self.place.network)}-{layer}".replace("/", "_")
+        return f"{short(self.place.network)}-{layer}".replace("/", "_").replace(":", "_")
 
 
 class StudyPlan(Description):

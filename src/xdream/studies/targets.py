@@ -13,9 +13,8 @@ from xdream.studies.base import (
     few_natural,
     groups_of,
     missing_networks,
-    published_median_at,
 )
-from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every
+from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every, published_median
 from xdream.studies.places import DEPTHS, short
 from xdream.studies.plan import Scale, Size, StudyPlan
 from xdream.studies.statistics import difference, interval, share_above
@@ -76,7 +75,7 @@ class Targets:
 
     def groups(self, table: Table) -> Iterator[Group]:
         """By layer and generator; then the number-matched measure."""
-        yield from groups_of(table, RELATIVE, lambda _, place: published_median_at("2/3", place))
+        yield from groups_of(table, RELATIVE, lambda _, place: published_median("2/3", place))
 
     def findings(self, table: Table) -> Iterator[Finding]:
         """Of each network by itself."""
