@@ -46,6 +46,8 @@ def begin(study: Study, plan: StudyPlan, folder: Path) -> StudyPlan:
     plan = _resolved(study, plan)
     study.conditions(plan)
     shards = plan.shards()
+    for shard in shards:
+        cost(study, plan, shard)  # units that are not there are known now
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / LOCK_NAME)

@@ -247,7 +247,7 @@ def _degrade(table: Table, network: str) -> Finding:
 
 def _robust(table: Table, network: str) -> Finding:
     holds, parts = [], []
-    for depth in table.among("depth"):
+    for depth in table.where(measure=RELATIVE).among("depth"):
         for other in ("nes", "fdgd"):
             apart = _apart(table, name_of(other, SPIKES), name_of("genetic", SPIKES), depth)
             holds.append(_not_above(apart))

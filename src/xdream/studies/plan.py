@@ -101,7 +101,7 @@ class StudyPlan(Description):
             "presentations": size.presentations,
             "layers": layers,
             "generators": tuple(Part(name=name) for name in generators),
-            "networks": _networks(self),
+            "networks": self.networks or _networks(self.scale),
         }
         missing = {key: value for key, value in own.items() if getattr(self, key) in (None, ())}
         return self.model_copy(update=missing)
@@ -121,10 +121,10 @@ class StudyPlan(Description):
         return tuple(Shard(number, place) for number, place in enumerate(found, 1))
 
 
-def _networks(plan: StudyPlan) -> tuple[str, ...]:
-    if plan.scale == "paper":
+def _networks(scale: Scale) -> tuple[str, ...]:
+    if scale == "paper":
         raise BadInput(
             "the scale paper has no default networks; give them, e.g. --networks caffe:/nets/caffenet "
             "(the original ones, see docs/caffe.md) or efficientnet-lite0"
         )
-    return ("efficientnet-lite0", "squeezenet1.1")[: 1 if plan.scale == "tiny" else 2]
+    return ("efficientnet-lite0", "squeezenet1.1")[: 1 if scale == "tiny" else 2]
