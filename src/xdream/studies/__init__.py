@@ -1,17 +1,31 @@
 """The published experiments as studies: one file each, a table, a figure, a verdict on every claim."""
 
 from xdream.studies.base import Study
+from xdream.studies.expressiveness import Expressiveness
 from xdream.studies.folder import begin, cost, gathered, run_shard, unfinished, write_outputs
 from xdream.studies.generators import Generators
+from xdream.studies.hyperparameters import Hyperparameters
 from xdream.studies.initialisations import Initialisations
 from xdream.studies.optimizers import Optimizers
+from xdream.studies.overview import Overview
 from xdream.studies.plan import Shard, StudyPlan
+from xdream.studies.random_exploration import RandomExploration
 from xdream.studies.table import Table
 from xdream.studies.targets import Targets
 
 #: Every study by its name, in the order of the paper.
 STUDIES: dict[str, Study] = {
-    study.name: study for study in (Targets(), Initialisations(), Generators(), Optimizers())
+    study.name: study
+    for study in (
+        Overview(),
+        Targets(),
+        Initialisations(),
+        Generators(),
+        Optimizers(),
+        Hyperparameters(),
+        RandomExploration(),
+        Expressiveness(),
+    )
 }
 
 __all__ = [
