@@ -12,7 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from xdream import networks
 from xdream.cli import main
+from xdream.generators import GENERATORS, encode, layer_features
+from xdream.references import load
 from xdream.store import FILE_NAME, Record
 
 QUICK = "--generator fourier --set generator.size_px=16 --set generator.cutoff_cycles=3.0 --quiet".split()
@@ -123,6 +126,52 @@ def test_encoded_images_are_initial_codes(tmp_path, capsys, photographs):
     drawn, _ = record.chunk_codes(record.best_image(0, 0))
     expected = np.load(codes)["codes"]
     np.testing.assert_array_equal(drawn, expected[np.arange(20) % 5])
+
+
+def test_images_are_encoded_as_a_layer_sees_them(tmp_path, capsys, photographs, monkeypatch):
+    (tmp_path / "warned.py").write_text(
+        "import dataclasses, tiny_encoder\n"
+        "def network():\n"
+        "    return dataclasses.replace(tiny_encoder.network(), warnings=('handle with care',))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    features = "python:warned:network:conv3"
+    flags = ["--generator", "pixels", "--set", "generator.size_px=16", "--steps", "40"]
+    command = ["encode", str(photographs), "--out", "codes.npz", *flags, "--features", features, "--json"]
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    assert f"p0.png: mean squared difference of {features} " in captured.out
+    assert "note: handle with care" in captured.err
+    with np.load("codes.npz") as file:
+        found = {key: file[key] for key in file.files}
+    assert (str(found["features"]), list(found["notes"])) == (features, ["handle with care"])
+    generator = GENERATORS.make("pixels", size_px=16)
+    images = load(str(photographs)).images(range(5), 16) / 255.0
+    read = layer_features(networks.load("python:warned:network"), "conv3", 16)
+    codes, losses = encode(generator, images, 40, features=read)
+    np.testing.assert_array_equal(found["codes"], codes)
+    np.testing.assert_array_equal(found["losses"], losses)
+    said = json.loads(captured.out.splitlines()[-1])
+    assert (said["features"], said["losses"]) == (features, losses.tolist())
+    assert main(command[: command.index("--features")]) == 0  # without: the closed form
+    assert np.load("codes.npz")["losses"].tolist() == [0.0] * 5
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--features", "tiny"], ["'tiny' is not NETWORK:LAYER"]),
+        (["--features", ":conv3"], ["':conv3' is not NETWORK:LAYER"]),
+        (["--features", "efficientnet-lite9:_fc"], ["unknown network", "efficientnet-lite0"]),
+        (["--features", "python:tiny_encoder:network:conv9"], ["'conv9' does not exist", "conv3"]),
+        (["--features", "file:net.pt:"], ["'file:net.pt:'", "python:MODULE:FUNCTION"]),
+        (["--features", "python:tiny_encoder:network:conv3", "--method", "ivt"], ["ivt", "opt"]),
+    ],
+)
+def test_features_that_cannot_be_are_refused_and_leave_nothing(tmp_path, capsys, photographs, flags, words):
+    out = tmp_path / "codes.npz"
+    refused(capsys, main(["encode", str(photographs), "--out", str(out), *flags]), *words)
+    assert not out.exists()
 
 
 def test_random_weights_are_named_on_every_output(tmp_path, capsys):

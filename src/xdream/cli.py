@@ -161,6 +161,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=("ivt", "opt"),
         help="ivt: what the generator says itself (default where it does); opt: gradient descent",
     )
+    codes.add_argument(
+        "--features",
+        metavar="NETWORK:LAYER",
+        help="the codes whose images are near in this layer, instead of in pixels (by opt)",
+    )
     _set_flag(codes)
 
     _train_command(commands)

@@ -32,7 +32,7 @@ from xdream import (
     tuning,
 )
 from xdream.errors import INTERRUPTED, BadInput, XDreamError
-from xdream.generators import GENERATORS, encode, learned
+from xdream.generators import GENERATORS, encode, layer_features, learned
 from xdream.networks import weights
 from xdream.objectives import OBJECTIVES
 from xdream.optimizers import OPTIMIZERS
@@ -319,23 +319,49 @@ def _encode(options: argparse.Namespace) -> int:
     generator = GENERATORS.make(options.generator, **_settings(options.set, "generator"))
     images = references.load(options.images)
     shown = images.images(range(len(images)), generator.image_size_px)
-    codes, losses = encode(generator, shown.to(torch.float32) / 255.0, options.steps, options.method)
+    features, warnings = None, generator.warnings
+    if options.features is not None:
+        network, layer = _layer(options.features)
+        features = layer_features(network, layer, generator.image_size_px)
+        warnings = tuple(dict.fromkeys((*warnings, *network.warnings)))
+    codes, losses = encode(
+        generator, shown.to(torch.float32) / 255.0, options.steps, options.method, features
+    )
     np.savez(
         out,
         codes=codes.cpu().numpy(),
         names=np.array(images.names),
         losses=losses.cpu().numpy(),
         generator=np.array(generator.name),
-        notes=np.array(generator.warnings, dtype=str),
+        features=np.array(options.features or ""),
+        notes=np.array(warnings, dtype=str),
     )
     for name, loss in zip(images.names, losses.tolist(), strict=True):
-        print(f"{name}: mean squared difference {loss:.5f}")
-    for warning in generator.warnings:
+        # Activations come in any unit, pixels do not.
+        said = f"{loss:.5f}" if features is None else f"of {options.features} {loss:.5g}"
+        print(f"{name}: mean squared difference {said}")
+    for warning in warnings:
         print(f"note: {warning}", file=sys.stderr)
     print(f"{len(codes)} codes of {codes.shape[1]} numbers: {out}")
     if options.json:
-        print(json.dumps({"out": str(out), "codes": len(codes), "losses": losses.tolist()}))
+        found = {"out": str(out), "codes": len(codes), "losses": losses.tolist()}
+        print(json.dumps(found | {"features": options.features}))
     return 0
+
+
+def _layer(text: str) -> tuple[networks.Network, str]:
+    """The network and the layer of NETWORK:LAYER."""
+    name, _, layer = text.rpartition(":")
+    if not name:
+        raise BadInput(
+            f"--features '{text}' is not NETWORK:LAYER (for the network's output, leave LAYER empty)"
+        )
+    if name.partition(":")[0] in ("file", "onnx", "http", "https"):
+        raise BadInput(
+            f"--features '{text}': a network is needed that gradients come back through and that says itself "
+            "how images become its input; for a file of PyTorch's a python:MODULE:FUNCTION that loads it"
+        )
+    return networks.load(name), layer
 
 
 #: Flags of `train-generator` that are keys of the recipe under the same name.
