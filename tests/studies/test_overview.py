@@ -175,7 +175,7 @@ def test_the_figure_has_the_images_and_the_curves(tmp_path: Path) -> None:
 def test_a_shard_has_every_generation_and_the_images_of_its_best_codes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = tiny_study.network(tmp_path, monkeypatch)
+    network = f"{tiny_study.network(tmp_path, monkeypatch)}:small"
     natural = tiny_study.photographs(tmp_path / "photographs")
     folder = tmp_path / "study"
     plan = begin(

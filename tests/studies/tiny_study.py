@@ -1,4 +1,4 @@
-"""A network and natural images so small that a study of them takes seconds."""
+"""Networks and natural images so small that a study of them takes seconds."""
 
 from pathlib import Path
 
@@ -10,21 +10,27 @@ NETWORK = """
 import torch
 from torch import nn
 
-def small():
-    torch.manual_seed(0)
+def small(seed=0):
+    torch.manual_seed(seed)
     first = [nn.Conv2d(3, 4, 5, stride=4), nn.ReLU()]
     return nn.Sequential(*first, nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(200, 6))
+
+def other():
+    return small(1)
 """
-#: Of the images that are shown: the network takes them at their own size.
+#: Of the images that are shown: the networks take them at their own size.
 SIZE_PX = 32
 
 
 def network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A network of two convolutions and an output with six units, as a target has it."""
+    """A network of two convolutions and an output with six units, as a target has it, but for `:small`.
+
+    `:other` has other weights.
+    """
     name = f"tiny_{folder.name.replace('-', '_')}"
     (folder / f"{name}.py").write_text(NETWORK)
     monkeypatch.syspath_prepend(folder)
-    return f"python:{name}:small"
+    return f"python:{name}"
 
 
 def photographs(folder: Path, count: int = 5) -> str:
