@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from xdream import random, references
 from xdream.studies import drawing
-from xdream.studies.base import Group, networks_and_depths, published_median_at, published_place
+from xdream.studies.base import Group, networks_and_depths, published_place
 from xdream.studies.claims import TOO_FEW, Claim, Finding, above, below, every
 from xdream.studies.natural import Array
 from xdream.studies.places import DEPTHS
