@@ -2,10 +2,10 @@
 
     python benches/studies.py --images ZIP --out FOLDER [--only NAME …] [--docs]
 
-Two networks (EfficientNet-Lite0; SqueezeNet 1.1, after `xdream weights get squeezenet1.1`), one after the other.
-ZIP holds photographs called CATEGORY_NUMBER.*; of each category the first 25 by number are taken, which of Tiny
-ImageNet's training images makes 5,000 of 200 categories. A study that was interrupted goes on. --docs writes the
-figures into docs/images/studies, and claims and times into benches/results.
+Two networks (EfficientNet-Lite0; SqueezeNet 1.1, after `xdream weights get squeezenet1.1`), one after the
+other. ZIP holds photographs called CATEGORY_NUMBER.*; of each category the first 25 by number are taken: of
+Tiny ImageNet's training images 5,000 of 200 categories. A study that was interrupted goes on. --docs
+writes the figures into docs/images/studies, and claims and times into benches/results.
 """
 
 from __future__ import annotations

@@ -207,9 +207,8 @@ def test_a_shard_has_every_generation_and_the_images_of_its_best_codes(
     from xdream.subjects import network_units
 
     shown = references.load(natural).images(range(5), tiny_networks.SIZE_PX)
-    responses = network_units(networks.load(network), [("5", unit)], None, tiny_networks.SIZE_PX).respond(
-        shown
-    )[:, 0]
+    subject = network_units(networks.load(network), [("5", unit)], None, tiny_networks.SIZE_PX)
+    responses = subject.respond(shown)[:, 0]
     [row] = table.where(measure=NATURAL_IMAGE).rows
     assert (pixels_of(row.image) == shown[responses.argmax()].permute(1, 2, 0).numpy()).all()
     [best] = table.values("best natural")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import filelock
 
-from xdream import files, references
+from xdream import files, networks, references
 from xdream.assemble import absolute_generator, absolute_network
 from xdream.errors import BadInput, StoreBusy, StoreError
 from xdream.generators import GENERATORS
@@ -83,6 +83,11 @@ def _resolved(study: Study, plan: StudyPlan) -> StudyPlan:
     first = GENERATORS.make(generators[0].name, **generators[0].options)
     for one in generators[1:]:
         GENERATORS.factory(one.name)
+    if plan.inverse is not None:
+        network, colon, layer = plan.inverse.rpartition(":")
+        if not colon:
+            raise BadInput(f"inverse is '{plan.inverse}'; give NETWORK:LAYER")
+        networks.layer_reader(plan.network(absolute_network(network)), [layer])
     return plan.model_copy(
         update={
             "generators": generators,

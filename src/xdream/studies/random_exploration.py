@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from xdream import random, references
 from xdream.studies import drawing
 from xdream.studies.base import Group, networks_and_depths, published_place
-from xdream.studies.claims import TOO_FEW, Claim, Finding, above, below, every
+from xdream.studies.claims import TOO_FEW, Claim, Finding, above, below, every, published_median
 from xdream.studies.natural import Array
 from xdream.studies.places import DEPTHS
 from xdream.studies.plan import Scale, Size, StudyPlan
@@ -217,7 +217,7 @@ def _groups(name: str, table: Table, measure: str, published: str) -> Iterator[G
         here = table.where(measure=measure, network=network, depth=depth)
         known = None
         if published:
-            known = published_median_at("2/3", published_place(here.rows[0]), measure=published)
+            known = published_median("2/3", published_place(here.rows[0]), published)
         yield Group(name, network, depth, here.by_unit(measure), known)
 
 
