@@ -123,13 +123,13 @@ class Initialisations:
         conditions = [
             one if one.init == "default" else _with(one, beginnings) for one in self.conditions(work.plan)
         ]
-        random = []
+        ends: list[tuple[Evolved, npt.NDArray[np.float32]]] = []
         for one in work.evolve(conditions):
             yield from work.rows(one)
             if one.condition.name == "random" and one.seed < work.plan.seed + MOST_SEEDS:
-                random.append((one, _end_code(one)))
-                parts = assemble(report.plan_of(one.record).model_copy(update={"compiled": False}))
-        yield from _of_ends(work, parts, random)
+                ends.append((one, _end_code(one)))
+        plan = report.plan_of(ends[0][0].record)
+        yield from _of_ends(work, assemble(plan.model_copy(update={"variants": (), "compiled": False})), ends)
 
     def groups(self, table: Table) -> Iterator[Group]:
         """Final and initial relative activation by beginning; the spread over seeds."""
@@ -267,15 +267,14 @@ def _of_ends(
     by_unit: dict[str, list[tuple[Evolved, npt.NDArray[np.float32]]]] = defaultdict(list)
     for one, code in ends:
         by_unit[one.unit].append((one, code))
-    subject = parts.forward.subjects[0]
+    device = parts.generator.centre.device
     shown: dict[tuple[str, int], torch.Tensor] = {}
     for number, (unit, of_unit) in enumerate(by_unit.items()):
         best = work.natural.best(unit)
-        # Where the subject has the unit: its targets are the units, in order.
-        place = work.units.index(unit)
+        place = work.units.index(unit)  # the only subject has the units in this order
         for (one, a), (other, b) in itertools.combinations(of_unit, 2):
             codes = torch.from_numpy(np.stack([a + x * (b - a) for x in LOCATIONS]).astype(np.float32))
-            images = parts.forward.draw(codes.to(parts.generator.centre.device))
+            images = parts.forward.draw(codes.to(device))
             for x, response in zip(
                 LOCATIONS, parts.forward.respond(0, images)[:, place].tolist(), strict=True
             ):
@@ -286,14 +285,11 @@ def _of_ends(
                     **{**columns(one), "condition": f"{one.seed} to {other.seed}"},
                 )
         for one, code in of_unit:
-            image = parts.forward.draw(torch.from_numpy(code)[None].to(parts.generator.centre.device))[
-                0
-            ].cpu()
+            image = parts.forward.draw(torch.from_numpy(code)[None].to(device))[0].cpu()
             shown[unit, one.seed] = image
             if number == 0 and one.seed < work.plan.seed + 2:
                 pixels = image.permute(1, 2, 0).numpy()
                 yield work.row("image", image=png(pixels), **columns(one))
-    assert subject is not None
     yield from _alike(work, shown)
 
 
