@@ -14,7 +14,6 @@ from typing import Any
 from xdream import studies
 from xdream.errors import INTERRUPTED, BadInput, StoreError
 from xdream.progress import Bar
-from xdream.registry import nearest
 from xdream.studies import STUDIES, Study, StudyPlan, Table, cluster, report, table
 from xdream.studies.folder import FILE_NAME, TABLE
 
@@ -28,7 +27,7 @@ _KEYS = (
 def study(options: argparse.Namespace) -> int:
     """Run a study, or a part of it, or say what it would be."""
     plan = _plan(options)
-    found = _study(plan.study)
+    found = studies.named(plan.study)
     folder = Path(options.out or f"studies/{plan.study}-{plan.scale}")
     plan = studies.begin(found, plan, folder)
     if options.list:
@@ -50,7 +49,7 @@ def resume(folder: Path, options: argparse.Namespace) -> int:
     """Go on with a study here, shard by shard."""
     plan = StudyPlan.read(folder / FILE_NAME)
     numbers = [shard.number for shard in plan.shards()]
-    return _here(_study(plan.study), plan, folder, numbers, options) or _finished(folder, options)
+    return _here(studies.named(plan.study), plan, folder, numbers, options) or _finished(folder, options)
 
 
 def show(place: Path, options: argparse.Namespace) -> int:
@@ -89,18 +88,12 @@ def merge(options: argparse.Namespace) -> int:
 # ------------------------------------------------------------------ the parts
 
 
-def _study(name: str) -> Study:
-    if name not in STUDIES:
-        raise BadInput(f"unknown study '{name}'; near: {nearest(name, list(STUDIES), most=len(STUDIES))}")
-    return STUDIES[name]
-
-
 def _plan(options: argparse.Namespace) -> StudyPlan:
     """A study's name or plan file, with the flags laid over it."""
     values: dict[str, Any] = {"study": options.study}
     if options.study.endswith(".toml"):
         values = StudyPlan.read(options.study).model_dump(exclude_unset=True)
-    _study(values["study"])
+    studies.named(values["study"])
     values |= {key: getattr(options, key) for key in _KEYS if getattr(options, key) is not None}
     return StudyPlan.make(**values)
 
@@ -163,7 +156,7 @@ def _on_cluster(found: Study, plan: StudyPlan, folder: Path, options: argparse.N
 
 def _one(name: str, folder: Path, number: int) -> None:
     """In a worker: one shard."""
-    studies.run_shard(STUDIES[name], folder, number)
+    studies.run_shard(studies.named(name), folder, number)
 
 
 def _resources(pairs: Sequence[str], device: str) -> dict[str, float]:

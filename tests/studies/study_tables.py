@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from xdream.studies import Study, StudyPlan, Table, begin, gathered, run_shard
+from xdream import studies
+from xdream.studies import Study, StudyPlan, Table
 from xdream.studies.table import Row
 
 NETWORK = "python:tiny_encoder:network"
@@ -64,12 +65,8 @@ def tiny_plan(study: str, tmp_path: Path, **changes: Any) -> StudyPlan:
 
 
 def run(study: Study, tmp_path: Path, **changes: Any) -> Table:
-    """The whole study, shard by shard."""
-    folder = tmp_path / "study"
-    plan = begin(study, tiny_plan(study.name, tmp_path, **changes), folder)
-    for shard in plan.shards():
-        run_shard(study, folder, shard.number)
-    return gathered([folder])
+    """The whole study, in the folder `study`."""
+    return studies.run(tiny_plan(study.name, tmp_path, **changes), tmp_path / "study")
 
 
 def verdicts(study: Study, found: Table) -> list[tuple[str, str]]:

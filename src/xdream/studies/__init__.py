@@ -1,32 +1,10 @@
 """The published experiments as studies: one file each, a table, a figure, a verdict on every claim."""
 
 from xdream.studies.base import Study
-from xdream.studies.expressiveness import Expressiveness
+from xdream.studies.catalogue import STUDIES, named, run
 from xdream.studies.folder import begin, cost, gathered, run_shard, unfinished, write_outputs
-from xdream.studies.generators import Generators
-from xdream.studies.hyperparameters import Hyperparameters
-from xdream.studies.initialisations import Initialisations
-from xdream.studies.optimizers import Optimizers
-from xdream.studies.overview import Overview
 from xdream.studies.plan import Shard, StudyPlan
-from xdream.studies.random_exploration import RandomExploration
 from xdream.studies.table import Table
-from xdream.studies.targets import Targets
-
-#: Every study by its name, in the order of the paper.
-STUDIES: dict[str, Study] = {
-    study.name: study
-    for study in (
-        Overview(),
-        Targets(),
-        Initialisations(),
-        Generators(),
-        Optimizers(),
-        Hyperparameters(),
-        RandomExploration(),
-        Expressiveness(),
-    )
-}
 
 __all__ = [
     "STUDIES",
@@ -37,6 +15,8 @@ __all__ = [
     "begin",
     "cost",
     "gathered",
+    "named",
+    "run",
     "run_shard",
     "unfinished",
     "write_outputs",
