@@ -246,7 +246,7 @@ def _draw_one(part: SubFigure, key: Key, curve: Curve, table: Table) -> None:
     axes.plot(x, curve.best, color=drawing.BLUE, lw=1.2, label="best of the generation")
     axes.plot(x, mean, color=drawing.GREY, lw=0.8, label="mean of the generation")
     axes.axhline(natural, color=drawing.VERMILION, lw=1.0, zorder=1, label="best natural image")
-    axes.plot(shown, curve.best[np.array(shown, dtype=int) - 1], ".", color=drawing.BLUE, ms=5)
+    axes.plot(shown, curve.best[np.array(shown, dtype=int) - 1], ".", color=drawing.BLUE, ms=5, clip_on=False)
     if curve.long_enough:
         for share, name in ((HALF, "half"), (SATURATED, "95 %")):
             if math.isfinite(curve.until(share)):
@@ -259,7 +259,7 @@ def _draw_one(part: SubFigure, key: Key, curve: Curve, table: Table) -> None:
     axes.set(xlabel="generation", ylabel="response", xlim=(0, len(x) + 1))
     times = f"{number(curve.best[-1] / natural, 3)} times the best natural image"
     axes.set_title(f"{network}:{layer}, unit {unit}, {generator}: {times}", fontsize=8, loc="left")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=6.5)
     panels = [
         (f"{generation}\n{number(curve.best[generation - 1], 3)}", image, drawing.INK)
