@@ -8,7 +8,9 @@ from xdream.studies.random_exploration import RandomExploration
 from xdream.studies.targets import Targets
 
 #: Every study by its name, in the order of the paper.
-STUDIES: dict[str, Study] = {study.name: study for study in (Targets(), RandomExploration(), Hyperparameters())}
+STUDIES: dict[str, Study] = {
+    study.name: study for study in (Targets(), RandomExploration(), Hyperparameters())
+}
 
 __all__ = [
     "STUDIES",
