@@ -43,6 +43,7 @@ def made(
     natural: int = 100_000,
     categories: int = 1_000,
     network: str = "net",
+    presentations: float = 10_000,
     ten_to: int = 10_000,
 ) -> Table:
     """A table of one network with a late and an early layer. Curves: (images, unit) -> expected best."""
@@ -62,6 +63,7 @@ def made(
                     yield replace(one, condition=TEN, measure=EXPECTED, x=float(n), value=value)
                 end = replace(one, condition=EVOLVED, generator="pixels", seed=0)
                 yield replace(end, measure="relative activation", value=evolved)
+                yield replace(end, measure="presentations", value=float(presentations))
                 for shown in (10, 100, 1_000):
                     yield replace(end, measure=REACHED, x=float(shown), value=evolved)
 
@@ -112,6 +114,7 @@ def test_a_line_says_how_straight_a_curve_is() -> None:
     assert line(counts, [1.0, 1.5, 2.0]) == pytest.approx((0.5, 1.0))
     slope, r2 = line(counts, [0.0, 1.0, 0.0])
     assert (slope, r2) == pytest.approx((0.0, 0.0))
+    assert line(counts, [0.0, 1.0, 1.0])[1] == pytest.approx(0.75)
     assert line(counts, [2.0, 2.0, 2.0]) == (0.0, 0.0)
 
 
@@ -144,6 +147,20 @@ def test_what_counts_is_ten_thousand_images_or_half_of_all() -> None:
     findings = list(STUDY.findings(made(natural=3_000)))
     assert "10 to 1,000 images" in findings[LOGARITHMIC].ours
     assert "expected best of 1,000" in findings[BELOW].ours
+
+
+def test_no_more_natural_images_count_than_were_evolved() -> None:
+    steep: Curve = lambda n, unit: 0.6 if n <= 500 else 0.9  # noqa: E731
+    findings = list(STUDY.findings(made(of_all=steep, evolved=1.0, presentations=990)))
+    assert findings[BELOW].verdict == "reproduced"
+    assert "expected best of 500" in findings[BELOW].ours
+    assert "10 to 10,000 images" in findings[LOGARITHMIC].ours
+
+
+def test_an_evolution_that_has_hardly_begun_says_nothing_of_its_end() -> None:
+    findings = list(STUDY.findings(made(presentations=200)))
+    assert [one.verdict for one in findings] == ["reproduced", "not testable", "reproduced"]
+    assert "200 presentations have hardly begun" in findings[BELOW].why
 
 
 def test_categories_that_do_as_well_contradict_their_claim() -> None:
@@ -201,6 +218,7 @@ def test_what_is_published_stands_beside_ten_thousand_images_and_the_evolved_one
     assert group(STUDY, table, condition="1,000 images", depth="late").published is None
     assert group(STUDY, table, condition="10,000 images of ten categories", depth="late").published is None
     assert group(STUDY, table, condition=EVOLVED, depth="late").published == 1.954
+    assert all(not one.condition.startswith("1 images") for one in STUDY.groups(table))
     value = group(STUDY, table, condition="100 images", depth="early").values["net", "early", "2"]
     assert value == pytest.approx(0.399)
 

@@ -75,6 +75,15 @@ def every(*parts: bool | None) -> bool | None:
 
 #: What stands where an interval is too wide for a verdict.
 TOO_FEW = "too few units: the interval holds the bound"
+#: With fewer presentations an evolution has hardly begun.
+FEWEST_PRESENTATIONS = 500
+
+
+def too_short(shown: float) -> str:
+    """Why evolutions of so few presentations say nothing of where evolutions end; "" of enough."""
+    if shown >= FEWEST_PRESENTATIONS:
+        return ""
+    return f"evolutions of {shown:,.0f} presentations have hardly begun; give at least {FEWEST_PRESENTATIONS}"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from xdream.generators import learned
 from xdream.plan import Part
 from xdream.studies import drawing
 from xdream.studies.base import Group, networks_and_depths
-from xdream.studies.claims import TOO_FEW, Claim, Finding, above, below, every
+from xdream.studies.claims import TOO_FEW, Claim, Finding, above, below, every, too_short
 from xdream.studies.plan import Scale, Size, StudyPlan
 from xdream.studies.statistics import Interval, interval
 from xdream.studies.table import Row, Table
@@ -51,9 +51,6 @@ PARAMETERS = (*FACTORS, "heritability")
 
 #: A range that is tolerated: the default times and by so much.
 WIDE = 2.0
-#: With fewer presentations an evolution has hardly begun.
-FEWEST_PRESENTATIONS = 500
-TOO_SHORT = f"evolutions of {{:,.0f}} presentations have hardly begun; give at least {FEWEST_PRESENTATIONS}"
 
 TOLERANT = Claim(
     "hyperparameters",
@@ -138,7 +135,7 @@ class Hyperparameters:
     generators: tuple[str, ...] = ("natural-v1",)
     sizes: Mapping[Scale, Size] = {
         "tiny": Size(units=1, seeds=1, presentations=100),
-        "small": Size(units=3, seeds=1, presentations=1_000),
+        "small": Size(units=2, seeds=1, presentations=1_000),
         "paper": Size(units=10, seeds=1, presentations=10_000),
     }
 
@@ -191,7 +188,7 @@ class Hyperparameters:
         for network in table.among("network"):
             some = table.where(network=network)
             shown = min(some.where(condition=DEFAULT).values("presentations"), default=0.0)
-            short = "" if shown >= FEWEST_PRESENTATIONS else TOO_SHORT.format(shown)
+            short = too_short(shown)
             usual = [one for one in _settings_in(some) if not one.degenerate]
             wide = [one for one in usual if one.parameter in FACTORS and _within(some, one, WIDE)]
             yield _all_above(TOLERANT, network, some, wide, 0.7, short)
