@@ -68,7 +68,7 @@ class Generators:
     generators: tuple[str, ...] = ("natural-v1", "fourier", "pixels")
     sizes: Mapping[Scale, Size] = {
         "tiny": Size(units=1, seeds=1, presentations=100),
-        "small": Size(units=4, seeds=1, presentations=1_000),
+        "small": Size(units=3, seeds=1, presentations=1_000),
         "paper": Size(units=100, seeds=1, presentations=10_000),
     }
 

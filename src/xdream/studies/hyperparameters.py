@@ -135,7 +135,7 @@ class Hyperparameters:
     generators: tuple[str, ...] = ("natural-v1",)
     sizes: Mapping[Scale, Size] = {
         "tiny": Size(units=1, seeds=1, presentations=100),
-        "small": Size(units=2, seeds=1, presentations=1_000),
+        "small": Size(units=2, seeds=1, presentations=500),
         "paper": Size(units=10, seeds=1, presentations=10_000),
     }
 

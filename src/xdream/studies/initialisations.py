@@ -101,7 +101,7 @@ class Initialisations:
     generators: tuple[str, ...] = ("natural-v1",)
     sizes: Mapping[Scale, Size] = {
         "tiny": Size(units=1, seeds=2, presentations=60),
-        "small": Size(units=2, seeds=3, presentations=1_000),
+        "small": Size(units=2, seeds=3, presentations=800),
         "paper": Size(units=100, seeds=11, presentations=10_000),
     }
 

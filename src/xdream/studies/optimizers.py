@@ -43,7 +43,7 @@ NAMES = ("genetic", "fdgd", "nes")
 SPIKES, REPEATS = 20.0, 3
 LEVELS: Mapping[Scale, tuple[float, ...]] = {
     "tiny": (5.0, SPIKES),
-    "small": (5.0, SPIKES, 50.0, 250.0),
+    "small": (5.0, SPIKES, 250.0),
     "paper": (5.0, 10.0, SPIKES, 50.0, 75.0, 100.0, 250.0),
 }
 SHALLOW, DEEP = ("early", "middle"), ("late", "output")
@@ -101,7 +101,7 @@ class Optimizers:
     generators: tuple[str, ...] = ("natural-v1",)
     sizes: Mapping[Scale, Size] = {
         "tiny": Size(units=1, seeds=1, presentations=240),
-        "small": Size(units=2, seeds=1, presentations=1_200),
+        "small": Size(units=2, seeds=1, presentations=1_000),
         "paper": Size(units=100, seeds=1, presentations=10_000),
     }
 
