@@ -133,7 +133,7 @@ def _local(stack: contextlib.ExitStack, where: str, rest: str, needs: Mapping[st
         threads_per_worker=1,
         resources=dict(needs),
         memory_limit=None,  # Dask would end a worker that takes its share of the memory
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         silence_logs=logging.ERROR,
         preload=[_DEAF],
     )
@@ -200,7 +200,7 @@ def _jobs(
         raise BadInput(f"{where}: '{command}' is not on this machine; begin where jobs can be submitted")
     jobs = values.pop("jobs")
     values.setdefault("processes", 1)
-    values["scheduler_options"] = {"dashboard_address": ":0"} | values.get("scheduler_options", {})
+    values["scheduler_options"] = {"dashboard_address": "127.0.0.1:0"} | values.get("scheduler_options", {})
     ours = ["--nthreads", "1", "--memory-limit", "0"]  # memory is the queueing system's business
     ours += ["--resources", written(needs)] if needs else []
     values["worker_extra_args"] = [*values.get("worker_extra_args", []), *ours]
