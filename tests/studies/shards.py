@@ -1,7 +1,10 @@
 """What the tests have workers do: shards that are experiments, and shards that misbehave."""
 
 import os
+import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -56,7 +59,7 @@ class Halting(Nobody):
 
     def stage(self, name: str, done: int, total: int) -> None:
         if name == "generations" and done == HALT:
-            said(self.here, str(os.getpid()))
+            said(self.here, f"{os.getpid()} {os.environ.get('SLURM_JOB_ID', '')}")
             time.sleep(LONGEST_S)
             raise AssertionError("nobody killed this worker")
 
@@ -122,3 +125,28 @@ def halt(study: Path, number: int) -> None:
 
 def read(study: Path, number: int) -> Record:
     return Record(folder_of(study, number))
+
+
+class Beside(threading.Thread):
+    """Does something beside the test, and fails with it."""
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        super().__init__(daemon=True)
+        self._do = do
+        self.failed: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._do()
+        except BaseException as error:
+            self.failed = error
+
+    def end(self) -> None:
+        self.join(LONGEST_S)
+        assert not self.is_alive()
+        assert self.failed is None, self.failed
+
+
+if __name__ == "__main__":  # as a job: python shards.py STUDY NUMBER
+    evolve(Path(sys.argv[1]), (), int(sys.argv[2]))

@@ -6,16 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import shards
 import torch
-from shards import evolve, halt, misbehave
+from shards import Beside, evolve, halt, misbehave
 
 import xdream
 from xdream.errors import BadInput, ClusterLost
@@ -28,27 +26,6 @@ NAMES = {number: f"shard {number}" for number in range(1, 6)}
 
 def named(*numbers: int) -> dict[int, str]:
     return {number: NAMES[number] for number in numbers}
-
-
-class Beside(threading.Thread):
-    """Does something beside the test, and fails with it."""
-
-    def __init__(self, do: Any) -> None:
-        super().__init__(daemon=True)
-        self._do = do
-        self.failed: BaseException | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self._do()
-        except BaseException as error:
-            self.failed = error
-
-    def end(self) -> None:
-        self.join(shards.LONGEST_S)
-        assert not self.is_alive()
-        assert self.failed is None, self.failed
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +57,7 @@ def test_a_worker_killed_in_the_middle_of_a_shard_loses_nothing_and_repeats_noth
         seen["generations"] = len(record.scores(0))
         seen["finished"] = record.finished
         record.close()
-        seen["pid"] = int(halted.read_text())
+        seen["pid"] = int(halted.read_text().split()[0])
         os.kill(seen["pid"], signal.SIGKILL)
 
     killer = Beside(kill)
