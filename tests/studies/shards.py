@@ -116,11 +116,11 @@ def misbehave(study: Path, number: int) -> None:
 
 
 def halt(study: Path, number: int) -> None:
-    """1 ends; all others wait to be killed."""
+    """1 ends; all others wait to be killed, or let go."""
     attempt(study, number)
     if number > 1:
         said(study / f"halted-{number}", str(os.getpid()))
-        time.sleep(LONGEST_S)
+        wait_for(study / "go")
 
 
 def read(study: Path, number: int) -> Record:

@@ -87,7 +87,14 @@ def test_a_worker_killed_in_the_middle_of_a_shard_loses_nothing_and_repeats_noth
 def test_shards_that_fail_are_said_in_order_and_the_others_go_on(tmp_path: Path) -> None:
     told: list[tuple[int, int, int]] = []
     work = functools.partial(misbehave, tmp_path)
-    failures = run_on("local:1", work, named(2, 4, 1, 5), threads=3, progress=lambda *one: told.append(one))
+    failures = run_on(
+        "local:1",
+        work,
+        named(2, 4, 1, 5),
+        resources={"GPU": 1},  # with them, Dask lets all wait at their worker, and each loss counts for all
+        threads=3,
+        progress=lambda *one: told.append(one),
+    )
     assert [failure.number for failure in failures] == [2, 4, 1]
     mistake, lost, bad = failures
     assert mistake == Failure(2, "shard 2", "ZeroDivisionError: a mistake")
@@ -226,6 +233,25 @@ def test_a_cluster_without_workers_is_not_waited_for(
     monkeypatch.setattr(engines, "CONNECT_S", 3.0)
     with pytest.raises(BadInput, match="has no workers; start some: dask worker"):
         run_on(f"dask:{running.file}", functools.partial(misbehave, tmp_path), named(5))
+
+
+def test_an_interruption_leaves_the_workers_of_others_as_they_were(
+    tmp_path: Path, running: "Running"
+) -> None:
+    running.worker("--nthreads", "1", "--resources", "GPU=1")
+
+    def interrupt(done: int, total: int, failed: int) -> None:
+        shards.wait_for(tmp_path / "halted-2")
+        raise KeyboardInterrupt
+
+    where, needs = f"dask:{running.file}", {"GPU": 1.0}
+    work = functools.partial(halt, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run_on(where, work, named(1, 2, 3, 4), resources=needs, progress=interrupt)
+    assert psutil.pid_exists(int((tmp_path / "halted-2").read_text()))  # what has begun goes on to its end
+    (tmp_path / "go").touch()
+    assert run_on(where, work, named(5), resources=needs) == []
+    assert [shards.attempts(tmp_path, number) for number in (1, 2, 3, 4, 5)] == [1, 1, 0, 0, 1]
 
 
 def test_a_scheduler_that_goes_is_said(tmp_path: Path, running: "Running") -> None:
