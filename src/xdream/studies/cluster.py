@@ -123,6 +123,8 @@ class _Running:
         self._task, self._shards, self._needs, self._progress = task, shards, needs, progress
         self._topic = f"xdream-{uuid.uuid4().hex}"
         self._futures: dict[int, Any] = {}
+        #: In their order; without, Dask takes any.
+        self._priorities = {number: -place for place, number in enumerate(shards)}
         #: Shards that have ended on a worker; whoever puts them here is a thread of the client.
         self._ended: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         self._again: dict[int, float] = {}
@@ -154,6 +156,7 @@ class _Running:
             self._topic,
             key=f"{self._topic}-{number}-{self._handed[number]}",
             resources=dict(self._needs) or None,
+            priority=self._priorities[number],
             pure=False,
         )
         self._futures[number] = future
