@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench soak generator clean
+.PHONY: demo test check bench soak slurm generator clean
 
 demo: .venv/demo.stamp
 	$(BIN)/xdream evolve --name demo --target efficientnet-lite0:_fc:954 --references scikit-image --presentations 1000
@@ -27,6 +27,10 @@ bench: .venv/dev.stamp
 soak: .venv/dev.stamp
 	$(BIN)/python benches/soak.py
 	OMP_NUM_THREADS=1 $(BIN)/python benches/soak_session.py
+
+# Shards as jobs of a Slurm that is started for it on this machine (Debian: slurm-wlm, munge). Minutes.
+slurm: .venv/dev.stamp
+	XDREAM_SLURM=1 OMP_NUM_THREADS=1 tests/slurm/loopback.sh $(abspath $(BIN))/python -m pytest -n 0 -v -m slurm tests/slurm
 
 # The generator that comes with the package, from the photographs in IMAGES (hours; goes on after a kill).
 IMAGES ?= images

@@ -15,9 +15,9 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-from xdream.errors import ClusterLost, StoreBusy, XDreamError
+from xdream.errors import BadInput, ClusterLost, StoreBusy, XDreamError
 from xdream.studies.engines import LOST_TRIES, Engine, offering, opened, written
 
 #: (done, total, failed): so many shards have ended, so many of them without a result.
@@ -85,36 +85,24 @@ class _Task:
     folder: str
 
 
-class _Outcome(NamedTuple):
-    """How a shard ended on a worker that did not die of it."""
-
-    kind: Literal["done", "failed", "busy"]
-    reason: str = ""
-
-
-def _shard(task: _Task, number: int, topic: str) -> _Outcome:
-    """One shard, in a worker."""
+def _shard(task: _Task, number: int, topic: str) -> None:
+    """One shard, in a worker. Nothing is returned, because that would be lost with the worker."""
     import torch
     from distributed import get_worker
+    from distributed.utils import sync
 
-    get_worker().log_event(topic, number)
+    worker = get_worker()
+    sync(worker.loop, worker.scheduler.log_event, topic=topic, msg=number)  # answered: it is known there
     if not os.path.isdir(task.folder):
-        reason = (
+        raise BadInput(
             f"{task.folder} is not there on {socket.gethostname()}; all workers must see the same folders"
         )
-        return _Outcome("failed", reason)
     os.chdir(task.folder)  # relative paths in a plan mean the same everywhere, …
     if task.folder not in sys.path:
         sys.path.insert(0, task.folder)  # … and so do modules of the user's own
     if task.threads is not None:
         torch.set_num_threads(task.threads)
-    try:
-        task.work(number)
-    except StoreBusy as error:
-        return _Outcome("busy", str(error))
-    except XDreamError as error:
-        return _Outcome("failed", str(error))
-    return _Outcome("done")
+    task.work(number)
 
 
 # ------------------------------------------------------------------ here
@@ -135,6 +123,8 @@ class _Running:
         self._task, self._shards, self._needs, self._progress = task, shards, needs, progress
         self._topic = f"xdream-{uuid.uuid4().hex}"
         self._futures: dict[int, Any] = {}
+        #: In their order; without, Dask takes any.
+        self._priorities = {number: -place for place, number in enumerate(shards)}
         #: Shards that have ended on a worker; whoever puts them here is a thread of the client.
         self._ended: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         self._again: dict[int, float] = {}
@@ -166,6 +156,7 @@ class _Running:
             self._topic,
             key=f"{self._topic}-{number}-{self._handed[number]}",
             resources=dict(self._needs) or None,
+            priority=self._priorities[number],
             pure=False,
         )
         self._futures[number] = future
@@ -189,35 +180,36 @@ class _Running:
 
     def _end(self, number: int, future: Any) -> None:
         """What became of a shard: done, failed, or to be handed out again."""
-        from distributed import KilledWorker
-
-        if future.status == "finished":
-            outcome = future.result()
-        elif future.status == "error":
-            error = future.exception()
-            if not isinstance(error, KilledWorker):
-                outcome = _Outcome("failed", f"{type(error).__name__}: {error}")
-            elif self._begun[number] < LOST_TRIES and self._handed[number] < HANDED_OUT:
-                self._hand_out(number)  # it only waited on workers that others were lost with
+        if future.status == "error":
+            reason = self._reason(number, future.exception())
+            if reason is None:
                 return
-            else:
-                times = self._begun[number]
-                reason = f"its worker was lost {times} times, last that at {error.last_worker.address}"
-                outcome = _Outcome("failed", f"{reason}; look at its memory and at its job's time")
-        else:
+            self._failures[number] = Failure(number, self._shards[number], reason)
+        elif future.status != "finished":
             raise ClusterLost(
                 f"the connection to the scheduler of {self._engine.where} was lost; give the same command "
                 "again: what is finished is not run again"
             )
-        if outcome.kind == "busy":
+        self._done += 1
+        self._progress(self._done, len(self._shards), len(self._failures))
+
+    def _reason(self, number: int, error: BaseException) -> str | None:
+        """Why a shard failed; None when it is handed out again instead."""
+        from distributed import KilledWorker
+
+        if isinstance(error, KilledWorker):
+            begun = self._begun[number]
+            if begun < LOST_TRIES and self._handed[number] < HANDED_OUT:
+                self._hand_out(number)  # it only waited on workers that were lost with others
+                return None
+            at = f"last that at {error.last_worker.address}"
+            return f"its worker was lost {begun} times, {at}; look at its memory and at its job's time"
+        if isinstance(error, StoreBusy):
             self._busy[number] += 1
             if self._busy[number] < BUSY_TRIES:
                 self._again[number] = time.monotonic() + BUSY_WAIT_S
-                return
-        if outcome.kind != "done":
-            self._failures[number] = Failure(number, self._shards[number], outcome.reason)
-        self._done += 1
-        self._progress(self._done, len(self._shards), len(self._failures))
+                return None
+        return str(error) if isinstance(error, XDreamError) else f"{type(error).__name__}: {error}"
 
     def _look(self) -> None:
         """Raise ClusterLost when nobody has been there for too long who could run a shard."""

@@ -133,7 +133,7 @@ def _local(stack: contextlib.ExitStack, where: str, rest: str, needs: Mapping[st
         threads_per_worker=1,
         resources=dict(needs),
         memory_limit=None,  # Dask would end a worker that takes its share of the memory
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         silence_logs=logging.ERROR,
         preload=[_DEAF],
     )
@@ -194,18 +194,20 @@ def _jobs(
     except ImportError:
         raise BadInput(f"{where} needs dask-jobqueue: pip install xdream[cluster]") from None
     make = getattr(dask_jobqueue, _CLASSES[kind])
-    _check_keys(path, values, _taken_by(make))
+    _check_keys(path, values, sorted({"jobs"} | (_names(make) | _names(make.job_cls)) - _NOT_TAKEN))
     command = shlex.split(make.job_cls.submit_command)[0]
     if shutil.which(command) is None:
         raise BadInput(f"{where}: '{command}' is not on this machine; begin where jobs can be submitted")
     jobs = values.pop("jobs")
     values.setdefault("processes", 1)
-    values["scheduler_options"] = {"dashboard_address": ":0"} | values.get("scheduler_options", {})
+    values["scheduler_options"] = {"dashboard_address": "127.0.0.1:0"} | values.get("scheduler_options", {})
     ours = ["--nthreads", "1", "--memory-limit", "0"]  # memory is the queueing system's business
     ours += ["--resources", written(needs)] if needs else []
     values["worker_extra_args"] = [*values.get("worker_extra_args", []), *ours]
     stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": LOST_TRIES - 1}))
     try:
+        # A job first: a cluster that is half made is never closed.
+        make.job_cls("tcp://HOST:0", **{key: values[key] for key in values if key in _names(make.job_cls)})
         cluster = stack.enter_context(make(**values))
     except (TypeError, ValueError, RuntimeError, OSError) as error:
         raise BadInput(f"{path} cannot be used: {_one_line(error)}") from None
@@ -218,10 +220,17 @@ def _jobs(
 def _submit(cluster: Any, jobs: int, path: Path, command: str) -> None:
     """The first jobs, so that a refusal is heard; then as many for as long as shards run."""
 
+    from distributed.core import Status
+
     async def submitted() -> None:
         for _ in range(jobs):
             cluster.worker_spec.update(cluster.new_worker_spec())
-        await cluster
+        try:
+            await cluster
+        except BaseException:
+            for job in cluster.workers.values():  # Dask asserts it of all that it did not start
+                job.status = Status.failed
+            raise
 
     try:
         cluster.sync(submitted)
@@ -241,16 +250,10 @@ def _config(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path} is no TOML file: {error}") from None
 
 
-def _taken_by(make: Any) -> list[str]:
-    """The names of the arguments of a class of dask-jobqueue and of its jobs, and ours."""
-    names = {
-        name
-        for part in (make, make.job_cls)
-        for base in inspect.getmro(part)
-        if base.__module__.startswith("dask_jobqueue")
-        for name in inspect.signature(base).parameters
-    }
-    return sorted({"jobs", *names} - _NOT_TAKEN)
+def _names(part: Any) -> set[str]:
+    """The names of the arguments of a class of dask-jobqueue, those handed on included."""
+    bases = [base for base in inspect.getmro(part) if base.__module__.startswith("dask_jobqueue")]
+    return {name for base in bases for name in inspect.signature(base).parameters}
 
 
 def _check_keys(path: Path, values: Mapping[str, Any], taken: list[str]) -> None:
