@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from study_tables import NETWORK, photographs
 
+from xdream import study_commands
 from xdream.cli import main
-from xdream.studies import STUDIES, folder, table
+from xdream.studies import STUDIES, cluster, folder, table
 
 GENERATOR = """
 [[generators]]
@@ -152,3 +153,33 @@ def test_an_interruption_says_how_to_go_on(
     assert main(["study", str(plan), "--quiet", "--out", "a folder"]) == 130
     assert "xdream resume 'a folder'" in capsys.readouterr().err
     assert Path("a folder", folder.FILE_NAME).exists()
+
+
+def test_what_fails_on_a_cluster_is_a_table_and_status_3(
+    plan: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def run_on(where: str, work: Any, shards: dict[int, str], **others: Any) -> list[cluster.Failure]:
+        asked.update(where=where, shards=shards, resources=others["resources"])
+        work(1)
+        others["progress"](2, 2, 1)
+        return [cluster.Failure(2, shards[2], "its worker was lost three times")]
+
+    monkeypatch.setattr(cluster, "run_on", run_on)
+    command = ["study", str(plan), "--quiet", "--out", "s", "--cluster", "dask:there", "--resource", "GPU=1"]
+    assert main([*command, "--json"]) == 3
+    printed = capsys.readouterr()
+    assert "1 of 2 shards failed" in printed.err
+    assert "tiny_encoder_network-conv3" in printed.err
+    assert "lost three times" in printed.err
+    assert [one["number"] for one in json.loads(printed.out.splitlines()[-1])["failed"]] == [2]
+    assert asked["where"] == "dask:there"
+    assert asked["resources"] == {"GPU": 1.0}
+    assert main(["merge", "s", "--partial", "--out", "t.csv"]) == 0  # the other shard is kept
+
+
+def test_a_gpu_is_asked_for_where_the_device_is_one() -> None:
+    assert study_commands._resources([], "cuda:0") == {"GPU": 1.0}
+    assert study_commands._resources(["MEMORY=8e9"], "cpu") == {"MEMORY": 8e9}
+    assert study_commands._resources(["GPU=2"], "cuda") == {"GPU": 2.0}

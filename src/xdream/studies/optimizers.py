@@ -10,9 +10,9 @@ noise-free activations a and k spikes per unit of activation (Poisson: variance 
                        same images
 
 They are not defined where an activation is not positive (relative noise) or all are alike. The published
-columns of fig_6-stoch_scales agree with this: SNR times squared relative noise is 1.02 to 1.2, never below 1
-(Jensen), and SNR and self-correlation together give the same spread of activations, 0.23 of their mean, at 5
-as at 250 spikes.
+columns of fig_6-stoch_scales agree with this: SNR times squared relative noise is 1.02 to 1.22 in 90 % of units,
+never below 1 (Jensen), and SNR and self-correlation together give the same spread of activations, 0.22 to 0.24
+of their mean, at every level from 5 to 250 spikes.
 """
 
 from __future__ import annotations

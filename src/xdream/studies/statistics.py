@@ -33,6 +33,8 @@ class Interval:
     n: int
 
     def __str__(self) -> str:
+        if not self.n:
+            return "no units"
         if math.isnan(self.low):
             return f"{self.value:.2f} (n = {self.n})"
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
