@@ -39,9 +39,8 @@ PIXELS = Claim(
     "generators",
     "raw pixels do poorly, except for early targets, where nearly all generators do equally well",
     "pixels: conv2 1.31 (fc6 generator 1.34), fc8 .54 (1.22)",
-    "within late and output units the first generator is above pixels, with its interval; among early "
-    "units the "
-    "median of pixels is at least 0.8 of its",
+    "within late and output units the first generator is above pixels, with its interval; among early units "
+    "the median of pixels is at least 0.8 of its",
 )
 SAME_BEST = Claim(
     "generators",

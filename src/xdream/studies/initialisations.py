@@ -53,9 +53,8 @@ COUSINS = Claim(
     "initialisations",
     "the images of two seeds differ in pixels but share colours and shapes",
     "no data published",
-    f"the images of two seeds of a unit correlate below 0.9 in pixels, and, shrunk to {COARSE_PX} px, "
-    f"above those "
-    "of different units, with their intervals",
+    f"the images of two seeds of a unit correlate below 0.9 in pixels, and, shrunk to {COARSE_PX} px, above "
+    "those of different units, with their intervals",
 )
 DIP = Claim(
     "initialisations",
@@ -68,12 +67,10 @@ HELPS = Claim(
     "initialisations",
     "starting from the best rather than the worst natural images does not help in early layers, and helps "
     "progressively in higher ones",
-    "final, best / worst: conv2 opt 1.38 / 1.33, fc8 opt 1.36 / 1.23, ivt 1.67 / .94; Table 1 (its "
-    "measure is not "
-    "defined): opt .010 .037 .047 .056, ivt .044 .113 .241 .353",
+    "final, best / worst: conv2 opt 1.38 / 1.33, fc8 opt 1.36 / 1.23, ivt 1.67 / .94; Table 1 (its measure "
+    "is not defined): opt .010 .037 .047 .056, ivt .044 .113 .241 .353",
     "the difference within units is above 0 in late and output layers, with its interval, and its median "
-    "is larger "
-    "there than in the early layer",
+    "is larger there than in the early layer",
 )
 MORE_IVT = Claim(
     "initialisations",

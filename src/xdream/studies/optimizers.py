@@ -3,16 +3,15 @@
 What the paper reports of noise without defining it is here, over the images of the last generation with
 noise-free activations a and k spikes per unit of activation (Poisson: variance a / k):
 
-    relative noise     mean of sqrt(a / k) / a = 1 / sqrt(k a): standard deviation over mean, for one image
-    SNR                mean of a² / (a / k) = k a: squared mean over variance, for one image; so the mean
-    spikes self-correlation   var(a) / (var(a) + mean(a) / k): the expected correlation between two showings
-    of the
+    relative noise     mean of sqrt(a / k) / a = 1 / sqrt(k a): one image's standard deviation over its mean
+    SNR                mean of a² / (a / k) = k a: one image's squared mean over its variance, so its spikes
+    self-correlation   var(a) / (var(a) + mean(a) / k): the expected correlation between two showings of the
                        same images
 
 They are not defined where an activation is not positive (relative noise) or all are alike. The published
-columns of fig_6-stoch_scales agree with this: SNR times squared relative noise is 1.02 to 1.22 in 90 % of units,
-never below 1 (Jensen), and SNR and self-correlation together give the same spread of activations, 0.22 to 0.24
-of their mean, at every level from 5 to 250 spikes.
+columns of fig_6-stoch_scales agree with this: SNR times squared relative noise is 1.02 to 1.22 in 90 % of
+units, never below 1 (Jensen), and SNR and self-correlation together give the same spread of activations, 0.22
+to 0.24 of their mean, at every level from 5 to 250 spikes.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ FEW_NATURAL = 10_000
 def markdown(study: Study, table: Table) -> str:
     """The report of one study: what was done, the numbers, the claims."""
     some = table.where(study=study.name)
-    lines = [f"# {study.name}", "", study.question, "", _what(some), ""]
+    question = f"{study.question[0].upper()}{study.question[1:]} (Published as figure {study.figure_of}.)"
+    lines = [f"# {study.name}", "", question, "", _what(some), ""]
     lines += _markdown_table(
         [
             "condition",
