@@ -3,10 +3,10 @@
     python benches/paper_scale.py [--device cpu] [--images 160] [--teraflops N …] [--out benches/results]
 
 Presentations are counted from the published designs (100 units per layer, 10,000 presentations per
-evolution). Operations per image are counted by PyTorch on networks of the published shapes with random
-weights (those that the packages here can build; ResNet-269 as 269/152 of ResNet-152). Images per second are measured here,
-generator and network together, uncompiled, and hours follow from them. For a device that is not here,
---teraflops gives the sustained rate to reckon with: arithmetic, no measurement.
+evolution). Operations per image are counted by PyTorch on networks of the published shapes with random weights
+(those that the packages here can build; ResNet-269 as 269/152 of ResNet-152), always of the whole network.
+Images per second are measured here, generator and network together, uncompiled, and hours follow from them.
+For a device that is not here, --teraflops gives the sustained rate to reckon with: arithmetic, no measurement.
 """
 
 from __future__ import annotations
@@ -51,15 +51,16 @@ class Part:
     network: str
     layers: int
     conditions: int
+    units: int = UNITS
 
     @property
     def presentations(self) -> int:
-        return self.layers * UNITS * self.conditions * EACH
+        return self.layers * self.units * self.conditions * EACH
 
 
 #: As the paper has them; all layers of a network are reckoned as the whole network.
 DESIGN = (
-    Part("overview", "CaffeNet", 1, 1),
+    Part("overview", "CaffeNet", 1, 1, units=1),
     *(Part("targets", network, 4, 1) for network in NETWORKS),
     Part("initialisations", "CaffeNet", 4, 10 + 6),
     Part("generators", "CaffeNet", 3, 9),
@@ -149,15 +150,15 @@ def markdown(
     gflops: Mapping[str, float], rates: Mapping[str, float], drawn: float, options: argparse.Namespace
 ) -> str:
     machine = torch.cuda.get_device_name() if options.device.startswith("cuda") else "CPU"
-    threads = "" if options.device.startswith("cuda") else f", {torch.get_num_threads()} threads"
+    threads = "" if options.device.startswith("cuda") else f", threads: {torch.get_num_threads()}"
     reckoned = " | ".join(f"hours at {rate:g} TFLOP/s | on ten" for rate in options.teraflops)
     lines = [
         f"`deepsim-fc6` takes {drawn:.2f} GFLOP for an image; below it is included. Measured: "
         f"{machine}{threads}, uncompiled, batches of {options.batch}.",
         "",
-        "| network | GFLOP per presentation | images per second | PFLOP/1 M presentations |",
-        "|---|---|---|---|",
-        *(f"| {name} | {gflops[name]:.2f} | {rates[name]:.1f} | {gflops[name]:.1f} |" for name in NETWORKS),
+        "| network | GFLOP per presentation | images per second |",
+        "|---|---|---|",
+        *(f"| {name} | {gflops[name]:.2f} | {rates[name]:.1f} |" for name in NETWORKS),
         "",
         f"| study | presentations | PFLOP | hours here | {reckoned} |",
         "|---|---|---|---|" + "---|---|" * len(options.teraflops),
@@ -173,7 +174,7 @@ def markdown(
         totals = [totals[0] + count, totals[1] + work, totals[2] + here]
         hours = [work * 1e3 / rate / 3600 for rate in options.teraflops]
         cells = " | ".join(f"{one:,.1f} | {one / 10:,.2f}" for one in hours)
-        lines.append(f"| {study} | {count / 1e6:,.0f} M | {work:,.0f} | {here:,.0f} | {cells} |")
+        lines.append(f"| {study} | {count / 1e6:,.2f} M | {work:,.1f} | {here:,.1f} | {cells} |")
     natural = 1.43e6
     lines += [
         "",
