@@ -3,10 +3,10 @@
     python benches/paper_scale.py [--device cpu] [--images 160] [--teraflops N …] [--out benches/results]
 
 Presentations are counted from the published designs (100 units per layer, 10,000 presentations per
-evolution). Operations per image are counted by PyTorch on networks of the published shapes with random weights
-(those that the packages here can build; ResNet-269 as 269/152 of ResNet-152), always of the whole network.
-Images per second are measured here, generator and network together, uncompiled, and hours follow from them.
-For a device that is not here, --teraflops gives the sustained rate to reckon with: arithmetic, no measurement.
+evolution). Operations per image are counted by PyTorch on networks of the published shapes with random
+weights (those that the packages here can build; ResNet-269 as 269/152 of ResNet-152), always of the whole
+network. Images per second are measured here, generator and network together, uncompiled; hours follow from
+them. For a device that is not here, --teraflops gives the sustained rate to reckon with: arithmetic only.
 """
 
 from __future__ import annotations
