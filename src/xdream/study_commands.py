@@ -15,7 +15,7 @@ from xdream import studies
 from xdream.errors import INTERRUPTED, BadInput, StoreError
 from xdream.progress import Bar
 from xdream.studies import STUDIES, Study, StudyPlan, Table, cluster, report, table
-from xdream.studies.folder import FILE_NAME, TABLE
+from xdream.studies.folder import FILE_NAME, RESULT, TABLE, shard_folder
 
 #: Flags that are keys of a study's plan under the same name.
 _KEYS = (
@@ -29,10 +29,10 @@ def study(options: argparse.Namespace) -> int:
     plan = _plan(options)
     found = studies.named(plan.study)
     folder = Path(options.out or f"studies/{plan.study}-{plan.scale}")
-    plan = studies.begin(found, plan, folder)
     if options.list:
         return _list(found, plan, folder, options)
-    numbers = [shard.number for shard in plan.shards()]
+    plan = studies.begin(found, plan, folder)
+    numbers = [shard.number for shard in studies.shards_of(folder)]
     if options.shard is not None:
         numbers = _mine(options.shard, numbers)
     elif options.cluster is not None:
@@ -48,23 +48,19 @@ def study(options: argparse.Namespace) -> int:
 def resume(folder: Path, options: argparse.Namespace) -> int:
     """Go on with a study here, shard by shard."""
     plan = StudyPlan.read(folder / FILE_NAME)
-    numbers = [shard.number for shard in plan.shards()]
+    numbers = [shard.number for shard in studies.shards_of(folder)]
     return _here(studies.named(plan.study), plan, folder, numbers, options) or _finished(folder, options)
 
 
 def show(place: Path, options: argparse.Namespace) -> int:
     """Report and figure of a study's folder, finished or not, or of a table."""
     found = studies.gathered([place], partial=True)
-    folder = place if place.is_dir() else place.absolute().parent
-    if (folder / FILE_NAME).exists():
-        missing = studies.unfinished(folder, StudyPlan.read(folder / FILE_NAME))
-        if missing and place.is_dir():
-            print(
-                f"note: {len(missing)} shards are not done, so all of this is of a part; go on with: xdream "
-                f"resume {shlex.quote(str(folder))}",
-                file=sys.stderr,
-            )
-    return _print(found, folder, options)
+    if not place.is_dir():
+        return _print(found, place.absolute().parent, options, prefix=f"{place.stem}-")
+    missing = studies.unfinished(place)
+    again = f"go on with: xdream resume {shlex.quote(str(place))}"
+    note = f"{len(missing)} shards are not done, so all of this is of a part; {again}" if missing else ""
+    return _print(found, place, options, note=note)
 
 
 def is_study(place: Path) -> bool:
@@ -118,7 +114,8 @@ def _here(
         print(f"xdream: interrupted; go on with: xdream resume {shlex.quote(str(folder))}", file=sys.stderr)
         return INTERRUPTED
     if getattr(options, "shard", None) is not None:
-        names = ", ".join(f"{s.number} {s.name}" for s in plan.shards() if s.number in numbers)
+        mine = [shard for shard in studies.shards_of(folder) if shard.number in numbers]
+        names = ", ".join(f"{shard.number} {shard.name}" for shard in mine)
         print(f"shards done: {names or 'none: there are fewer than parts'}")
         if options.json:
             print(json.dumps({"folder": str(folder), "shards": list(numbers)}))
@@ -127,7 +124,7 @@ def _here(
 
 def _on_cluster(found: Study, plan: StudyPlan, folder: Path, options: argparse.Namespace) -> bool:
     """All shards on a cluster; whether some failed."""
-    shards = {shard.number: shard.name for shard in plan.shards()}
+    shards = {shard.number: shard.name for shard in studies.shards_of(folder)}
     with Bar(hidden=options.quiet) as bar:
 
         def progress(done: int, total: int, failed: int) -> None:
@@ -174,12 +171,12 @@ def _resources(pairs: Sequence[str], device: str) -> dict[str, float]:
 
 
 def _list(found: Study, plan: StudyPlan, folder: Path, options: argparse.Namespace) -> int:
-    """The shards and what they cost."""
-    missing = {shard.number for shard in studies.unfinished(folder, plan)}
+    """The shards and what they cost at most; nothing is written."""
+    plan, planned = studies.resolved(found, plan)
     shards: list[dict[str, Any]] = []
-    for shard in plan.shards():
+    for shard in planned:
         evolutions, presentations = studies.cost(found, plan, shard)
-        done = shard.number not in missing
+        done = (shard_folder(folder, shard) / RESULT).exists()
         shards.append(
             {"number": shard.number, "name": shard.name, "depth": shard.place.depth}
             | {"evolutions": evolutions, "presentations": presentations, "done": done}
@@ -202,16 +199,24 @@ def _finished(folder: Path, options: argparse.Namespace) -> int:
     return _print(found, folder, options)
 
 
-def _print(found: Table, folder: Path, options: argparse.Namespace) -> int:
+def _print(
+    found: Table, folder: Path, options: argparse.Namespace, *, prefix: str = "", note: str = ""
+) -> int:
     known = [STUDIES[name] for name in found.among("study") if name in STUDIES]
     if not known:
         raise StoreError("the table has no study of this release; it was made by another one")
-    figures = studies.write_outputs(known, found, folder)
+    wanted = not getattr(options, "no_figures", False)
+    figures = studies.write_outputs(known, found, folder, prefix=prefix, note=note, figures=wanted)
+    if note:
+        print(f"note: {note}", file=sys.stderr)
     out = sys.stderr if options.json else sys.stdout
     for one in known:
         print(report.plain(one, found), file=out)
-        print(f"figure: {figures[one.name]}", file=out)
+        if wanted:
+            print(f"figure: {figures[one.name]}", file=out)
     if options.json:
-        objects = [report.as_json(one, found) | {"figure": str(figures[one.name])} for one in known]
+        objects = [report.as_json(one, found) for one in known]
+        for one in objects:
+            one["figure"] = str(figures[one["study"]]) if wanted else None
         print(json.dumps({"folder": str(folder), "studies": objects}, allow_nan=False))
     return 0

@@ -37,13 +37,15 @@ class Study(Protocol):
     """One published experiment.
 
     name: by its subject. question: in one sentence. figure_of: which figure of the paper, preprint and
-    journal. measure: what is reported of each group. layers, generators: where nothing else is asked. sizes:
+    journal. sample: what `units` counts, units or images.
+    measure: what is reported of each group. layers, generators: where nothing else is asked. sizes:
     how much it does at each scale.
     """
 
     name: str
     question: str
     figure_of: str
+    sample: str
     measure: str
     layers: tuple[str, ...]
     generators: tuple[str, ...]

@@ -50,7 +50,8 @@ def run(plan: StudyPlan, folder: str | Path, watcher: Watcher | None = None) -> 
     Raises BadInput before anything is computed; SubjectError, StoreError, after which the same call goes on.
     """
     study, place = named(plan.study), Path(folder)
-    for shard in folders.begin(study, plan, place).shards():
+    folders.begin(study, plan, place)
+    for shard in folders.shards_of(place):
         folders.run_shard(study, place, shard.number, watcher)
     found = folders.gathered([place])
     table.write(found, place / folders.TABLE)

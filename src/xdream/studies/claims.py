@@ -73,6 +73,13 @@ def every(*parts: bool | None) -> bool | None:
     return None if None in parts else True
 
 
+def at_most(found: Interval, bound: float, margin: float) -> bool | None:
+    """Whether a figure is not above a bound, but for a margin: None where its interval allows both."""
+    if found.low > bound:
+        return False
+    return below(found, bound + margin)
+
+
 #: What stands where an interval is too wide for a verdict.
 TOO_FEW = "too few units: the interval holds the bound"
 #: With fewer presentations an evolution has hardly begun.
@@ -118,6 +125,6 @@ def _published(lines: list[str]) -> Iterator[Published]:
 def published_median(figure: str, condition: str, measure: str = "Rel_act") -> float | None:
     """The published median of a condition, as `published.csv` names it; None where there is none."""
     for row in published():
-        if (row.figure, row.condition, row.measure) == (figure, condition, measure):
+        if (row.figure, row.condition.lower(), row.measure) == (figure, condition.lower(), measure):
             return row.median
     return None

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from xdream.errors import BadInput, ClusterLost, StoreBusy, XDreamError
-from xdream.studies.engines import LOST_TRIES, Engine, offering, opened, written
+from xdream.studies import engines
+from xdream.studies.engines import Engine, offering, opened, written
 
 #: (done, total, failed): so many shards have ended, so many of them without a result.
 Progress = Callable[[int, int, int], None]
@@ -199,7 +200,7 @@ class _Running:
 
         if isinstance(error, KilledWorker):
             begun = self._begun[number]
-            if begun < LOST_TRIES and self._handed[number] < HANDED_OUT:
+            if begun < engines.LOST_TRIES and self._handed[number] < HANDED_OUT:
                 self._hand_out(number)  # it only waited on workers that were lost with others
                 return None
             at = f"last that at {error.last_worker.address}"

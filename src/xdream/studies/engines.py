@@ -29,6 +29,8 @@ from xdream.registry import nearest
 
 #: A shard is begun so often before it is given up because its worker is lost each time.
 LOST_TRIES = 5
+#: A job is replaced when its worker has been away for so many seconds.
+JOB_LOST_S = 60
 #: Seconds until a scheduler has answered and has a worker, …
 CONNECT_S = 30.0
 #: … and that one which had some may be without.
@@ -125,6 +127,8 @@ def _local(stack: contextlib.ExitStack, where: str, rest: str, needs: Mapping[st
             {
                 "distributed.scheduler.allowed-failures": LOST_TRIES - 1,
                 "distributed.worker.daemon": False,  # a shard may start processes of its own
+                # Else a worker whose new process takes longer than that to come is given up for ever.
+                "distributed.deploy.lost-worker-timeout": "1000 days",
             }
         )
     )
@@ -204,7 +208,14 @@ def _jobs(
     ours = ["--nthreads", "1", "--memory-limit", "0"]  # memory is the queueing system's business
     ours += ["--resources", written(needs)] if needs else []
     values["worker_extra_args"] = [*values.get("worker_extra_args", []), *ours]
-    stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": LOST_TRIES - 1}))
+    stack.enter_context(
+        dask.config.set(
+            {
+                "distributed.scheduler.allowed-failures": LOST_TRIES - 1,
+                "distributed.deploy.lost-worker-timeout": f"{JOB_LOST_S} s",
+            }
+        )
+    )
     try:
         # A job first: a cluster that is half made is never closed.
         make.job_cls("tcp://HOST:0", **{key: values[key] for key in values if key in _names(make.job_cls)})

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from xdream.errors import BadInput
-from xdream.generators import GENERATORS
 from xdream.report.table import number
 from xdream.studies import drawing
 from xdream.studies.base import Group, networks_and_depths
@@ -72,6 +71,7 @@ class Expressiveness:
     name = "expressiveness"
     question = "can given images be recovered, and without gradients?"
     figure_of = "S2"
+    sample = "images"
     measure = "error relative to the start"
     layers: tuple[str, ...] = ("middle",)
     generators: tuple[str, ...] = ("natural-v1",)
@@ -84,7 +84,7 @@ class Expressiveness:
     def conditions(self, plan: StudyPlan) -> tuple[Condition, ...]:
         """The genetic algorithm with each loss, of each image; the gradient is no evolution."""
         first = plan.generators[0]
-        if not GENERATORS.make(first.name, **first.options).differentiable:
+        if not plan.generator(first).differentiable:
             raise BadInput(
                 f"generator '{first.name}' has no gradients, which this study compares with the search; give "
                 "one that has"

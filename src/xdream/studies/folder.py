@@ -1,6 +1,7 @@
 """The folder of a study.
 
 OUT/study.toml            what was asked, with every number filled in; written first
+OUT/shards.json           the layers that its shards are
 OUT/references.csv        the natural images and their hashes
 OUT/shards/003-NETWORK-LAYER/00/experiment.sqlite    the experiments of a shard, each a store of its own
 OUT/shards/003-NETWORK-LAYER/result.csv              its rows, written last: with them the shard is done
@@ -11,92 +12,81 @@ OUT/../natural/           responses to natural images, shared by the studies bes
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import filelock
 
-from xdream import files, networks, references
-from xdream.assemble import absolute_generator, absolute_network
-from xdream.errors import BadInput, StoreBusy, StoreError
-from xdream.generators import GENERATORS
+from xdream import files
+from xdream.errors import BadInput, StoreError
 from xdream.store import LOCK_NAME, locked
 from xdream.studies import drawing, natural, report, table
 from xdream.studies.base import Study
-from xdream.studies.places import candidates
+from xdream.studies.places import Place, candidates
 from xdream.studies.plan import Shard, StudyPlan
 from xdream.studies.statistics import import_scipy
 from xdream.studies.table import Table
 from xdream.studies.work import Work
+from xdream.subjects import parse_units
 from xdream.watcher import Nobody, Watcher
 
-FILE_NAME, SHARDS, RESULT, TABLE = "study.toml", "shards", "result.csv", "table.csv"
-#: How long the beginning of a study, the checking of its natural images, is waited for in another process.
-BEGINNING_S = 3_600.0
+FILE_NAME, SHARDS_FILE, TABLE = "study.toml", "shards.json", "table.csv"
+SHARDS, RESULT = "shards", "result.csv"
+
+
+def resolved(study: Study, plan: StudyPlan) -> tuple[StudyPlan, tuple[Shard, ...]]:
+    """What a study would be: its plan with everything filled in, and its shards; nothing is written.
+
+    Raises BadInput for whatever can be known before anything is computed.
+    """
+    import_scipy()
+    plan = plan.filled(study.sizes, study.layers, study.generators).resolved()
+    for condition in study.conditions(plan):
+        condition.check_budget(plan.presentations)
+    shards = plan.shards()
+    for shard in shards:
+        cost(study, plan, shard)  # units that are not there are known now
+    return plan, shards
 
 
 def begin(study: Study, plan: StudyPlan, folder: Path) -> StudyPlan:
     """The study's folder with its plan; the plan with everything filled in.
 
-    A folder with the same study goes on. Several processes may begin it at once: one does. Raises BadInput
-    (before anything is written, where the plan is at fault), StoreError.
+    A folder with the same study goes on. Several processes may begin it at once: one does, and the others
+    wait for it. Raises BadInput, where the plan is at fault before anything is written; StoreError.
     """
-    import_scipy()
-    plan = _resolved(study, plan)
-    study.conditions(plan)
-    shards = plan.shards()
-    for shard in shards:
-        cost(study, plan, shard)  # units that are not there are known now
-    try:
+    plan, shards = resolved(study, plan)
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / LOCK_NAME)
-        lock.acquire(timeout=BEGINNING_S)
-    except filelock.Timeout:
-        raise StoreBusy(f"{folder} is being begun by another process; try again later") from None
-    except OSError as error:
-        raise StoreError(f"folder {folder} cannot be written: {error.strerror}") from None
-    try:
-        path = folder / FILE_NAME
-        if path.exists():
-            there = StudyPlan.read(path)
-            other = [key for key in type(plan).model_fields if getattr(plan, key) != getattr(there, key)]
-            if other:
-                raise BadInput(
-                    f"{folder} holds a study with another {', '.join(other)}; give --out for a new folder"
-                )
-            return there
-        for shard in shards:
-            shard_folder(folder, shard).mkdir(parents=True, exist_ok=True)
-        natural.write_manifest(folder, plan.references)
-        files.replace(path, plan.to_toml().encode())
-    except OSError as error:
-        raise StoreError(f"{folder} cannot be written: {error.strerror}") from None
-    finally:
-        lock.release()
+        with filelock.FileLock(folder / LOCK_NAME):
+            path = folder / FILE_NAME
+            if path.exists():
+                there = StudyPlan.read(path)
+                other = [key for key in type(plan).model_fields if getattr(plan, key) != getattr(there, key)]
+                if other:
+                    raise BadInput(
+                        f"{folder} holds a study with another {', '.join(other)}; give --out for a new folder"
+                    )
+                return there
+            natural.write_manifest(folder, plan.references)
+            files.replace(folder / SHARDS_FILE, json.dumps([asdict(one) for one in shards]).encode())
+            files.replace(path, plan.to_toml().encode())
     return plan
 
 
-def _resolved(study: Study, plan: StudyPlan) -> StudyPlan:
-    plan = plan.filled(study.sizes, study.layers, study.generators)
-    generators = tuple(absolute_generator(one) for one in plan.generators)
-    first = GENERATORS.make(generators[0].name, **generators[0].options)
-    for one in generators[1:]:
-        GENERATORS.factory(one.name)
-    if plan.inverse is not None:
-        network, colon, layer = plan.inverse.rpartition(":")
-        if not colon:
-            raise BadInput(f"inverse is '{plan.inverse}'; give NETWORK:LAYER")
-        networks.layer_reader(plan.network(absolute_network(network)), [layer])
-    return plan.model_copy(
-        update={
-            "generators": generators,
-            "networks": tuple(absolute_network(name) for name in plan.networks),
-            "references": references.absolute(plan.references),
-            "inverse": plan.inverse and absolute_network(plan.inverse),
-            "image_size_px": plan.image_size_px or first.image_size_px,
-        }
-    )
+def shards_of(folder: Path) -> tuple[Shard, ...]:
+    """The shards of a study that was begun; no network is needed to know them. Raises StoreError."""
+    path = folder / SHARDS_FILE
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return tuple(Shard(one["number"], Place(**one["place"])) for one in found)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError):
+        raise StoreError(f"{path} is damaged; begin the study in another folder") from None
 
 
 def shard_folder(folder: Path, shard: Shard) -> Path:
@@ -110,18 +100,20 @@ def run_shard(study: Study, folder: Path, number: int, watcher: Watcher | None =
     Raises BadInput, SubjectError, StoreError; StoreBusy while another living process computes it.
     """
     plan = StudyPlan.read(folder / FILE_NAME)
-    shard = shard_of(plan, number)
+    shard = shard_of(folder, number)
     own = shard_folder(folder, shard)
     result = own / RESULT
     if result.exists():
         return result
-    own.mkdir(parents=True, exist_ok=True)
+    with _writing(own):
+        own.mkdir(parents=True, exist_ok=True)
     lock = locked(own)
     try:
         if not result.exists():
             started = time.monotonic()
             work = Work(plan, shard, own, watcher or Nobody())
-            rows = list(study.rows(work))
+            with _writing(own):
+                rows = list(study.rows(work))
             rows.append(work.row(table.TIME, time.monotonic() - started))
             table.write(Table(rows), result)
     finally:
@@ -130,28 +122,31 @@ def run_shard(study: Study, folder: Path, number: int, watcher: Watcher | None =
 
 
 def cost(study: Study, plan: StudyPlan, shard: Shard) -> tuple[int, int]:
-    """How many evolutions a shard has, and their presentations together, where all units are excited."""
+    """How many evolutions a shard has at most, and their presentations together."""
     assert plan.units is not None
-    units = len(candidates(shard.place, plan.units))
+    if study.sample == "units":
+        count = len(candidates(shard.place, plan.units))
+    else:
+        count = plan.units if isinstance(plan.units, int) else len(parse_units(plan.units, None))
     evolutions = presentations = 0
     for condition in study.conditions(plan):
-        count = units * (condition.seeds or plan.seeds or 1)
-        evolutions += count
-        presentations += count * (condition.presentations or plan.presentations or 0)
+        seeds = count * (condition.seeds or plan.seeds or 1)
+        evolutions += seeds
+        presentations += seeds * (condition.presentations or plan.presentations or 0)
     return evolutions, presentations
 
 
-def shard_of(plan: StudyPlan, number: int) -> Shard:
+def shard_of(folder: Path, number: int) -> Shard:
     """One by its number. Raises BadInput."""
-    shards = plan.shards()
+    shards = shards_of(folder)
     if not 1 <= number <= len(shards):
         raise BadInput(f"there is no shard {number}; the study has 1 to {len(shards)}")
     return shards[number - 1]
 
 
-def unfinished(folder: Path, plan: StudyPlan) -> list[Shard]:
+def unfinished(folder: Path) -> list[Shard]:
     """The shards without a result."""
-    return [s for s in plan.shards() if not (shard_folder(folder, s) / RESULT).exists()]
+    return [s for s in shards_of(folder) if not (shard_folder(folder, s) / RESULT).exists()]
 
 
 def gathered(places: Sequence[Path], *, partial: bool = False) -> Table:
@@ -168,16 +163,15 @@ def _tables(place: Path, partial: bool) -> Iterator[Path]:
     elif (place / RESULT).exists():
         yield place / RESULT
     elif (place / FILE_NAME).exists():
-        plan = StudyPlan.read(place / FILE_NAME)
-        missing = unfinished(place, plan)
+        shards, missing = shards_of(place), unfinished(place)
         if missing and not partial:
             named = ", ".join(f"{s.number} {s.name}" for s in missing[:5])
             raise BadInput(
-                f"{len(missing)} of {len(plan.shards())} shards of {place} are not done "
+                f"{len(missing)} of {len(shards)} shards of {place} are not done "
                 f"({named}{' …' if len(missing) > 5 else ''}); "
                 f"go on with: xdream resume {place}, or take what there is with --partial"
             )
-        done = [s for s in plan.shards() if s not in missing]
+        done = [s for s in shards if s not in missing]
         if not done:
             raise BadInput(f"no shard of {place} is done yet; go on with: xdream resume {place}")
         yield from (shard_folder(place, s) / RESULT for s in done)
@@ -185,26 +179,36 @@ def _tables(place: Path, partial: bool) -> Iterator[Path]:
         raise BadInput(f"'{place}' is no table, no study's folder and no shard's folder that is done")
 
 
-def write_outputs(studies: Sequence[Study], found: Table, folder: Path) -> dict[str, Path]:
-    """Report, claims and figure of each study of a table, beside it; the figure's path by study."""
+def write_outputs(
+    studies: Sequence[Study],
+    found: Table,
+    folder: Path,
+    *,
+    prefix: str = "",
+    note: str = "",
+    figures: bool = True,
+) -> dict[str, Path]:
+    """Report, claims and figure of each study of a table, in a folder; the figure's path by study.
+
+    prefix: of the files' names. note: what the reports must say, e.g. that shards are missing.
+    """
     written = {}
-    many = len(studies) > 1
     for study in studies:
         of_study = found.where(study=study.name)
-        findings = list(study.findings(of_study))
-        report_name, claims_name = (
-            f"{study.name}-{name}" if many else name for name in ("report.md", "claims.csv")
-        )
-        with _said(folder):
-            files.replace(folder / report_name, report.markdown(study, of_study).encode())
-            files.replace(folder / claims_name, report.claims_csv(findings).encode())
-        written[study.name] = drawing.draw(study, of_study, folder / f"{study.name}.png")
+        before = f"{prefix}{study.name}-" if prefix or len(studies) > 1 else ""
+        with _writing(folder):
+            text = report.markdown(study, of_study, note)
+            files.replace(folder / f"{before}report.md", text.encode())
+            claims = report.claims_csv(list(study.findings(of_study)))
+            files.replace(folder / f"{before}claims.csv", claims.encode())
+        if figures:
+            written[study.name] = drawing.draw(study, of_study, folder / f"{prefix}{study.name}.png")
     return written
 
 
 @contextlib.contextmanager
-def _said(folder: Path) -> Iterator[None]:
+def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{folder} cannot be written: {error.strerror}") from None
+        raise StoreError(f"{folder} cannot be written: {error.strerror or error}") from None

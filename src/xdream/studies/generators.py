@@ -62,6 +62,7 @@ class Generators:
     name = "generators"
     question = "which generator reaches the best images?"
     figure_of = "4 (preprint), 5 (journal)"
+    sample = "units"
     measure = RELATIVE
     layers: tuple[str, ...] = DEPTHS
     generators: tuple[str, ...] = ("natural-v1", "fourier", "pixels")

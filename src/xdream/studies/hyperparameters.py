@@ -130,6 +130,7 @@ class Hyperparameters:
     name = "hyperparameters"
     question = "how far from its defaults does the genetic algorithm still work?"
     figure_of = "6 (preprint; no data published)"
+    sample = "units"
     measure = RELATIVE
     layers: tuple[str, ...] = ("late", "output")
     generators: tuple[str, ...] = ("natural-v1",)

@@ -19,7 +19,7 @@ from xdream import files, networks, replay, report
 from xdream.assemble import Parts, assemble
 from xdream.defaults import hyperparameters
 from xdream.errors import BadInput
-from xdream.generators import GENERATORS, Generator, Invertible, encode, learned
+from xdream.generators import Generator, Invertible, encode, learned
 from xdream.optimizers import OPTIMIZERS
 from xdream.studies import drawing
 from xdream.studies.base import Group, groups_of, networks_and_depths
@@ -93,6 +93,7 @@ class Initialisations:
     name = "initialisations"
     question = "does the end depend on the beginning?"
     figure_of = "3 and Table 1 (preprint), 4 (journal)"
+    sample = "units"
     measure = RELATIVE
     layers: tuple[str, ...] = DEPTHS
     generators: tuple[str, ...] = ("natural-v1",)
@@ -105,7 +106,7 @@ class Initialisations:
     def conditions(self, plan: StudyPlan) -> tuple[Condition, ...]:
         """Random codes with every seed; six prepared beginnings with one."""
         first = plan.generators[0]
-        generator = GENERATORS.make(first.name, **first.options)
+        generator = plan.generator(first)
         prepared = [f"{choice} {method}" for method in _methods(plan, generator) for choice in CHOICES]
         return (
             Condition("random", first),
@@ -204,7 +205,7 @@ class _Beginnings:
         self._work = work
         first = work.plan.generators[0]
         device = networks.device(work.plan.device)
-        self._generator = GENERATORS.make(first.name, **first.options).to(device)
+        self._generator = work.plan.generator(first).to(device)
         tuned = hyperparameters(learned.tuned_as(first.name), "genetic", noisy=False)
         self._population = OPTIMIZERS.make("genetic", **tuned).population
 
@@ -232,11 +233,6 @@ class _Beginnings:
                 self._work.plan.network(network), [layer], self._generator.centre.device, images.shape[-1]
             )
             codes: Codes = reader.read(images)[layer].flatten(1).clamp_min(0.0).to(torch.float32)
-            if codes.shape[1] != len(self._generator.centre):
-                raise BadInput(
-                    f"inverse '{inverse}' gives {codes.shape[1]} numbers; codes of {self._generator.name} "
-                    f"have {len(self._generator.centre)}"
-                )
             return codes.clone()
         floats = images.to(torch.float32) / 255.0
         codes, _ = encode(

@@ -14,11 +14,12 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import filelock
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -28,14 +29,18 @@ from xdream.errors import StoreError
 from xdream.memory import out_of_memory
 from xdream.networks import Network
 from xdream.references import References
+from xdream.store import LOCK_NAME
 from xdream.studies.places import short
 from xdream.subjects import Subject, network_units
+from xdream.types import ShownImages
 from xdream.watcher import Watcher
 
 Array = npt.NDArray[np.float32]
 
-#: Images in one file, and in one batch.
-PART, BATCH = 20_000, 100
+#: Images in one file, read at once (to open a large zip file takes long), and in one batch.
+PART, READ, BATCH = 20_000, 1_000, 100
+#: With so many it is tried whether a network is still the one that answered.
+PROBE = 8
 MANIFEST = "references.csv"
 
 
@@ -59,9 +64,16 @@ class Natural:
         """The best natural image's response."""
         return float(self.of(unit).max())
 
+    @cached_property
+    def _expected(self) -> dict[tuple[str, int], float]:
+        return {}
+
     def expected_best(self, unit: str, n: int) -> float:
         """The expected best of n natural images drawn without replacement."""
-        return references.expected_best(torch.from_numpy(self.of(unit)), n)
+        if (unit, n) not in self._expected:  # of a million images it takes a third of a second
+            found = references.expected_best(torch.from_numpy(self.of(unit)), n)
+            self._expected[unit, n] = found
+        return self._expected[unit, n]
 
     def order(self, unit: str) -> list[int]:
         """The images from the best to the worst."""
@@ -103,50 +115,94 @@ def from_manifest(folder: Path, source: str) -> References:
 
 
 def responses(
-    found: References, network: Network, layer: str, units: Sequence[str], size_px: int,
-    device: torch.device, folder: Path, watcher: Watcher,
-) -> Natural:  # fmt: skip
+    found: References,
+    network: Network,
+    layer: str,
+    units: Sequence[str],
+    size_px: int,
+    device: torch.device,
+    folder: Path,
+    watcher: Watcher,
+) -> Natural:
     """Asked for where they are not there yet. folder: of all studies' natural responses.
 
-    Raises BadInput, SubjectError, StoreError.
+    Another process that asks for the same is waited for. Raises BadInput, SubjectError, StoreError.
     """
     what = [networks.fingerprint(network.module), repr(network.preprocessing), layer, list(units), size_px]
     digest = hashlib.sha256(json.dumps([*what, found.hashes]).encode())
     name = re.sub(r"[^\w.-]", "_", f"{short(network.name)}-{layer}")
     parts = folder / f"{name}-{digest.hexdigest()[:16]}"
-    parts.mkdir(parents=True, exist_ok=True)
-    count = math.ceil(len(found) / PART)
-    subject = None
-    for number in range(count):
+    subject = network_units(network, [(layer, ",".join(units))], device, size_px)
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(parts / LOCK_NAME):
+            _complete(parts, found, size_px, subject, watcher)
+            together = _read(parts, found, len(units))
+    except OSError as error:
+        raise StoreError(f"{parts} cannot be used: {error.strerror or error}") from None
+    _check_same(parts, together, _answers(found, range(min(PROBE, len(found))), size_px, subject))
+    return Natural(found, tuple(units), together)
+
+
+def _complete(parts: Path, found: References, size_px: int, subject: Subject, watcher: Watcher) -> None:
+    """The files that are missing."""
+    for number in range(_count(found)):
         path = parts / f"{number:05}.npy"
         if path.exists():
             continue
-        subject = subject or network_units(network, [(layer, ",".join(units))], device, size_px)
-        rows = range(number * PART, min((number + 1) * PART, len(found)))
         answers = []
-        for some in _batches(rows):
-            watcher.stage("natural images", some.start, len(found))
-            answers.append(_answers(found, some, size_px, subject))
+        for start in range(number * PART, min((number + 1) * PART, len(found)), READ):
+            watcher.stage("natural images", start, len(found))
+            rows = range(start, min(start + READ, (number + 1) * PART, len(found)))
+            answers.append(_answers(found, rows, size_px, subject))
         buffer = io.BytesIO()
         np.save(buffer, np.concatenate(answers))
         files.replace(path, buffer.getvalue())
     watcher.stage("natural images", len(found), len(found))
-    together = np.concatenate([np.load(parts / f"{number:05}.npy") for number in range(count)])
-    return Natural(found, tuple(units), together)
 
 
-def _answers(found: References, some: range, size_px: int, subject: Subject) -> Array:
-    """The responses to some images; half as many at a time where the memory does not suffice."""
+def _read(parts: Path, found: References, units: int) -> Array:
+    """All files as one array, (images, units). Raises StoreError for one that is damaged."""
+    together = np.empty((len(found), units), np.float32)
+    for number in range(_count(found)):
+        path = parts / f"{number:05}.npy"
+        rows = slice(number * PART, min((number + 1) * PART, len(found)))
+        try:
+            part = np.load(path, allow_pickle=False)
+            if part.shape != together[rows].shape:
+                raise ValueError
+        except (ValueError, EOFError):
+            raise StoreError(f"{path} is damaged; remove it, and it is made anew") from None
+        together[rows] = part
+    return together
+
+
+def _check_same(parts: Path, together: Array, fresh: Array) -> None:
+    """Whether a network still answers as it did: weights and preprocessing in the key are not all of it."""
+    scale = max(float(np.abs(together).max()), 1e-6)
+    if not np.allclose(together[: len(fresh)], fresh, rtol=0.01, atol=0.01 * scale, equal_nan=True):
+        raise StoreError(
+            f"{parts} holds the responses of another network with the same weights; remove that folder, and "
+            "begin the study in another one"
+        )
+
+
+def _count(found: References) -> int:
+    return math.ceil(len(found) / PART)
+
+
+def _answers(found: References, rows: range, size_px: int, subject: Subject) -> Array:
+    """The responses to some images, which are read at once and shown in batches."""
+    images = found.images(rows, size_px)
+    return np.concatenate([_respond(subject, images[at : at + BATCH]) for at in range(0, len(images), BATCH)])
+
+
+def _respond(subject: Subject, images: ShownImages) -> Array:
+    """Half as many at a time where the memory does not suffice."""
     try:
-        return subject.respond(found.images(some, size_px)).numpy().astype(np.float32)
+        return subject.respond(images).numpy().astype(np.float32)
     except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error) or len(some) == 1:
+        if not out_of_memory(error) or len(images) == 1:
             raise
-    middle = some.start + len(some) // 2
-    halves = (range(some.start, middle), range(middle, some.stop))
-    return np.concatenate([_answers(found, half, size_px, subject) for half in halves])
-
-
-def _batches(rows: range) -> Iterator[range]:
-    for start in range(rows.start, rows.stop, BATCH):
-        yield range(start, min(start + BATCH, rows.stop))
+    middle = len(images) // 2
+    return np.concatenate([_respond(subject, half) for half in (images[:middle], images[middle:])])

@@ -95,6 +95,7 @@ class Optimizers:
     name = "optimizers"
     question = "which optimizer reaches the best images, without and with noise?"
     figure_of = "5 (preprint), 6 (journal)"
+    sample = "units"
     measure = RELATIVE
     layers: tuple[str, ...] = DEPTHS
     generators: tuple[str, ...] = ("natural-v1",)

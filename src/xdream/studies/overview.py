@@ -74,6 +74,7 @@ class Overview:
     name = "overview"
     question = "how does the response of a unit rise, and what do the images look like?"
     figure_of = "1"
+    sample = "units"
     measure = "share of the presentations until this part of the rise"
     layers: tuple[str, ...] = ("output",)
     generators: tuple[str, ...] = ("natural-v1",)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from xdream import networks
+from xdream import networks, references
+from xdream.assemble import absolute_generator, absolute_network
 from xdream.description import Description
 from xdream.errors import BadInput
+from xdream.generators import GENERATORS, Generator
 from xdream.networks import Network
 from xdream.plan import NamedPart, Part, PreprocessingPlan
 from xdream.references import SCIKIT_IMAGE
@@ -82,12 +85,13 @@ class StudyPlan(Description):
         for key in ("networks", "layers"):
             if len(set(getattr(self, key))) < len(getattr(self, key)):
                 raise ValueError(f"{key} names one twice")
-        names = [short(network) for network in self.networks]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(
-                f"two networks are both called {twice} in the table; give their files other names"
-            )
+        for what, parts in (("networks", self.networks), ("generators", [g.name for g in self.generators])):
+            names = [short(part) for part in parts]
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise ValueError(
+                    f"two {what} are both called {twice} in the table; give one, or their files other names"
+                )
         return self
 
     def filled(
@@ -119,6 +123,43 @@ class StudyPlan(Description):
             of_network = places(self.network(network), self.layers, self.image_size_px)
             found += {place.layer: place for place in of_network}.values()  # few layers serve several depths
         return tuple(Shard(number, place) for number, place in enumerate(found, 1))
+
+    def generator(self, part: Part) -> Generator:
+        """A generator, made at the size at which images are shown, if it has none. Raises BadInput."""
+        return GENERATORS.make(part.name, **part.options)
+
+    def resolved(self) -> Self:
+        """With absolute paths, every generator made once, and the size of the images. Raises BadInput."""
+        generators = [absolute_generator(one) for one in self.generators]
+        size_px = self.image_size_px or self.generator(generators[0]).image_size_px
+        for place, one in enumerate(generators):
+            if "size_px" in GENERATORS.options(one.name):  # drawn at the size at which it is shown
+                generators[place] = Part(name=one.name, **{"size_px": size_px} | one.options)
+            made = self.generator(generators[place])
+            if place == 0 and self.inverse is not None:
+                self._check_inverse(made)
+        return self.model_copy(
+            update={
+                "generators": tuple(generators),
+                "networks": tuple(absolute_network(name) for name in self.networks),
+                "preprocessing": {absolute_network(k): v for k, v in self.preprocessing.items()},
+                "references": references.absolute(self.references),
+                "inverse": self.inverse and absolute_network(self.inverse),
+                "image_size_px": size_px,
+            }
+        )
+
+    def _check_inverse(self, generator: Generator) -> None:
+        network, colon, layer = str(self.inverse).rpartition(":")
+        if not colon:
+            raise BadInput(f"inverse is '{self.inverse}'; give NETWORK:LAYER")
+        _, shapes = networks.layer_reader(self.network(network), [layer])
+        numbers = math.prod(shapes[layer])
+        if numbers != len(generator.centre):
+            raise BadInput(
+                f"inverse '{self.inverse}' gives {numbers} numbers; codes of {generator.name} have "
+                f"{len(generator.centre)}"
+            )
 
 
 def _networks(scale: Scale) -> tuple[str, ...]:

@@ -99,6 +99,7 @@ class RandomExploration:
     name = "random-exploration"
     question = "how good is the best of so many natural images, beside an evolved one?"
     figure_of = "S1"
+    sample = "units"
     measure = "response over the best natural one"
     layers: tuple[str, ...] = DEPTHS
     generators: tuple[str, ...] = ("natural-v1",)

@@ -19,11 +19,11 @@ from xdream.studies.table import Table
 FEW_NATURAL = 10_000
 
 
-def markdown(study: Study, table: Table) -> str:
+def markdown(study: Study, table: Table, note: str = "") -> str:
     """The report of one study: what was done, the numbers, the claims."""
     some = table.where(study=study.name)
     question = f"{study.question[0].upper()}{study.question[1:]} (Published as figure {study.figure_of}.)"
-    lines = [f"# {study.name}", "", question, "", _what(some), ""]
+    lines = [f"# {study.name}", "", question, "", *([f"**{note}**", ""] if note else []), _what(some), ""]
     lines += _markdown_table(
         [
             "condition",

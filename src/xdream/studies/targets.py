@@ -56,6 +56,7 @@ class Targets:
     name = "targets"
     question = "which units have an image that drives them beyond every natural one?"
     figure_of = "2 (preprint), 2 and 3 (journal)"
+    sample = "units"
     measure = RELATIVE
     layers: tuple[str, ...] = DEPTHS
     generators: tuple[str, ...] = ("natural-v1",)

@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 
 from xdream import loop, networks
+from xdream.defaults import hyperparameters
 from xdream.errors import BadInput
+from xdream.generators import learned
+from xdream.optimizers import OPTIMIZERS
 from xdream.plan import Part, Plan, Variant
 from xdream.store import FILE_NAME, Record
 from xdream.studies import natural
@@ -52,6 +55,17 @@ class Condition:
     presentations: int | None = None
     seeds: int | None = None
     init: str | Callable[[str], str] = "default"
+
+    def check_budget(self, presentations: int | None) -> None:
+        """Raise BadInput where the budget does not suffice for one generation."""
+        tuned = learned.tuned_as(self.generator.name)
+        values = hyperparameters(tuned, self.optimizer.name, noisy=self.spikes is not None)
+        population = OPTIMIZERS.make(self.optimizer.name, **values | self.optimizer.options).population
+        given, least = self.presentations or presentations, population * self.repeats
+        if given is not None and given < least:
+            raise BadInput(
+                f"presentations is {given}, below one generation of '{self.name}', {least}; give at least that"
+            )
 
 
 @dataclass(frozen=True)
@@ -119,13 +133,25 @@ class Work:
 
         Raises BadInput when there is none.
         """
-        excited = [unit for unit in self.natural.units if self.natural.best(unit) > 0.0]
+        # Both are divided by: the best, and the expected best, which sets the noise.
+        natural = self.natural
+        excited = [
+            unit
+            for unit in natural.units
+            if natural.best(unit) > 0.0 and natural.expected_best(unit, NOISE_REFERENCES) > 0.0
+        ]
         if not excited:
             raise BadInput(
                 f"no unit of {self.place} responds to any of the natural images, so nothing can be compared "
                 "with them; give other units or references"
             )
-        return tuple(excited if isinstance(self.plan.units, str) else excited[: self.plan.units])
+        wanted = len(natural.units) if isinstance(self.plan.units, str) else self.plan.units
+        assert wanted is not None
+        if len(excited) < wanted:
+            self.watcher.trouble(
+                f"{self.place}: only {len(excited)} of {wanted} units are excited by natural images"
+            )
+        return tuple(excited[:wanted])
 
     def evolve(self, conditions: Sequence[Condition]) -> Iterator[Evolved]:
         """The evolutions of every unit, run or gone on with, in as few experiments as there can be."""
