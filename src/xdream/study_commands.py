@@ -216,7 +216,7 @@ def _print(
             print(f"figure: {figures[one.name]}", file=out)
     if options.json:
         objects = [report.as_json(one, found) for one in known]
-        for one in objects:
-            one["figure"] = str(figures[one["study"]]) if wanted else None
+        for said in objects:
+            said["figure"] = str(figures[said["study"]]) if wanted else None
         print(json.dumps({"folder": str(folder), "studies": objects}, allow_nan=False))
     return 0

@@ -2,7 +2,16 @@
 
 from xdream.studies.base import Study
 from xdream.studies.catalogue import STUDIES, named, run
-from xdream.studies.folder import begin, cost, gathered, resolved, run_shard, shards_of, unfinished, write_outputs
+from xdream.studies.folder import (
+    begin,
+    cost,
+    gathered,
+    resolved,
+    run_shard,
+    shards_of,
+    unfinished,
+    write_outputs,
+)
 from xdream.studies.plan import Shard, StudyPlan
 from xdream.studies.table import Table
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from matplotlib.figure import Figure
 
-from xdream.studies.claims import Finding, published_median
+from xdream.studies.claims import Finding, published_median, too_short
 from xdream.studies.places import DEPTHS, layer_at, short
 from xdream.studies.plan import Scale, Size, StudyPlan
 from xdream.studies.table import Row, Table
@@ -111,6 +111,12 @@ def few_natural(table: Table) -> str:
     """Why claims that compare with natural images cannot be tested; "" where they can."""
     count = max((row.value for row in table.where(measure="natural images").rows), default=0.0)
     return "" if count >= FEW_NATURAL else f"only {count:.0f} natural images"
+
+
+def undecidable(table: Table) -> str:
+    """Why claims about where evolutions end beside natural images cannot be tested; "" where they can."""
+    shown = min((row.value for row in table.where(measure="presentations").rows), default=0.0)
+    return few_natural(table) or too_short(shown)
 
 
 def missing_networks(table: Table, wanted: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from xdream.studies import drawing
 from xdream.studies.base import Group, evolved_rows, groups_of
-from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every, published_median
+from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every, published_median, too_short
 from xdream.studies.places import DEPTHS, short
 from xdream.studies.plan import Scale, Size, StudyPlan
 from xdream.studies.statistics import Interval, interval, paired
@@ -23,6 +23,8 @@ HIGH = ("deepsim-conv4", "deepsim-pool5", "deepsim-fc6", "deepsim-fc7")
 LOW = ("deepsim-norm1", "deepsim-norm2")
 DEEP = ("late", "output")
 OWN, OTHERS = "deepsim-fc6", "deepsim-fc6-places365"
+#: Generators that have learned nothing.
+UNLEARNED = ("pixels", "fourier")
 #: How far below another a generator may be that does as well.
 AS_WELL = 0.1
 
@@ -39,14 +41,15 @@ PIXELS = Claim(
     "generators",
     "raw pixels do poorly, except for early targets, where nearly all generators do equally well",
     "pixels: conv2 1.31 (fc6 generator 1.34), fc8 .54 (1.22)",
-    "within late and output units the first generator is above pixels, with its interval; among early units "
-    "the median of pixels is at least 0.8 of its",
+    "within late and output units the other generator with the highest median is above pixels, with its interval; "
+    "within early units pixels reaches at least 0.8 of it, with the interval of the ratio",
 )
 SAME_BEST = Claim(
     "generators",
     "the same generators are best for all targets, also in another architecture",
     "best medians: fc6 or fc7 at CaffeNet fc6 and fc8; pool5, conv4, fc6 in Inception-ResNet-v2",
-    "one generator has the best median at every depth beyond the early one in every network",
+    "of at least two learned generators, one is within 0.1 of the best median at every depth beyond the early "
+    "one in every network",
 )
 OTHER_IMAGES = Claim(
     "generators",
@@ -86,16 +89,16 @@ class Generators:
 
     def findings(self, table: Table) -> Iterator[Finding]:
         """Of each network, and one over all."""
-        known = table.among("condition")
         for network in table.among("network"):
-            some = table.where(network=network)
-            yield _of_high_layers(some, network)
-            yield _pixels(some, network)
+            yield _of_high_layers(table.where(network=network), network)
+        yield _pixels(table)
         yield _same_best(table)
+        known = table.among("condition")
         if OWN in known and OTHERS in known:
             ours, others = (table.by_unit(RELATIVE, condition=name) for name in (OTHERS, OWN))
-            apart = paired(ours, others)
-            yield OTHER_IMAGES.on("", str(apart), _within(apart.difference, AS_WELL), TOO_FEW)
+            apart, short = paired(ours, others), _short(table)
+            holds = None if short else _within(apart.difference, AS_WELL)
+            yield OTHER_IMAGES.on("", str(apart), holds, short or TOO_FEW)
         else:
             missing = ", ".join(name for name in (OWN, OTHERS) if name not in known)
             yield OTHER_IMAGES.untestable(f"the weights of {missing}")
@@ -109,6 +112,10 @@ def _published(condition: str, place: str) -> float | None:
     return published_median("5", f"{PUBLISHED.get(condition, condition)}|{place}")
 
 
+def _short(table: Table) -> str:
+    return too_short(min((row.value for row in table.where(measure="presentations").rows), default=0.0))
+
+
 def _of_high_layers(table: Table, network: str) -> Finding:
     known = table.among("condition")
     high, low = ([name for name in names if name in known] for names in (HIGH, LOW))
@@ -118,41 +125,57 @@ def _of_high_layers(table: Table, network: str) -> Finding:
     apart = paired(
         table.by_unit(RELATIVE, condition=tuple(high)), table.by_unit(RELATIVE, condition=tuple(low))
     )
-    return OF_HIGH_LAYERS.on(network, str(apart), above(apart.difference, 0.0), TOO_FEW)
+    short = _short(table)
+    return OF_HIGH_LAYERS.on(
+        network, str(apart), None if short else above(apart.difference, 0.0), short or TOO_FEW
+    )
 
 
-def _pixels(table: Table, network: str) -> Finding:
-    known = table.among("condition")
-    first = next(name for name in known if name)
-    if "pixels" not in known or first == "pixels":
-        return PIXELS.untestable("needs pixels beside another generator, which comes first", network)
+def _pixels(table: Table) -> Finding:
+    """Over the units of all networks."""
+    medians = {
+        name: interval(table.values(RELATIVE, condition=name)).value
+        for name in table.among("condition")
+        if name and name != "pixels"
+    }
+    if "pixels" not in table.among("condition") or not medians:
+        return PIXELS.untestable("needs pixels beside another generator")
+    best = max(medians, key=lambda name: medians[name])
 
     def of(name: str, *depths: str) -> dict[tuple[str, ...], float]:
         return table.by_unit(RELATIVE, condition=name, depth=depths)
 
-    apart = paired(of(first, *DEEP), of("pixels", *DEEP)).difference
-    early = {name: interval(list(of(name, "early").values())).value for name in (first, "pixels")}
-    ours = (
-        f"late and output: {first} beyond pixels by {apart}; early: {early[first]:.2f}, {early['pixels']:.2f}"
-    )
-    alike = None if math.isnan(early["pixels"]) else early["pixels"] >= 0.8 * early[first]
-    holds = every(above(apart, 0.0), alike)
-    return PIXELS.on(network, ours, holds, TOO_FEW)
+    apart = paired(of(best, *DEEP), of("pixels", *DEEP)).difference
+    early, pixels = of(best, "early"), of("pixels", "early")
+    ratio = interval([pixels[unit] / early[unit] for unit in pixels if early.get(unit, 0.0) > 0.0])
+    short = _short(table)
+    holds = None if short else every(above(apart, 0.0), above(ratio, 0.8))
+    ours = f"late and output: {best} beyond pixels by {apart}; early: pixels over it {ratio}"
+    return PIXELS.on("", ours, holds, short or TOO_FEW)
 
 
 def _same_best(table: Table) -> Finding:
-    best: dict[str, str] = {}
-    by_place: dict[str, dict[str, float]] = {}
+    by_place: dict[str, dict[str, Interval]] = {}
     for group in groups_of(table, RELATIVE):
         if group.depth != "early":
             medians = by_place.setdefault(f"{group.network} {group.depth}", {})
-            medians[group.condition] = interval(list(group.values.values())).value
-    for place, medians in by_place.items():
-        best[place] = max(medians, key=lambda name: medians[name])
+            medians[group.condition] = interval(list(group.values.values()))
+    best = {place: max(medians, key=lambda name: medians[name].value) for place, medians in by_place.items()}
+    near = [
+        {name for name, one in medians.items() if one.value >= medians[best[place]].value - AS_WELL}
+        for place, medians in by_place.items()
+    ]
     ours = ", ".join(f"{place}: {name}" for place, name in best.items())
-    enough = len(best) > 1 and len(table.among("network")) > 1
-    holds = len(set(best.values())) == 1 if enough else None
-    return SAME_BEST.on("", ours, holds, "one network")
+    learned = [name for name in table.among("condition") if name and name not in UNLEARNED]
+    why = _short(table)
+    if len(table.among("network")) < 2:
+        why = "one network"
+    elif len(learned) < 2:
+        why = f"{len(learned)} learned generator: that it beats the others says nothing of its like"
+    elif any(math.isnan(one.low) for medians in by_place.values() for one in medians.values()):
+        why = why or TOO_FEW
+    holds = None if why or not near else bool(set.intersection(*near))
+    return SAME_BEST.on("", ours, holds, why or "no units beyond the early layer")
 
 
 def _within(found: Interval, bound: float) -> bool | None:

@@ -64,7 +64,7 @@ class Condition:
         given, least = self.presentations or presentations, population * self.repeats
         if given is not None and given < least:
             raise BadInput(
-                f"presentations is {given}, below one generation of '{self.name}', {least}; give at least that"
+                f"presentations is {given}, below one generation of '{self.name}', which takes {least}"
             )
 
 
