@@ -77,7 +77,7 @@ class Expressiveness:
     generators: tuple[str, ...] = ("natural-v1",)
     sizes: Mapping[Scale, Size] = {  # units: images
         "tiny": Size(units=1, seeds=1, presentations=200),
-        "small": Size(units=4, seeds=1, presentations=5_000),
+        "small": Size(units=6, seeds=1, presentations=2_500),
         "paper": Size(units=20, seeds=1, presentations=PRESENTATIONS),
     }
 

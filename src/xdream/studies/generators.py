@@ -41,15 +41,15 @@ PIXELS = Claim(
     "generators",
     "raw pixels do poorly, except for early targets, where nearly all generators do equally well",
     "pixels: conv2 1.31 (fc6 generator 1.34), fc8 .54 (1.22)",
-    "within late and output units the other generator with the highest median is above pixels, with its interval; "
-    "within early units pixels reaches at least 0.8 of it, with the interval of the ratio",
+    "within late and output units the other generator with the highest median is above pixels, with its "
+    "interval; within early units pixels reaches at least 0.8 of it, with the interval of the ratio",
 )
 SAME_BEST = Claim(
     "generators",
     "the same generators are best for all targets, also in another architecture",
     "best medians: fc6 or fc7 at CaffeNet fc6 and fc8; pool5, conv4, fc6 in Inception-ResNet-v2",
-    "of at least two learned generators, one is within 0.1 of the best median at every depth beyond the early "
-    "one in every network",
+    "of at least two learned generators, one is within 0.1 of the best median at every depth beyond the "
+    "early one in every network",
 )
 OTHER_IMAGES = Claim(
     "generators",

@@ -185,22 +185,20 @@ class Hyperparameters:
                 yield Group(str(setting), network, depth, values)
 
     def findings(self, table: Table) -> Iterator[Finding]:
-        """Of each network by itself, over the units of all layers."""
-        for network in table.among("network"):
-            some = table.where(network=network)
-            shown = min(some.where(condition=DEFAULT).values("presentations"), default=0.0)
-            short = too_short(shown)
-            usual = [one for one in _settings_in(some) if not one.degenerate]
-            wide = [one for one in usual if one.parameter in FACTORS and _within(some, one, WIDE)]
-            yield _all_above(TOLERANT, network, some, wide, 0.7, short)
-            high = [one for one in usual if one.parameter == "selectivity" and not _within(some, one, 25.0)]
-            yield _all_above(SELECTIVE, network, some, high, 0.7, short)
-            recombined = [one for one in usual if one.parameter == "heritability"]
-            yield _all_above(RECOMBINED, network, some, recombined, 0.8, short)
-            degenerate = [one for one in _settings_in(some) if one.degenerate]
-            found = {one: interval(_of(some, RISE, one)) for one in degenerate}
-            fails = every(*(below(one, 0.5) for one in found.values())) if found else None
-            yield FAILING.on(network, _listed(found), None if short else fails, short or TOO_FEW)
+        """Over the units of all layers and networks; the table of groups has each by itself."""
+        shown = min(table.where(condition=DEFAULT).values("presentations"), default=0.0)
+        short = too_short(shown)
+        usual = [one for one in _settings_in(table) if not one.degenerate]
+        wide = [one for one in usual if one.parameter in FACTORS and _within(table, one, WIDE)]
+        yield _all_above(TOLERANT, table, wide, 0.7, short)
+        high = [one for one in usual if one.parameter == "selectivity" and not _within(table, one, 25.0)]
+        yield _all_above(SELECTIVE, table, high, 0.7, short)
+        recombined = [one for one in usual if one.parameter == "heritability"]
+        yield _all_above(RECOMBINED, table, recombined, 0.8, short)
+        degenerate = [one for one in _settings_in(table) if one.degenerate]
+        found = {one: interval(_of(table, RISE, one)) for one in degenerate}
+        fails = every(*(below(one, 0.5) for one in found.values())) if found else None
+        yield FAILING.on("", _listed(found), None if short else fails, short or TOO_FEW)
 
     def draw(self, figure: Figure, table: Table) -> None:
         """A panel per hyperparameter; the sixth place has the legend."""
@@ -252,13 +250,11 @@ def _of(table: Table, measure: str, setting: Setting) -> list[float]:
     return table.values(measure, condition=setting.parameter, x=setting.value)
 
 
-def _all_above(
-    claim: Claim, network: str, table: Table, some: Sequence[Setting], bound: float, short: str
-) -> Finding:
+def _all_above(claim: Claim, table: Table, some: Sequence[Setting], bound: float, short: str) -> Finding:
     """The verdict on settings that each should do well."""
     found = {one: interval(_of(table, RELATIVE, one)) for one in some}
     holds = every(*(above(one, bound) for one in found.values())) if found else None
-    return claim.on(network, _listed(found), None if short else holds, short or TOO_FEW)
+    return claim.on("", _listed(found), None if short else holds, short or TOO_FEW)
 
 
 def _listed(found: Mapping[Setting, Interval]) -> str:

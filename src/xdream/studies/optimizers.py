@@ -57,7 +57,8 @@ CLEAN = Claim(
     "optimizers",
     "without noise: alike in early and middle layers, the genetic algorithm slightly worse in higher ones",
     "conv2 GA 1.34, FDGD 1.10, NES 1.09; fc6 1.95, 2.45, 2.44; fc8 1.22, 1.61, 1.61",
-    "nes above genetic within late and output units, with its interval, and by less than 0.1 in early and middle ones",
+    "nes above genetic within late and output units, with its interval, and by less than 0.1 in early and "
+    "middle ones",
 )
 DEGRADE = Claim(
     "optimizers",
@@ -82,7 +83,8 @@ AVERAGING = Claim(
     "optimizers",
     "averaging repeats at the cost of unique images helps FDGD only (3 repeats)",
     "no data published",
-    "within units, 3 repeats are above 1 for fdgd, with the interval, and by less than 0.1 for genetic and nes",
+    "within units, 3 repeats are above 1 for fdgd, with the interval, and by less than 0.1 for genetic and "
+    "nes",
 )
 MORE_SPIKES = Claim(
     "optimizers",
