@@ -21,10 +21,12 @@ def table(
     measure: str = "relative activation",
     network: str = "caffenet",
     natural: int = 5000,
+    presentations: int = 2000,
     **columns: Any,
 ) -> Table:
     """From (condition, depth) -> the values of the units, in order."""
     rows = [Row(study, network, "early", measure="natural images", value=float(natural))]
+    rows.append(Row(study, network, "early", measure="presentations", value=float(presentations)))
     for (condition, depth), of_units in values.items():
         rows += [
             Row(study, network, depth, depth, str(unit), condition=condition, measure=measure, value=value)

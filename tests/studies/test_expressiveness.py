@@ -307,8 +307,8 @@ def test_a_generator_without_gradients_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = tiny_networks.network(tmp_path, monkeypatch)
-    without = SimpleNamespace(make=lambda name, **options: SimpleNamespace(differentiable=False))
-    monkeypatch.setattr("xdream.studies.expressiveness.GENERATORS", without)
+    without = SimpleNamespace(differentiable=False, image_size_px=8)
+    monkeypatch.setattr(StudyPlan, "generator", lambda plan, part: without)
     with pytest.raises(BadInput, match="'pixels' has no gradients"):
         begin(STUDY, plan(networks=[f"{module}:small"]), tmp_path / "study")
     assert not (tmp_path / "study").exists()

@@ -1,5 +1,6 @@
 """Responses to natural images: asked for once, in parts, whatever is killed."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +41,10 @@ def test_they_are_what_the_network_says(found: references.References, tmp_path: 
 def test_what_is_there_is_not_asked_again(
     found: references.References, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed in the second of three parts, then gone on with, then read: each image was asked once."""
+    """Killed in the second of three parts, then gone on with: the first part is not asked again."""
     monkeypatch.setattr(natural, "PART", 5)
-    monkeypatch.setattr(natural, "BATCH", 2)
+    monkeypatch.setattr(natural, "READ", 2)
+    monkeypatch.setattr(natural, "PROBE", 1)
     asked: list[int] = []
     respond = NetworkUnits.respond
 
@@ -57,10 +59,46 @@ def test_what_is_there_is_not_asked_again(
     with pytest.raises(KeyboardInterrupt):
         ask(found, tmp_path / "natural")
     interrupted = ask(found, tmp_path / "natural")
-    assert sum(asked) == len(found) + 2  # two of the part that was lost
-    before = len(asked)
+    assert sum(asked) == len(found) + 2 + 1  # two of the part that was lost, and one to try the network
     np.testing.assert_array_equal(ask(found, tmp_path / "natural").responses, interrupted.responses)
-    assert len(asked) == before
+    assert sum(asked) == len(found) + 2 + 2
+
+
+def test_two_that_ask_at_once_ask_each_image_once(
+    found: references.References, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(natural, "PART", 5)
+    monkeypatch.setattr(natural, "PROBE", 1)
+    asked: list[int] = []
+    respond = NetworkUnits.respond
+
+    def counted(subject: NetworkUnits, images: torch.Tensor) -> torch.Tensor:
+        asked.append(len(images))
+        return respond(subject, images)
+
+    monkeypatch.setattr(NetworkUnits, "respond", counted)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: ask(found, tmp_path / "natural"), range(2))
+    np.testing.assert_array_equal(first.responses, second.responses)
+    assert sum(asked) == len(found) + 2
+
+
+def test_another_network_with_the_same_weights_is_noticed(
+    found: references.References, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(found, tmp_path / "natural")
+    respond = NetworkUnits.respond
+    monkeypatch.setattr(NetworkUnits, "respond", lambda subject, images: respond(subject, images) * 2.0)
+    with pytest.raises(StoreError, match="another network with the same weights"):
+        ask(found, tmp_path / "natural")
+
+
+def test_a_torn_file_is_named(found: references.References, tmp_path: Path) -> None:
+    ask(found, tmp_path / "natural")
+    [path] = (tmp_path / "natural").rglob("*.npy")
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(StoreError, match=r"00000\.npy is damaged; remove it"):
+        ask(found, tmp_path / "natural")
 
 
 def test_other_units_or_other_images_are_other_numbers(found: references.References, tmp_path: Path) -> None:

@@ -103,6 +103,9 @@ def test_the_same_study_goes_on_and_another_is_refused(tmp_path: Path) -> None:
         ({"references": "nowhere.zip"}, "nowhere.zip"),
         ({"scale": "paper", "networks": []}, "no default networks"),
         ({"units": "99"}, "99"),
+        ({"presentations": 5}, "below one generation"),
+        ({"generators": ["pixels", "deepsim-norm1"]}, "deepsim-norm1"),
+        ({"generators": ["pixels", {"name": "pixels", "size_px": 4}]}, "both called pixels"),
     ],
 )
 def test_what_cannot_be_done_is_known_before_anything_is_computed(
@@ -139,7 +142,7 @@ def test_gathering_refuses_what_is_unfinished_unless_a_part_is_wanted(tmp_path: 
         gathered([folder])
     part = gathered([folder], partial=True)
     assert part.among("layer") == ["conv3"]
-    assert [shard.number for shard in unfinished(folder, plan)] == [1]
+    assert [shard.number for shard in unfinished(folder)] == [1]
     assert numbers(gathered([shard_folder(folder, plan.shards()[1])])) == numbers(part)
     with pytest.raises(BadInput, match="no table, no study's folder"):
         gathered([tmp_path])

@@ -69,7 +69,7 @@ def test_the_paired_test_is_wilcoxons() -> None:
 
 
 def test_the_difference_of_medians_is_of_unlike_groups() -> None:
-    found = difference([3.0, 4.0, 5.0, 6.0, 7.0], [1.0, 1.0, 1.0, 1.0])
+    found = difference([3.0, 4.0, 5.0, 5.0, 6.0, 7.0], [1.0] * 6)
     assert found.value == 4.0
     assert found.low > 1.0
     assert math.isnan(difference([1.0], []).value)
