@@ -22,8 +22,6 @@ def joined(*tables: Table) -> Table:
 
 
 def targets_table(
-    medians: dict[str, float], n: int = 8, natural: int = 5000, expected: float = 1.3, presentations: int = 2000
-) -> Table:
     medians: dict[str, float],
     n: int = 8,
     natural: int = 5000,
