@@ -212,7 +212,7 @@ class Hyperparameters:
         _key(panels[-1], networks)
         drawing.below(
             figure,
-            "Median over units, those of all layers together, with its 95 % interval (with 4 units or more); "
+            "Median over units, those of all layers together, with its 95 % interval (with 6 units or more); "
             "one hyperparameter at a time, the others at their defaults.",
         )
 

@@ -42,8 +42,8 @@ DEPTH = Claim(
     "targets",
     "late and middle layers are driven to higher relative activation than early and output layers",
     "CaffeNet 1.34, 1.59, 1.95, 1.22; Inception-v3 0.86, 1.37, 1.64, 1.18 (early, middle, late, output)",
-    "the median of late units is above that of early and output units together, with its interval, and so is "
-    "that of middle units (in most networks)",
+    "the median of late units is above that of early and output units together, with its interval; that of "
+    "middle units (in most networks higher, too) is not below it",
 )
 PLACES = Claim(
     "targets",
@@ -118,7 +118,7 @@ def _depth(network: str, table: Table, why: str) -> Finding:
     medians = ", ".join(
         f"{depth} {interval(table.values(RELATIVE, depth=depth)).value:.2f}" for depth in table.among("depth")
     )
-    middle = None if math.isnan(apart["middle"].low) else apart["middle"].value > 0.0
+    middle = None if math.isnan(apart["middle"].low) else apart["middle"].high > 0.0
     holds = None if why else every(above(apart["late"], 0.0), middle)
     ours = f"{medians}; late beyond early and output {apart['late']}, middle {apart['middle']}"
     return DEPTH.on(network, ours, holds, why or TOO_FEW)
