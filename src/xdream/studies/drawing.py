@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from xdream import files
 from xdream.errors import StoreError
@@ -79,20 +80,17 @@ def strips(axes: Axes, groups: Sequence[Group], label: str, bound: float | None 
     axes.set_ylabel(label)
 
 
-def legend(axes: Axes, names: Sequence[str], where: str = "upper right") -> None:
-    """Conditions in their colours, as text."""
-    top = where.startswith("upper")
-    right = where.endswith("right")
-    for number, name in enumerate(names):
-        y = 0.98 - 0.075 * number if top else 0.02 + 0.075 * (len(names) - 1 - number)
-        axes.text(
-            *(0.99 if right else 0.01, y, name),
-            transform=axes.transAxes,
-            ha="right" if right else "left",
-            va="top" if top else "bottom",
-            color=colour_of(number),
-            fontsize=7,
-        )
+def legend(axes: Axes, names: Sequence[str]) -> None:
+    """Conditions in their colours, to the right of a panel."""
+    handles = [Line2D([], [], color=colour_of(i), lw=2, label=name) for i, name in enumerate(names)]
+    axes.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        fontsize=6.5,
+        frameon=False,
+        borderaxespad=0,
+    )
 
 
 def colour_of(number: int) -> str:
@@ -114,10 +112,6 @@ def by_network(figure: Figure, groups: Sequence[Group], label: str, bound: float
     for axes in panels[len(networks) :]:
         axes.set_axis_off()
     if len(conditions) > 1:
-        handles = [
-            matplotlib.lines.Line2D([], [], color=colour_of(number), lw=2, label=name)
-            for number, name in enumerate(conditions)
-        ]
-        figure.legend(handles=handles, loc="outside right upper", fontsize=6.5, frameon=False)
+        legend(panels[columns - 1], conditions)
     published = any(group.published is not None for group in groups)
     below(figure, HOW if published else HOW.partition("; diamond")[0])

@@ -133,13 +133,9 @@ class Work:
 
         Raises BadInput when there is none.
         """
-        # Both are divided by: the best, and the expected best, which sets the noise.
         natural = self.natural
-        excited = [
-            unit
-            for unit in natural.units
-            if natural.best(unit) > 0.0 and natural.expected_best(unit, NOISE_REFERENCES) > 0.0
-        ]
+        # The expected best sets the noise; where it is positive the best is, too, which is divided by.
+        excited = [u for u in natural.units if natural.expected_best(u, NOISE_REFERENCES) > 0.0]
         if not excited:
             raise BadInput(
                 f"no unit of {self.place} responds to any of the natural images, so nothing can be compared "
