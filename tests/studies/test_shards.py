@@ -103,7 +103,7 @@ def test_the_same_study_goes_on_and_another_is_refused(tmp_path: Path) -> None:
         ({"references": "nowhere.zip"}, "nowhere.zip"),
         ({"scale": "paper", "networks": []}, "no default networks"),
         ({"units": "99"}, "99"),
-        ({"presentations": 5}, "below one generation"),
+        ({"presentations": 5}, "one generation of"),
         ({"generators": ["pixels", "deepsim-norm1"]}, "deepsim-norm1"),
         ({"generators": ["pixels", {"name": "pixels", "size_px": 4}]}, "both called pixels"),
     ],

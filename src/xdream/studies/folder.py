@@ -103,8 +103,6 @@ def run_shard(study: Study, folder: Path, number: int, watcher: Watcher | None =
     shard = shard_of(folder, number)
     own = shard_folder(folder, shard)
     result = own / RESULT
-    if result.exists():
-        return result
     with _writing(own):
         own.mkdir(parents=True, exist_ok=True)
     lock = locked(own)
@@ -132,7 +130,7 @@ def cost(study: Study, plan: StudyPlan, shard: Shard) -> tuple[int, int]:
     for condition in study.conditions(plan):
         seeds = count * (condition.seeds or plan.seeds or 1)
         evolutions += seeds
-        presentations += seeds * (condition.presentations or plan.presentations or 0)
+        presentations += seeds * (plan.presentations or 0)
     return evolutions, presentations
 
 

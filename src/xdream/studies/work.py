@@ -43,8 +43,8 @@ class Condition:
     """Evolutions that differ in unit and seed only.
 
     name: as the table has it. optimizer: what is not given has its default for this generator and noise.
-    presentations: None: those of the study. seeds: how many; None: those of the study. spikes: Poisson noise
-    such that the expected best of 10,000 natural images gives so many. init: as in a plan, or for each unit.
+    seeds: how many; None: those of the study. spikes: Poisson noise such that the expected best of 10,000
+    natural images gives so many. init: as in a plan, or for each unit.
     """
 
     name: str
@@ -52,7 +52,6 @@ class Condition:
     optimizer: Part = GENETIC
     spikes: float | None = None
     repeats: int = 1
-    presentations: int | None = None
     seeds: int | None = None
     init: str | Callable[[str], str] = "default"
 
@@ -61,11 +60,9 @@ class Condition:
         tuned = learned.tuned_as(self.generator.name)
         values = hyperparameters(tuned, self.optimizer.name, noisy=self.spikes is not None)
         population = OPTIMIZERS.make(self.optimizer.name, **values | self.optimizer.options).population
-        given, least = self.presentations or presentations, population * self.repeats
-        if given is not None and given < least:
-            raise BadInput(
-                f"presentations is {given}, below one generation of '{self.name}', which takes {least}"
-            )
+        least = population * self.repeats
+        if presentations is not None and presentations < least:
+            raise BadInput(f"presentations is {presentations}; one generation of '{self.name}' takes {least}")
 
 
 @dataclass(frozen=True)
@@ -240,8 +237,6 @@ class Work:
             "optimizer": condition.optimizer,
             "runs": seeds,
         }
-        if condition.presentations is not None:
-            values["presentations"] = condition.presentations
         if condition.spikes is not None:
             expected = self.natural.expected_best(units[0], NOISE_REFERENCES)
             values["noise_scale"] = condition.spikes / expected
