@@ -4,8 +4,9 @@
 
 Two networks (EfficientNet-Lite0; SqueezeNet 1.1, after `xdream weights get squeezenet1.1`), one after the
 other. ZIP holds photographs called CATEGORY_NUMBER.*; of each category the first 25 by number are taken: of
-Tiny ImageNet's training images 5,000 of 200 categories. A study that was interrupted goes on. --docs
-writes the figures into docs/images/studies, and claims and times into benches/results.
+Tiny ImageNet's training images 5,000 of 200 categories. `expressiveness`, whose figure shows photographs,
+takes those of scikit-image. A study that was interrupted goes on. --docs writes the figures into
+docs/images/studies, and claims and times into benches/results.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ import argparse
 import csv
 import io
 import json
-import shutil
 import subprocess
 import sys
 import zipfile
 from collections import defaultdict
 from pathlib import Path
 
-from xdream.studies import STUDIES, report, table
+from xdream.studies import STUDIES, drawing, report, table
 from xdream.studies.folder import RESULT, SHARDS
 
 PER_CATEGORY = 25
@@ -42,8 +42,10 @@ def main() -> None:
     if not natural.exists():
         subset(options.images, natural)
     for name in options.only:
+        # What shows photographs shows free ones.
+        references = "scikit-image" if name == "expressiveness" else str(natural)
         command = [sys.executable, "-m", "xdream.cli", "study", name, "--scale", options.scale]
-        command += ["--references", str(natural), "--out", str(options.out / name), "--quiet", "--json"]
+        command += ["--references", references, "--out", str(options.out / name), "--quiet", "--json"]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         json.loads(done.stdout.splitlines()[-1])
         print(f"{name}: {seconds(options.out / name) / 60:.1f} min", flush=True)
@@ -81,7 +83,7 @@ def write_docs(out: Path) -> None:
         if not (out / name / "table.csv").exists():
             continue
         found = table.read(out / name / "table.csv")
-        shutil.copy(out / name / f"{name}.png", figures / f"{name}.png")
+        drawing.draw(study, found_without_photographs(name, found), figures / f"{name}.png")
         (results / f"study-{name}.md").write_text(report.markdown(study, found))
         findings += list(study.findings(found))
         presentations = sum(row.value for row in found.where(measure="presentations").rows)
@@ -93,6 +95,11 @@ def write_docs(out: Path) -> None:
     lines.writerows(times)
     (results / "studies-times.csv").write_text(text.getvalue())
     (results / "studies-claims.md").write_text("\n".join(report.claims_table(findings)) + "\n")
+
+
+def found_without_photographs(name: str, found: table.Table) -> table.Table:
+    """The best natural images of the overview are of whoever took them, and not to be shown here."""
+    return table.Table(row for row in found.rows if (name, row.measure) != ("overview", "natural image"))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 from xdream import studies
 from xdream.errors import INTERRUPTED, BadInput, StoreError
 from xdream.progress import Bar
-from xdream.studies import STUDIES, Study, StudyPlan, Table, cluster, report, table
+from xdream.studies import STUDIES, Study, StudyPlan, Table, cluster, engines, report, table
 from xdream.studies.folder import FILE_NAME, RESULT, TABLE, shard_folder
 
 #: Flags that are keys of a study's plan under the same name.
@@ -29,6 +29,10 @@ def study(options: argparse.Namespace) -> int:
     plan = _plan(options)
     found = studies.named(plan.study)
     folder = Path(options.out or f"studies/{plan.study}-{plan.scale}")
+    _check_part(options.shard)
+    if options.cluster is not None:
+        engines.check(options.cluster)
+        _resources(options.resource, plan.device)
     if options.list:
         return _list(found, plan, folder, options)
     plan = studies.begin(found, plan, folder)
@@ -65,7 +69,7 @@ def show(place: Path, options: argparse.Namespace) -> int:
 
 def is_study(place: Path) -> bool:
     """Whether that is a study's folder or a table."""
-    return (place / FILE_NAME).exists() or (place.suffix in table.SUFFIXES and place.is_file())
+    return (place / FILE_NAME).exists() or (place.suffix in table.SUFFIXES and not place.is_dir())
 
 
 def merge(options: argparse.Namespace) -> int:
@@ -94,11 +98,16 @@ def _plan(options: argparse.Namespace) -> StudyPlan:
     return StudyPlan.make(**values)
 
 
-def _mine(text: str, numbers: Sequence[int]) -> list[int]:
-    """The shards of part i of N: i, i + N, …; one each, where there are N. Raises BadInput."""
-    first, slash, count = text.partition("/")
+def _check_part(text: str | None) -> None:
+    """Raise BadInput for what is no part of an array."""
+    first, slash, count = (text or "1/1").partition("/")
     if not (slash and first.isdecimal() and count.isdecimal()) or not 1 <= int(first) <= int(count):
-        raise BadInput(f"--shard is '{text}'; give i/N with i from 1 to N, e.g. 3/{len(numbers)}")
+        raise BadInput(f"--shard is '{text}'; give i/N with i from 1 to N, e.g. 3/8")
+
+
+def _mine(text: str, numbers: Sequence[int]) -> list[int]:
+    """The shards of part i of N: i, i + N, …; one each, where there are N."""
+    first, _, count = text.partition("/")
     return list(numbers[int(first) - 1 :: int(count)])
 
 
@@ -203,6 +212,8 @@ def _print(
     found: Table, folder: Path, options: argparse.Namespace, *, prefix: str = "", note: str = ""
 ) -> int:
     known = [STUDIES[name] for name in found.among("study") if name in STUDIES]
+    if not len(found):
+        raise BadInput("the table is empty")
     if not known:
         raise StoreError("the table has no study of this release; it was made by another one")
     wanted = not getattr(options, "no_figures", False)

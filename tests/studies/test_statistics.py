@@ -26,7 +26,7 @@ def test_the_interval_of_a_median_is_near_its_known_error() -> None:
 
 
 def test_the_same_values_give_the_same_interval() -> None:
-    assert interval([1.0, 2.0, 4.0, 8.0, 9.0]) == interval([1.0, 2.0, 4.0, 8.0, 9.0])
+    assert interval([1.0, 2.0, 4.0, 8.0, 9.0, 11.0, 12.5]) == interval([1.0, 2.0, 4.0, 8.0, 9.0, 11.0, 12.5])
 
 
 def test_few_units_have_no_interval() -> None:

@@ -116,6 +116,9 @@ def test_flags_are_stronger_than_the_plan(plan: Path, capsys: pytest.CaptureFixt
         (["targets", "--networks", "efficientnet-lite0", "--layers", "nowhere"], "'nowhere' is no depth"),
         (["targets", "--references", "nowhere"], "nowhere"),
         (["targets", "--cluster", "moon:3"], "moon"),
+        (["targets", "--cluster", "local:none"], "local:none"),
+        (["targets", "--cluster", "slurm:nowhere.toml"], "nowhere.toml"),
+        (["targets", "--device", "nonsense"], "nonsense"),
         (["targets", "--cluster", "local:2", "--resource", "GPU=few"], "NAME=AMOUNT"),
         (["nowhere.toml"], "nowhere.toml"),
         (["targets", "--inverse", "nothing"], "nothing"),
@@ -127,6 +130,7 @@ def test_bad_input_is_one_line_and_status_2(
     small = ["--units", "1", "--presentations", "20"]
     assert main(["study", *flags, *small, "--quiet"]) == 2
     assert words in capsys.readouterr().err
+    assert not Path("studies").exists()  # what is refused leaves nothing that blocks the right command
 
 
 def test_a_merge_needs_something_to_merge(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:

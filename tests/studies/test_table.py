@@ -100,3 +100,25 @@ def test_a_name_without_a_known_ending_is_refused(tmp_path: Path) -> None:
 def test_an_infinite_number_survives(tmp_path: Path) -> None:
     table.write(Table([Row(measure="last", value=math.inf)]), tmp_path / "t.csv")
     assert table.read(tmp_path / "t.csv").rows[0].value == math.inf
+
+
+def test_a_table_that_breaks_off_is_refused(tmp_path: Path) -> None:
+    """Wherever it is cut: in a number, between two fields, in an image."""
+    table.write(Table(ROWS), tmp_path / "t.csv")
+    whole = (tmp_path / "t.csv").read_bytes()
+    for cut in range(1, 40):
+        (tmp_path / "cut.csv").write_bytes(whole[:-cut])
+        with pytest.raises(BadInput, match="breaks off"):
+            table.read(tmp_path / "cut.csv")
+    (tmp_path / "cut.csv").write_bytes(whole.splitlines(keepends=True)[0] + b"targets,net\n")
+    with pytest.raises(BadInput, match="line 2: another number of fields"):
+        table.read(tmp_path / "cut.csv")
+
+
+def test_evolutions_of_unlike_length_are_not_merged() -> None:
+    tables = [
+        Table([Row("targets", "net", unit=str(n), condition="clean", measure="presentations", value=value)])
+        for n, value in enumerate((100.0, 300.0))
+    ]
+    with pytest.raises(BadInput, match="with 100 and with 300 presentations"):
+        table.merged(tables)

@@ -40,7 +40,9 @@ STUDIES: dict[str, Study] = {
 def named(name: str) -> Study:
     """A study by its name. Raises BadInput."""
     if name not in STUDIES:
-        raise BadInput(f"unknown study '{name}'; near: {nearest(name, list(STUDIES), most=len(STUDIES))}")
+        raise BadInput(
+            f"unknown study '{name}'; near: {nearest(name, list(STUDIES))} (all: xdream list studies)"
+        )
     return STUDIES[name]
 
 

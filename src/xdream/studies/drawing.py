@@ -28,7 +28,10 @@ BLUE = COLOURS[0]
 #: Height of a row of panels.
 PANEL_IN = 2.3
 #: What every figure of groups says below.
-HOW = "dots: units (mean of their seeds); bar: median, with its 95 % interval; diamond: published median"
+HOW = (
+    "dots: units (mean of their seeds); bar: median, from 6 units on with its 95 % interval; "
+    "diamond: published median"
+)
 MORE_COLOURS = (*COLOURS, "#56B4E9", "#F0E442", VERMILION)
 
 

@@ -72,9 +72,8 @@ class Engine:
 @contextlib.contextmanager
 def opened(where: str, needs: Mapping[str, float]) -> Iterator[Engine]:
     """The workers, and an end to those that were started. Raises BadInput."""
+    check(where)
     kind, _, rest = where.partition(":")
-    if kind not in ("local", "dask", *_CLASSES) or not rest:
-        raise BadInput(f"'{where}' is no place for shards; give {_FORMS}")
     with contextlib.ExitStack() as stack:
         if kind == "local":
             engine = _local(stack, where, rest, needs)
@@ -83,6 +82,17 @@ def opened(where: str, needs: Mapping[str, float]) -> Iterator[Engine]:
         else:
             engine = _jobs(stack, where, kind, rest, needs)
         yield engine
+
+
+def check(where: str) -> None:
+    """Raise BadInput for what cannot be opened, as far as its form and its file say; nothing is started."""
+    kind, _, rest = where.partition(":")
+    if kind not in ("local", "dask", *_CLASSES) or not rest:
+        raise BadInput(f"'{where}' is no place for shards; give {_FORMS}")
+    if kind == "local" and (not rest.isdecimal() or int(rest) < 1):
+        raise BadInput(f"'{where}': '{rest}' is no number of processes; give one from 1 on, local:2")
+    if kind in _CLASSES:
+        _config(Path(rest))
 
 
 def offering(client: Any, needs: Mapping[str, float]) -> list[Mapping[str, Any]]:
@@ -118,8 +128,6 @@ def _dask() -> tuple[Any, Any]:
 
 
 def _local(stack: contextlib.ExitStack, where: str, rest: str, needs: Mapping[str, float]) -> Engine:
-    if not rest.isdecimal() or int(rest) < 1:
-        raise BadInput(f"'{where}': '{rest}' is no number of processes; give one from 1 on, local:2")
     count = int(rest)
     dask, distributed = _dask()
     stack.enter_context(

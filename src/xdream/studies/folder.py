@@ -20,7 +20,7 @@ from pathlib import Path
 
 import filelock
 
-from xdream import files
+from xdream import files, networks, references
 from xdream.errors import BadInput, StoreError
 from xdream.store import LOCK_NAME, locked
 from xdream.studies import drawing, natural, report, table
@@ -44,6 +44,9 @@ def resolved(study: Study, plan: StudyPlan) -> tuple[StudyPlan, tuple[Shard, ...
     """
     import_scipy()
     plan = plan.filled(study.sizes, study.layers, study.generators).resolved()
+    networks.device(plan.device)
+    if not references.place_of(plan.references).exists():
+        raise BadInput(f"references '{plan.references}' do not exist; give a folder or zip file of images")
     for condition in study.conditions(plan):
         condition.check_budget(plan.presentations)
     shards = plan.shards()
@@ -152,11 +155,20 @@ def gathered(places: Sequence[Path], *, partial: bool = False) -> Table:
 
     Raises BadInput, also where a shard is not done.
     """
-    return table.merged([table.read(path) for place in places for path in _tables(place, partial)])
+    return table.merged([_read(path) for place in places for path in _tables(place, partial)])
+
+
+def _read(path: Path) -> Table:
+    try:
+        return table.read(path)
+    except BadInput as error:
+        if path.name != RESULT:
+            raise
+        raise StoreError(f"{error}; remove it, and xdream resume makes it anew from its stores") from None
 
 
 def _tables(place: Path, partial: bool) -> Iterator[Path]:
-    if place.suffix in table.SUFFIXES and place.is_file():
+    if place.suffix in table.SUFFIXES and not place.is_dir():
         yield place
     elif (place / RESULT).exists():
         yield place / RESULT

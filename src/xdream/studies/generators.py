@@ -101,7 +101,7 @@ class Generators:
             yield OTHER_IMAGES.on("", str(apart), holds, short or TOO_FEW)
         else:
             missing = ", ".join(name for name in (OWN, OTHERS) if name not in known)
-            yield OTHER_IMAGES.untestable(f"the weights of {missing}")
+            yield OTHER_IMAGES.untestable(f"missing: the weights of {missing}")
 
     def draw(self, figure: Figure, table: Table) -> None:
         """A panel per network."""
@@ -121,7 +121,7 @@ def _of_high_layers(table: Table, network: str) -> Finding:
     high, low = ([name for name in names if name in known] for names in (HIGH, LOW))
     if not high or not low:
         missing = [name for name in (*HIGH, *LOW) if name not in known]
-        return OF_HIGH_LAYERS.untestable(f"the weights of {', '.join(missing)}", network)
+        return OF_HIGH_LAYERS.untestable(f"missing: the weights of {', '.join(missing)}", network)
     apart = paired(
         table.by_unit(RELATIVE, condition=tuple(high)), table.by_unit(RELATIVE, condition=tuple(low))
     )

@@ -168,7 +168,8 @@ class Optimizers:
         drawing.below(
             figure,
             drawing.HOW,
-            "bottom: genetic over noise levels (spikes at the expected best natural image), medians over "
+            "top: without noise, and with 20 spikes at the expected best natural image; bottom: genetic "
+            "over noise levels (spikes at the expected best natural image), medians over "
             "all units "
             "with their intervals; dashed: published; right: of the last generation's images",
         )
@@ -308,9 +309,10 @@ def _draw_levels(axes: Any, table: Table) -> None:
         _draw_intervals(axes, levels, found, colour)
         clean = interval(list(_of(some, "genetic").values())).value
         axes.axhline(clean, color=colour, lw=0.8, ls=":")
-        axes.text(0.98, 0.03 + 0.08 * number, network, transform=axes.transAxes, ha="right", color=colour,
-                  fontsize=6.5)  # fmt: skip
     axes.set_ylabel(f"{RELATIVE} (dotted: no noise)")
+    for number, network in enumerate(table.among("network")):
+        axes.plot([], [], color=drawing.colour_of(number), label=network)
+    axes.legend(fontsize=6, frameon=False, loc="upper left", borderaxespad=0.2)
     published = [_published_overall(one) for one in levels]
     axes.plot(levels, published, "--", color=drawing.INK, lw=0.8)
     _spikes_axis(axes, levels)

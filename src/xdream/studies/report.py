@@ -38,11 +38,14 @@ def markdown(study: Study, table: Table, note: str = "") -> str:
     )
     lines += [
         "",
-        "Median over units with its 95 % bootstrap interval. Published: of the same layer where the "
-        "network is one of the paper's, else of CaffeNet at that depth (Xiao & Kreiman 2020).",
+        f"Median over units, from {FEWEST} units on with its 95 % bootstrap interval. Published: of the "
+        "same layer where the network is one of the paper's, else of CaffeNet at that depth (Xiao & Kreiman "
+        "2020).",
         "",
     ]
-    lines += claims_table(list(study.findings(some)))
+    findings = list(study.findings(some))
+    lines += [*claims_table(findings), "", "What counts as reproduced:", ""]
+    lines += dict.fromkeys(f"- {one.claim}: {one.criterion}." for one in findings)
     return "\n".join(lines) + "\n"
 
 
@@ -133,6 +136,10 @@ def _what(table: Table) -> str:
         count = max(natural)
         parts.append(f"{count:,.0f} natural images")
     text = ", ".join(parts) + "." if parts else ""
+    left = [row for row in table.where(measure="units left out").rows if row.value > 0.0]
+    if left:
+        where = ", ".join(f"{row.value:.0f} of {row.network}:{row.layer or 'output'}" for row in left)
+        text += f" Units without a response above 0 to natural images are left out: {where}."
     if natural and max(natural) < FEW_NATURAL:
         text += (
             " With so few natural images their best is low and relative activation high; the paper had 1.43 "

@@ -161,7 +161,22 @@ def merged(tables: Sequence[Table]) -> Table:
                     f"{row.layer}:{row.unit}, {row.condition}, {row.measure}): {before.value:g} and "
                     f"{row.value:g}; they are of unlike studies: merge them into different tables"
                 )
-    return Table(known.values())
+    found = Table(known.values())
+    _check_alike(found)
+    return found
+
+
+def _check_alike(table: Table) -> None:
+    """Whether what is reported together was done with the same effort. Raises BadInput."""
+    for measure, what in (("presentations", "presentations"), ("natural images", "natural images")):
+        of: dict[tuple[str, ...], float] = {}
+        for row in table.where(measure=measure).rows:
+            key = (row.study, row.condition, row.generator, row.optimizer)
+            if of.setdefault(key, row.value) != row.value:
+                raise BadInput(
+                    f"the tables have evolutions of {row.study} with {of[key]:,.0f} and with "
+                    f"{row.value:,.0f} {what}; merge them into different tables"
+                )
 
 
 def _csv(table: Table) -> str:
@@ -177,16 +192,20 @@ def _csv(table: Table) -> str:
 
 def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
     csv.field_size_limit(2**27)
+    if not path.read_bytes().endswith(b"\n"):
+        raise ValueError("it breaks off in its last line")
     with path.open(newline="", encoding="utf-8") as file:
         lines = csv.DictReader(file, strict=True)
         if tuple(lines.fieldnames or ()) != COLUMNS:
             raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
         for row in lines:
-            yield (
-                row
-                | {"seed": int(row["seed"])}
-                | {key: float(row[key]) if row[key] else math.nan for key in _NUMBERS}
-            )
+            try:
+                if None in row or None in row.values():
+                    raise ValueError("another number of fields than in the first line")
+                numbers = {key: float(row[key]) if row[key] else math.nan for key in _NUMBERS}
+                yield row | {"seed": int(row["seed"])} | numbers
+            except ValueError as error:
+                raise ValueError(f"line {lines.line_num}: {error}") from None
 
 
 def _parquet(table: Table) -> bytes:

@@ -126,7 +126,7 @@ def _depth(network: str, table: Table, why: str) -> Finding:
 
 def _places(table: Table) -> Finding:
     """PlacesCNN beside CaffeNet."""
-    wanted = {name: f"the weights of {name} (docs/caffe.md)" for name in ("PlacesCNN", "CaffeNet")}
+    wanted = {name: f"missing: the weights of {name} (docs/caffe.md)" for name in ("PlacesCNN", "CaffeNet")}
     lacking = missing_networks(table, {name.lower(): text for name, text in wanted.items()})
     if lacking:
         return PLACES.untestable(lacking)

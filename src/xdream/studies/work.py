@@ -142,7 +142,8 @@ class Work:
         assert wanted is not None
         if len(excited) < wanted:
             self.watcher.trouble(
-                f"{self.place}: only {len(excited)} of {wanted} units are excited by natural images"
+                f"{self.shard.name}: only {len(excited)} of {wanted} units respond above 0 to natural "
+                "images; the others are left out"
             )
         return tuple(excited[:wanted])
 
@@ -205,7 +206,9 @@ class Work:
             yield self.row(measure, value, **columns(one))
 
     def natural_rows(self) -> Iterator[Row]:
-        """What the natural images gave."""
+        """What the natural images gave; and how many units it left out."""
+        asked = len(self.natural.units) if isinstance(self.plan.units, str) else self.plan.units
+        yield self.row("units left out", float((asked or 0) - len(self.units)))
         for unit in self.units:
             best = self.natural.best(unit)
             yield self.row("best natural", best, unit=unit)
