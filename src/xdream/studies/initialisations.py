@@ -406,8 +406,9 @@ def _beginnings(table: Table, why: str) -> Iterator[Finding]:
         early = interval(at("early"))
         medians = ", ".join(f"{depth} {interval(at(depth)).value:+.2f}" for depth in table.among("depth"))
         ours = f"{method}: {medians}; late and output {late}"
-        larger = None if math.isnan(late.low) or not early.n else late.value > early.value
-        yield HELPS.on("", ours, None if why else every(above(late, 0.0), larger), why or TOO_FEW)
+        helps = above(late, 0.0)
+        larger = None if helps is None or not early.n else late.value > early.value
+        yield HELPS.on("", ours, None if why else every(helps, larger), why or TOO_FEW)
     if len(methods) == 2:
         apart = paired(
             *({u: v for u, v in help_of[m].items() if depth_of[u] in deep} for m in ("ivt", "opt"))
@@ -464,7 +465,8 @@ def _draw_between(axes: Any, table: Table) -> None:
         axes.plot(LOCATIONS, medians, ".-", color=drawing.colour_of(number), ms=3, lw=1.1, label=depth)
     axes.set(xlabel="on the line from one seed's end (0) to another's (1)", ylabel=RELATIVE)
     axes.axhline(0.0, color=drawing.LIGHT, lw=0.6, zorder=0)
-    axes.legend(fontsize=6, frameon=False, loc="lower center", ncols=2)
+    axes.set_xticks([-0.5, 0.0, 0.5, 1.0, 1.5])
+    axes.legend(fontsize=6, frameon=False, loc="upper center")
 
 
 def _draw_images(part: Any, table: Table) -> None:
