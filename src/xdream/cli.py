@@ -243,7 +243,9 @@ def _study_commands(commands: Any) -> None:
     )
     study.add_argument("--quiet", action="store_true", help="no progress bar")
     merge = _command(commands, "merge", "gather shards, studies and tables into one table")
-    merge.add_argument("places", nargs="+", metavar="PLACE", help="folders of studies or shards, tables")
+    merge.add_argument(
+        "places", nargs="+", metavar="PLACE", help="folders of studies, shards or experiments; tables"
+    )
     merge.add_argument("--out", required=True, metavar="TABLE", help="a name that ends in .csv or .parquet")
     merge.add_argument("--partial", action="store_true", help="also of studies that are not finished")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xdream import studies
-from xdream.errors import INTERRUPTED, BadInput, StoreError
+from xdream.errors import INTERRUPTED, BadInput
 from xdream.progress import Bar
 from xdream.studies import STUDIES, Study, StudyPlan, Table, cluster, engines, report, table
 from xdream.studies.folder import FILE_NAME, RESULT, TABLE, shard_folder
@@ -215,7 +215,10 @@ def _print(
     if not len(found):
         raise BadInput("the table is empty")
     if not known:
-        raise StoreError("the table has no study of this release; it was made by another one")
+        raise BadInput(
+            "the table has no study of this release, so there is no report; a single experiment has its own: "
+            "xdream show FOLDER"
+        )
     wanted = not getattr(options, "no_figures", False)
     figures = studies.write_outputs(known, found, folder, prefix=prefix, note=note, figures=wanted)
     if note:

@@ -187,3 +187,22 @@ def test_a_gpu_is_asked_for_where_the_device_is_one() -> None:
     assert study_commands._resources([], "cuda:0") == {"GPU": 1.0}
     assert study_commands._resources(["MEMORY=8e9"], "cpu") == {"MEMORY": 8e9}
     assert study_commands._resources(["GPU=2"], "cuda") == {"GPU": 2.0}
+
+
+def test_single_experiments_are_merged_too(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["evolve", "--target", f"{NETWORK}:conv3:1,2", "--generator", "pixels", "--set"]
+    command += ["generator.size_px=8", "--presentations", "40", "--quiet", "--no-figures", "--json"]
+    for name, seed in (("a", "0"), ("b", "1")):
+        assert main([*command, "--out", name, "--seed", seed]) == 0
+        runs = said(capsys)["runs"]
+    assert main(["merge", "a", "b", "--out", "t.csv"]) == 0
+    found = table.read(Path("t.csv")).where(measure="last")
+    assert [(row.unit, row.seed) for row in found.rows] == [
+        ("1@2,2", 0),
+        ("2@2,2", 0),
+        ("1@2,2", 1),
+        ("2@2,2", 1),
+    ]
+    assert [row.value for row in found.rows[2:]] == [run["last_generation_best"] for run in runs]
+    assert main(["show", "t.csv"]) == 2
+    assert "xdream show FOLDER" in capsys.readouterr().err

@@ -22,8 +22,9 @@ import filelock
 
 from xdream import files, networks, references
 from xdream.errors import BadInput, StoreError
+from xdream.store import FILE_NAME as EXPERIMENT
 from xdream.store import LOCK_NAME, locked
-from xdream.studies import drawing, natural, report, table
+from xdream.studies import drawing, natural, report, single, table
 from xdream.studies.base import Study
 from xdream.studies.places import Place, candidates
 from xdream.studies.plan import Shard, StudyPlan
@@ -151,11 +152,17 @@ def unfinished(folder: Path) -> list[Shard]:
 
 
 def gathered(places: Sequence[Path], *, partial: bool = False) -> Table:
-    """One table of studies' folders, shards' folders and tables. partial: also of unfinished studies.
+    """One table of folders of studies, shards and single experiments, and of tables.
 
-    Raises BadInput, also where a shard is not done.
+    partial: also of unfinished studies. Raises BadInput, also where a shard is not done.
     """
-    return table.merged([_read(path) for place in places for path in _tables(place, partial)])
+    tables = []
+    for place in places:
+        if (place / EXPERIMENT).exists():
+            tables.append(Table(single.rows_of(place)))
+        else:
+            tables += [_read(path) for path in _tables(place, partial)]
+    return table.merged(tables)
 
 
 def _read(path: Path) -> Table:

@@ -168,9 +168,9 @@ def merged(tables: Sequence[Table]) -> Table:
 
 def _check_alike(table: Table) -> None:
     """Whether what is reported together was done with the same effort. Raises BadInput."""
-    for measure, what in (("presentations", "presentations"), ("natural images", "natural images")):
+    for what in ("presentations", "natural images"):
         of: dict[tuple[str, ...], float] = {}
-        for row in table.where(measure=measure).rows:
+        for row in table.where(measure=what).rows:
             key = (row.study, row.condition, row.generator, row.optimizer)
             if of.setdefault(key, row.value) != row.value:
                 raise BadInput(

@@ -1,0 +1,39 @@
+"""A single experiment as rows of a table, so that it can be merged with others."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from xdream.report import plan_of, summarise
+from xdream.store import Record
+from xdream.studies.places import short
+from xdream.studies.table import Row
+from xdream.subjects import split
+
+#: What stands for the study of an experiment that belongs to none.
+NO_STUDY = "experiment"
+
+
+def rows_of(folder: Path) -> Iterator[Row]:
+    """What `xdream show` says of each run; condition: the experiment's name. Raises StoreError."""
+    with contextlib.closing(Record(folder)) as record:
+        name = plan_of(record).name
+        for one in summarise(record):
+            network, layer, unit = split(one.target)
+            for measure, value in (
+                ("relative activation", one.relative_activation),
+                ("last", one.last_generation_best),
+                ("first", one.first_generation_best),
+                ("best ever", one.best_ever),
+                ("best natural", one.best_reference),
+                ("presentations", float(one.presentations)),
+            ):
+                yield Row(
+                    *(NO_STUDY, short(network), "", layer, unit, short(one.generator), one.optimizer, name),
+                    seed=one.seed,
+                    measure=measure,
+                    value=math.nan if value is None else value,
+                )
