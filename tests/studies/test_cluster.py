@@ -381,3 +381,20 @@ def test_dask_is_not_imported_before_it_is_asked_for() -> None:
         "import sys, xdream.studies.cluster; sys.exit('dask' in sys.modules or 'distributed' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_ctrl_c_means_what_it_meant_before_jobs_were_looked_at(tmp_path: Path) -> None:
+    """In a process of its own, in which the package was not imported before."""
+    (tmp_path / "jobs.toml").write_text('jobs = 1\ncores = 1\nmemory = "1 GB"\n')
+    code = (
+        "import signal, sys; from xdream.errors import BadInput; from xdream.studies import engines\n"
+        "before = signal.getsignal(signal.SIGINT)\n"
+        "try:\n    engines.opened('lsf:jobs.toml', {}).__enter__()\n"
+        "except BadInput as error:\n    assert 'bsub' in str(error), error\n"
+        "assert 'dask_jobqueue' in sys.modules\n"
+        "assert signal.getsignal(signal.SIGINT) is before"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

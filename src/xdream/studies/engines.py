@@ -18,6 +18,8 @@ import os
 import re
 import shlex
 import shutil
+import signal
+import threading
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -201,11 +203,7 @@ def _jobs(
     path = Path(rest)
     values = _config(path)
     dask, distributed = _dask()
-    try:
-        import dask_jobqueue
-    except ImportError:
-        raise BadInput(f"{where} needs dask-jobqueue: pip install xdream[cluster]") from None
-    make = getattr(dask_jobqueue, _CLASSES[kind])
+    make = getattr(_dask_jobqueue(where), _CLASSES[kind])
     _check_keys(path, values, sorted({"jobs"} | (_names(make) | _names(make.job_cls)) - _NOT_TAKEN))
     command = shlex.split(make.job_cls.submit_command)[0]
     if shutil.which(command) is None:
@@ -234,6 +232,19 @@ def _jobs(
     cores = values.get("cores") or dask.config.get(f"jobqueue.{kind}.cores")
     client = _client(stack, distributed, cluster)
     return Engine(where, client, max(1, int(cores) // values["processes"]), math.inf)
+
+
+def _dask_jobqueue(where: str) -> Any:
+    """The package. Importing it makes Ctrl-C end the program without a word, which is undone."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        import dask_jobqueue
+    except ImportError:
+        raise BadInput(f"{where} needs dask-jobqueue: pip install xdream[cluster]") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+    return dask_jobqueue
 
 
 def _submit(cluster: Any, jobs: int, path: Path, command: str) -> None:
