@@ -15,7 +15,7 @@ from xdream import studies
 from xdream.errors import INTERRUPTED, BadInput
 from xdream.progress import Bar
 from xdream.studies import STUDIES, Study, StudyPlan, Table, cluster, engines, report, table
-from xdream.studies.folder import FILE_NAME, RESULT, TABLE, shard_folder
+from xdream.studies.folder import FILE_NAME, RESULT, finished, shard_folder
 
 #: Flags that are keys of a study's plan under the same name.
 _KEYS = (
@@ -203,9 +203,7 @@ def _list(found: Study, plan: StudyPlan, folder: Path, options: argparse.Namespa
 
 def _finished(folder: Path, options: argparse.Namespace) -> int:
     """Table, report, claims and figure of a study whose shards are done."""
-    found = studies.gathered([folder])
-    table.write(found, folder / TABLE)
-    return _print(found, folder, options)
+    return _print(finished(folder), folder, options)
 
 
 def _print(

@@ -109,14 +109,23 @@ def published_place(row: Row) -> str:
 
 def few_natural(table: Table) -> str:
     """Why claims that compare with natural images cannot be tested; "" where they can."""
-    count = max((row.value for row in table.where(measure="natural images").rows), default=0.0)
+    count = natural_images(table)
     return "" if count >= FEW_NATURAL else f"only {count:.0f} natural images"
+
+
+def natural_images(table: Table) -> float:
+    """With how many was compared."""
+    return max((row.value for row in table.where(measure="natural images").rows), default=0.0)
+
+
+def hardly_begun(table: Table) -> str:
+    """Why claims about where evolutions end cannot be tested; "" where they can."""
+    return too_short(min((row.value for row in table.where(measure="presentations").rows), default=0.0))
 
 
 def undecidable(table: Table) -> str:
     """Why claims about where evolutions end beside natural images cannot be tested; "" where they can."""
-    shown = min((row.value for row in table.where(measure="presentations").rows), default=0.0)
-    return few_natural(table) or too_short(shown)
+    return few_natural(table) or hardly_begun(table)
 
 
 def missing_networks(table: Table, wanted: Mapping[str, str]) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from xdream.errors import BadInput
 from xdream.registry import nearest
 from xdream.studies import folder as folders
-from xdream.studies import table
 from xdream.studies.base import Study
 from xdream.studies.expressiveness import Expressiveness
 from xdream.studies.generators import Generators
@@ -55,6 +54,4 @@ def run(plan: StudyPlan, folder: str | Path, watcher: Watcher | None = None) -> 
     folders.begin(study, plan, place)
     for shard in folders.shards_of(place):
         folders.run_shard(study, place, shard.number, watcher)
-    found = folders.gathered([place])
-    table.write(found, place / folders.TABLE)
-    return found
+    return folders.finished(place)

@@ -196,6 +196,13 @@ def _tables(place: Path, partial: bool) -> Iterator[Path]:
         raise BadInput(f"'{place}' is no table, no study's folder and no shard's folder that is done")
 
 
+def finished(folder: Path) -> Table:
+    """The table of a study whose shards are all done, which is also written. Raises BadInput, StoreError."""
+    found = gathered([folder])
+    table.write(found, folder / TABLE)
+    return found
+
+
 def write_outputs(
     studies: Sequence[Study],
     found: Table,

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from matplotlib.figure import Figure
 
 from xdream.studies import drawing
-from xdream.studies.base import Group, evolved_rows, groups_of
-from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every, published_median, too_short
+from xdream.studies.base import Group, evolved_rows, groups_of, hardly_begun
+from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every, published_median
 from xdream.studies.places import DEPTHS, short
 from xdream.studies.plan import Scale, Size, StudyPlan
 from xdream.studies.statistics import Interval, interval, paired
@@ -96,7 +96,7 @@ class Generators:
         known = table.among("condition")
         if OWN in known and OTHERS in known:
             ours, others = (table.by_unit(RELATIVE, condition=name) for name in (OTHERS, OWN))
-            apart, short = paired(ours, others), _short(table)
+            apart, short = paired(ours, others), hardly_begun(table)
             holds = None if short else _within(apart.difference, AS_WELL)
             yield OTHER_IMAGES.on("", str(apart), holds, short or TOO_FEW)
         else:
@@ -112,10 +112,6 @@ def _published(condition: str, place: str) -> float | None:
     return published_median("5", f"{PUBLISHED.get(condition, condition)}|{place}")
 
 
-def _short(table: Table) -> str:
-    return too_short(min((row.value for row in table.where(measure="presentations").rows), default=0.0))
-
-
 def _of_high_layers(table: Table, network: str) -> Finding:
     known = table.among("condition")
     high, low = ([name for name in names if name in known] for names in (HIGH, LOW))
@@ -125,7 +121,7 @@ def _of_high_layers(table: Table, network: str) -> Finding:
     apart = paired(
         table.by_unit(RELATIVE, condition=tuple(high)), table.by_unit(RELATIVE, condition=tuple(low))
     )
-    short = _short(table)
+    short = hardly_begun(table)
     return OF_HIGH_LAYERS.on(
         network, str(apart), None if short else above(apart.difference, 0.0), short or TOO_FEW
     )
@@ -148,7 +144,7 @@ def _pixels(table: Table) -> Finding:
     apart = paired(of(best, *DEEP), of("pixels", *DEEP)).difference
     early, pixels = of(best, "early"), of("pixels", "early")
     ratio = interval([pixels[unit] / early[unit] for unit in pixels if early.get(unit, 0.0) > 0.0])
-    short = _short(table)
+    short = hardly_begun(table)
     holds = None if short else every(above(apart, 0.0), above(ratio, 0.8))
     ours = f"late and output: {best} beyond pixels by {apart}; early: pixels over it {ratio}"
     return PIXELS.on("", ours, holds, short or TOO_FEW)
@@ -167,7 +163,7 @@ def _same_best(table: Table) -> Finding:
     ]
     ours = ", ".join(f"{place}: {name}" for place, name in best.items())
     learned = [name for name in table.among("condition") if name and name not in UNLEARNED]
-    why = _short(table)
+    why = hardly_begun(table)
     if len(table.among("network")) < 2:
         why = "one network"
     elif len(learned) < 2:

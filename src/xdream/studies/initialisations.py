@@ -22,7 +22,7 @@ from xdream.errors import BadInput
 from xdream.generators import Generator, Invertible, encode, learned
 from xdream.optimizers import OPTIMIZERS
 from xdream.studies import drawing
-from xdream.studies.base import Group, groups_of, networks_and_depths, undecidable
+from xdream.studies.base import Group, groups_of, hardly_begun, networks_and_depths, undecidable
 from xdream.studies.claims import (
     TOO_FEW,
     Claim,
@@ -32,7 +32,6 @@ from xdream.studies.claims import (
     below,
     every,
     published_median,
-    too_short,
 )
 from xdream.studies.places import DEPTHS
 from xdream.studies.plan import Scale, Size, StudyPlan
@@ -154,7 +153,7 @@ class Initialisations:
         """Over the units of all networks; the table of groups has each by itself."""
         if not len(table):
             return
-        short, why = too_short(_shown(table)), undecidable(table)
+        short, why = hardly_begun(table), undecidable(table)
         found = interval(list(spread(table).values()))
         by_depth = ", ".join(
             f"{depth} {interval(list(spread(table.where(depth=depth)).values())).value:.3f}"
@@ -342,10 +341,6 @@ def _published(condition: str, place: str, measure: str = "Rel_act") -> float | 
         choice, method = condition.split()
         name = f"{ {'middle': 'mid'}.get(choice, choice) }_{method}"
     return published_median("4", f"{name}|{place.partition('|')[2]}", measure=measure)
-
-
-def _shown(table: Table) -> float:
-    return min((row.value for row in table.where(measure="presentations").rows), default=0.0)
 
 
 def _rest(group: Group) -> tuple[str, str, dict[tuple[str, ...], float], float | None]:

@@ -16,7 +16,7 @@ from xdream.report import plan_of
 from xdream.report.redraw import redraw
 from xdream.report.table import number
 from xdream.studies import drawing
-from xdream.studies.base import Group
+from xdream.studies.base import Group, natural_images
 from xdream.studies.claims import Claim, Finding
 from xdream.studies.plan import Scale, Size, StudyPlan
 from xdream.studies.table import Pixels, Row, Table, pixels_of, png
@@ -202,7 +202,7 @@ def _median(values: Sequence[float]) -> float:
 
 def _last_and_natural(table: Table) -> str:
     last, natural = (_median(table.values(measure)) for measure in ("last", "best natural"))
-    images = max((row.value for row in table.where(measure="natural images").rows), default=0)
+    images = natural_images(table)
     return f"last generation {number(last, 3)}, best of {images:,.0f} natural images {number(natural, 3)}"
 
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from xdream import random, references
 from xdream.studies import drawing
-from xdream.studies.base import Group, networks_and_depths, published_place
+from xdream.studies.base import Group, natural_images, networks_and_depths, published_place
 from xdream.studies.claims import TOO_FEW, Claim, Finding, above, below, every, published_median, too_short
 from xdream.studies.natural import Array
 from xdream.studies.places import DEPTHS
@@ -222,7 +222,7 @@ def _groups(name: str, table: Table, measure: str, published: str) -> Iterator[G
 
 
 def _images(table: Table) -> int:
-    return int(max((row.value for row in table.where(measure="natural images").rows), default=0.0))
+    return int(natural_images(table))
 
 
 def _too_few(table: Table) -> str:

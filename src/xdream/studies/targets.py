@@ -13,6 +13,7 @@ from xdream.studies.base import (
     evolved_rows,
     groups_of,
     missing_networks,
+    natural_images,
     undecidable,
 )
 from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every, published_median
@@ -103,7 +104,7 @@ def _matched(network: str, table: Table, share: Interval, why: str) -> Finding:
     """More units exceed the expected best of as many natural images than the best of all."""
     matched = share_above(table.values(OVER_EXPECTED), 1.0)
     presentations = max((row.value for row in table.where(measure="presentations").rows), default=0.0)
-    natural = max((row.value for row in table.where(measure="natural images").rows), default=0.0)
+    natural = natural_images(table)
     if not why and natural <= presentations:
         why = f"{natural:,.0f} natural images are no more than the {presentations:,.0f} presentations"
     more = True if matched.value > share.value or share.value == 1.0 else None

@@ -26,7 +26,7 @@ from xdream.studies.natural import Natural
 from xdream.studies.places import Place, candidates, short
 from xdream.studies.plan import Shard, StudyPlan
 from xdream.studies.table import Row
-from xdream.watcher import Watcher
+from xdream.watcher import Labelled, Watcher
 
 #: Whose expected best sets the scale of the noise (Xiao & Kreiman 2020).
 NOISE_REFERENCES = 10_000
@@ -163,7 +163,8 @@ class Work:
     def experiment(self, key: str, plan: Plan, said: str) -> Record:
         """An experiment of the shard, run or gone on with; one that is done is only read."""
         folder = self.folder / key
-        watcher = _Labelled(self.watcher, f"{self.shard.name}, {said}")
+        # The best of many unlike runs says nothing.
+        watcher = Labelled(self.watcher, f"{self.shard.name}, {said}", with_best=False)
         if (folder / FILE_NAME).exists():
             return loop.resume(folder, watcher)
         return loop.run(plan, folder, watcher)
@@ -268,21 +269,3 @@ def _with_spare(units: int | str | None) -> int | str:
 def _best(scores: Sequence[np.ndarray[Any, np.dtype[np.float64]]]) -> float:
     seen = [one for one in scores if not np.isnan(one).all()]
     return float(np.nanmax(np.concatenate(seen))) if seen else math.nan
-
-
-class _Labelled:
-    """Tells a watcher of one experiment under the name of its shard."""
-
-    def __init__(self, watcher: Watcher, label: str) -> None:
-        self._watcher, self._label = watcher, label
-
-    def stage(self, name: str, done: int, total: int) -> None:
-        """Pass on."""
-        self._watcher.stage(self._label if name == "generations" else name, done, total)
-
-    def trouble(self, text: str) -> None:
-        """Pass on."""
-        self._watcher.trouble(text)
-
-    def best(self, score: float) -> None:
-        """Leave out: the best of many unlike runs says nothing."""

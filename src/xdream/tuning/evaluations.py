@@ -22,7 +22,7 @@ from xdream.tuning.output import write_table
 from xdream.tuning.parameters import admission, searched
 from xdream.tuning.results import Ended, Evaluation, Scale, Tuning, scales_of, value_of
 from xdream.tuning.search import Position, Setting, proceed
-from xdream.watcher import Nobody, Watcher
+from xdream.watcher import Labelled, Nobody, Watcher
 
 
 def tune(
@@ -136,7 +136,8 @@ def _evaluating(folder: Path, watcher: Watcher) -> _Evaluate:
 
     def evaluate(number: int, plan: Plan, label: str) -> Record:
         place = place_of(folder, number)
-        labelled = _Labelled(watcher, label, with_references=number == 0)
+        # Only the first shows references; the others take the responses over.
+        labelled = Labelled(watcher, label, hidden=("references",) if number else ())
         if (place / EXPERIMENT_NAME).exists():
             return loop.resume(place, labelled)
         if number == 0:
@@ -145,33 +146,6 @@ def _evaluating(folder: Path, watcher: Watcher) -> _Evaluate:
             return loop.run(plan, place, labelled, like=first)
 
     return evaluate
-
-
-class _Labelled:
-    """Tells a watcher of one evaluation under its own name.
-
-    with_references: whether it shows them; the others take the responses over.
-    """
-
-    def __init__(self, watcher: Watcher, label: str, *, with_references: bool) -> None:
-        self._watcher = watcher
-        self._label = label
-        self._with_references = with_references
-
-    def stage(self, name: str, done: int, total: int) -> None:
-        """Pass on."""
-        if name == "generations":
-            self._watcher.stage(self._label, done, total)
-        elif name != "references" or self._with_references:
-            self._watcher.stage(name, done, total)
-
-    def trouble(self, text: str) -> None:
-        """Pass on."""
-        self._watcher.trouble(text)
-
-    def best(self, score: float) -> None:
-        """Pass on."""
-        self._watcher.best(score)
 
 
 def _label(task: Task, position: Position, setting: Setting, done: Sequence[Evaluation]) -> str:
