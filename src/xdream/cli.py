@@ -205,7 +205,7 @@ def _study_commands(commands: Any) -> None:
         help="early, middle, late, output; a layer's name; or DEPTH=LAYER (default: those of the study)",
     )
     study.add_argument(
-        "--units", type=_units, metavar="N|LIST", help="how many per layer, or e.g. 3,7,20-29,"
+        "--units", type=_units, metavar="N|LIST", help="how many per layer, or which: 3,7,20-29 (one: 3,)"
     )
     study.add_argument("--seeds", type=int, metavar="N", help="repetitions of each evolution")
     study.add_argument("--presentations", type=int, metavar="N", help="of each evolution")
