@@ -38,13 +38,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import xdream
 from xdream import memory
-from xdream.assemble import Parts, assemble
-from xdream.forward import Forward
+from xdream.experiment.assemble import Parts, assemble
+from xdream.experiment.callbacks import Nobody
+from xdream.experiment.forward import Forward
+from xdream.experiment.plan import Plan
 from xdream.networks import deepsim, efficientnet
-from xdream.plan import Plan
 from xdream.store import FILE_NAME
 from xdream.types import quantise
-from xdream.watcher import Nobody
 
 ALEXNET = "python:alexnet:make"
 PAIRS: dict[str, dict[str, Any]] = {

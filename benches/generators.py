@@ -26,8 +26,9 @@ import numpy as np
 import torch
 
 import xdream
-from xdream import files, networks, references
-from xdream.assemble import assemble
+from xdream import files, networks
+from xdream.experiment.assemble import assemble
+from xdream.images import references
 from xdream.memory import keep_freed_blocks
 from xdream.report import summarise
 from xdream.store import FILE_NAME

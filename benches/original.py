@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from xdream import networks, references
+from xdream import networks
+from xdream.images import references
 from xdream.networks import weights
 
 

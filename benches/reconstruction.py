@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xdream import networks, random, references
+from xdream import networks, random
 from xdream.generators import GENERATORS
 from xdream.generators.learned import Learned
+from xdream.images import references
 from xdream.memory import keep_freed_blocks
 from xdream.training.measure import errors
 from xdream.training.prepare import fit

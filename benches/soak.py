@@ -20,8 +20,8 @@ import matplotlib.pyplot as plt
 import psutil
 
 import xdream
-from xdream.plan import Plan
-from xdream.watcher import Nobody
+from xdream.experiment.callbacks import Nobody
+from xdream.experiment.plan import Plan
 
 SAMPLES = 200
 MOST_GROWTH = 1.05

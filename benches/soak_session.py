@@ -22,9 +22,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import psutil
 
-from xdream.plan import Plan
-from xdream.session import rescore, serve
-from xdream.simulation import rehearse
+from xdream.experiment.plan import Plan
+from xdream.laboratory.session import rescore, serve
+from xdream.laboratory.simulation import rehearse
 from xdream.store import Record
 
 SAMPLES = 200

@@ -22,7 +22,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from xdream.studies import STUDIES, drawing, report, table
-from xdream.studies.folder import RESULT, SHARDS
+from xdream.studies.study_folder import RESULT, SHARDS
 
 PER_CATEGORY = 25
 

@@ -16,9 +16,9 @@ import shutil
 from pathlib import Path
 
 import xdream
-from xdream import tuning
-from xdream.defaults import hyperparameters
+from xdream.experiment.defaults import hyperparameters
 from xdream.memory import keep_freed_blocks
+from xdream.studies import tuning
 
 UNITS = (
     "efficientnet-lite0:_blocks.13:50",

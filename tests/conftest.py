@@ -37,7 +37,9 @@ class Child:
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["xdream", "xdream.session", "xdream.rigs.http_service"])
+        self._context.set_forkserver_preload(
+            ["xdream", "xdream.laboratory.session", "xdream.laboratory.rigs.http_service"]
+        )
         self._started: list[ForkServerProcess] = []
 
     def start(self, code: str, **names: object) -> ForkServerProcess:

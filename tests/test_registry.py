@@ -85,7 +85,7 @@ def test_other_packages_add_theirs_when_first_needed(monkeypatch):
     asked = []
 
     class Entry:
-        name = "drill"
+        name, value = "drill", "package:drill"
 
         def load(self) -> type[Tool]:
             asked.append("loaded")

@@ -19,6 +19,19 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Part(BaseModel):
+    """A part by name; every other key is one of its options, checked when the part is made."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys beside `name`."""
+        return dict(self.model_extra or {})
+
+
 class Description(Frozen):
     """A whole file of it. kind: how errors call it. inner: the descriptions inside it, by their key."""
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
+import fnmatch
 import importlib.metadata
+import importlib.util
 import inspect
+import typing
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+import pydantic
+import pydantic_core
 
 from xdream.errors import BadInput, UnknownName
 
@@ -23,64 +32,218 @@ def nearest(name: str, known: list[str], most: int = FEW) -> str:
     return ", ".join(near or [*known[:most], "…"])
 
 
+@dataclass(frozen=True)
+class Option:
+    """What a factory takes under one name. annotation: its type, with limits where it has some.
+
+    default: `inspect.Parameter.empty` where it must be given. is_path: whether it names a file or a folder.
+    """
+
+    name: str
+    annotation: Any
+    default: Any
+    is_path: bool
+
+    def checked(self, value: Any) -> Any:
+        """The value as the annotation has it. Raises ValueError with a phrase that says what is wrong."""
+        try:
+            data = pydantic_core.to_json(value)
+        except pydantic_core.PydanticSerializationError:
+            return value  # an object of Python's, which no plan holds: the factory judges it
+        config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+        holder: Any = pydantic.create_model("Options", __config__=config, value=(self.annotation, ...))
+        try:
+            return holder.model_validate_json(b'{"value": %b}' % data, strict=True).value
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            what = str(first["msg"]).removeprefix("Value error, ")
+            raise ValueError(f"{self.name} is {value!r}: {what[0].lower()}{what[1:]}") from None
+
+
 class Registry(Generic[Part]):
     """Factories by name, of one `kind` of part.
 
-    Other packages add theirs through the entry-point group `xdream.KINDs`
-    (for example `xdream.generators`); they are looked up when first needed.
+    Every part, XDream's own included, is an entry point of the group `xdream.KINDs` (for example
+    `xdream.generators`) of the package that it comes with. Names are known without importing anything; a
+    part is imported when it is asked for. A name with a `*` stands for all names of that form (a file, say):
+    its factory is given the name first. A factory declares its options by the types of its parameters; one
+    of type `Path` names a file or a folder.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(
+        self,
+        kind: str,
+        *,
+        entry_points: bool = True,
+        others: Callable[[str], Callable[..., Part] | None] = lambda name: None,
+    ) -> None:
+        """entry_points: False for parts of XDream's own only. others: the factory of a name that is neither
+        known nor of a known form, or None."""
         self.kind = kind
-        #: The factory of a name that is not registered (a file, say), or None.
-        self.others: Callable[[str], Callable[..., Part] | None] = lambda name: None
+        self._others = others
+        self._with_entry_points = entry_points
         self._factories: dict[str, Callable[..., Part]] = {}
-        self._looked_up = False
+        self._entries: dict[str, importlib.metadata.EntryPoint] | None = None
 
     def register(self, name: str, factory: Callable[..., Part]) -> None:
-        """Add a factory under a new name."""
-        if name in self._factories:
+        """Add a factory under a new name, for this process."""
+        if name in self._factories or name in (self._entries or ()):
             raise BadInput(f"{self.kind} '{name}' is registered already; choose another name")
         self._factories[name] = factory
 
     def names(self) -> list[str]:
-        """All names, in alphabetical order."""
-        if not self._looked_up:
-            self._looked_up = True
-            for entry in importlib.metadata.entry_points(group=f"xdream.{self.kind}s"):
-                self.register(entry.name, lambda entry=entry, **options: entry.load()(**options))
-        return sorted(self._factories)
+        """All names, in alphabetical order, without forms."""
+        return sorted(name for name in self._known() if "*" not in name)
+
+    def forms(self) -> list[str]:
+        """The forms, like `caffe:*`, of names that stand for themselves."""
+        return sorted(name for name in self._known() if "*" in name)
+
+    def has(self, name: str) -> bool:
+        """Whether a name is known, or of a known form."""
+        return self._entry(name) is not None
+
+    def summary(self, name: str) -> str:
+        """The first sentence of the docstring of a part; its module is read, not run. "" without one."""
+        known = self._entry(name)
+        if known in self._factories:
+            text = inspect.getdoc(self._factories[str(known)]) or ""
+        else:
+            text = _docstring(self._entry_points()[str(known)]) if known is not None else ""
+        return " ".join(text.partition("\n\n")[0].split()).partition(". ")[0].rstrip(".")
 
     def factory(self, name: str) -> Callable[..., Part]:
-        """The factory behind a name. Raises UnknownName."""
-        if name not in self.names():
-            other = self.others(name)
+        """The factory behind a name. Raises UnknownName; BadInput for a part that cannot be imported."""
+        known = self._entry(name)
+        if known is None:
+            other = self._others(name)
             if other is not None:
                 return other
-            known = self.names()
-            if len(known) <= FEW:
-                raise UnknownName(f"unknown {self.kind} '{name}'; known: {', '.join(known)}")
-            near = nearest(name, known)
+            names = self.names()
+            if len(names) <= FEW:
+                raise UnknownName(f"unknown {self.kind} '{name}'; known: {', '.join(names)}")
+            near = nearest(name, names)
             raise UnknownName(f"unknown {self.kind} '{name}'; near: {near} (all: xdream list {self.kind}s)")
-        return self._factories[name]
+        if known not in self._factories:
+            self._factories[known] = self._loaded(known)
+        return self._factories[known]
 
-    def options(self, name: str) -> Mapping[str, inspect.Parameter]:
-        """What the factory behind a name takes. Raises UnknownName."""
-        return inspect.signature(self.factory(name)).parameters
+    def options(self, name: str) -> Mapping[str, Option]:
+        """What the factory behind a name takes, by name. Raises UnknownName."""
+        known = self._entry(name)
+        factory = self.factory(name)
+        parameters = list(inspect.signature(factory).parameters.values())
+        if known is not None and known != name:  # the first is the name
+            parameters = parameters[1:]
+        hints = _hints(factory)
+        found = {}
+        for one in parameters:
+            if one.kind in (one.VAR_KEYWORD, one.VAR_POSITIONAL):
+                continue
+            annotation = hints.get(one.name, Any)
+            found[one.name] = Option(one.name, annotation, one.default, _names_path(annotation))
+        return found
+
+    def absolute(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options with absolute paths, to be used from anywhere. Raises UnknownName."""
+        known = self.options(name)
+        return {
+            key: str(Path(value).expanduser().absolute())
+            if key in known and known[key].is_path and isinstance(value, str | Path)
+            else value
+            for key, value in options.items()
+        }
 
     def make(self, name: str, **options: Any) -> Part:
-        """Call the factory behind `name`. Raises BadInput for an option that it does not take."""
+        """Call the factory behind `name`.
+
+        Raises BadInput for an option that it does not take, or of another type; UnknownName.
+        """
         factory = self.factory(name)
-        parameters = self.options(name)
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            for option in options:
-                if option not in parameters:
+        known = self.options(name)
+        anything = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(factory).parameters.values())
+        values = dict(options)
+        for option in options:
+            if option in known:
+                try:
+                    values[option] = known[option].checked(options[option])
+                except ValueError as error:
+                    raise BadInput(f"{self.kind} '{name}': {error}") from None
+            elif not anything:
+                raise BadInput(
+                    f"{self.kind} '{name}' has no option '{option}'; it takes: {', '.join(known) or 'none'}"
+                )
+        missing = [
+            key for key, one in known.items() if one.default is inspect.Parameter.empty and key not in options
+        ]
+        if missing:
+            raise BadInput(f"{self.kind} '{name}' needs the option {missing[0]}")
+        first = (name,) if self._entry(name) not in (name, None) else ()
+        return factory(*first, **values)
+
+    # ------------------------------------------------------------------ where they come from
+
+    def _known(self) -> set[str]:
+        return {*self._factories, *self._entry_points()}
+
+    def _entry(self, name: str) -> str | None:
+        """The name, or the form, under which a name is known."""
+        known = self._known()
+        if name in known and "*" not in name:
+            return name
+        forms = (form for form in known if "*" in form and fnmatch.fnmatchcase(name, form))
+        return max(forms, key=len, default=None)
+
+    def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
+        if self._entries is None:
+            group = f"xdream.{self.kind}s"
+            self._entries = {}
+            for entry in importlib.metadata.entry_points(group=group) if self._with_entry_points else ():
+                if entry.name in self._factories:
+                    raise BadInput(f"{self.kind} '{entry.name}' is registered already; choose another name")
+                known = self._entries.setdefault(entry.name, entry)
+                if known.value != entry.value:
                     raise BadInput(
-                        f"{self.kind} '{name}' has no option '{option}'; "
-                        f"it takes: {', '.join(parameters) or 'none'}"
+                        f"two packages bring a {self.kind} '{entry.name}': {known.value} and {entry.value}; "
+                        "uninstall one of them"
                     )
+        return self._entries
+
+    def _loaded(self, name: str) -> Callable[..., Part]:
+        entry = self._entry_points()[name]
         try:
-            return factory(**options)
-        except TypeError as error:
-            given = ", ".join(f"{key} = {value!r}" for key, value in options.items())
-            raise BadInput(f"{self.kind} '{name}' cannot be made with {given}: {error}") from error
+            loaded: Callable[..., Part] = entry.load()
+        except Exception as error:  # the code of another package raises whatever it likes
+            package = entry.dist.name if entry.dist is not None else "?"
+            raise BadInput(
+                f"{self.kind} '{name}' of the package {package} cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        return loaded
+
+
+def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Types of a factory's parameters; none where they cannot be resolved."""
+    target = (
+        factory.__init__ if inspect.isclass(factory) else inspect.unwrap(getattr(factory, "func", factory))
+    )
+    try:
+        return typing.get_type_hints(target, include_extras=True)
+    except (NameError, TypeError):
+        return {}
+
+
+def _names_path(annotation: Any) -> bool:
+    return annotation is Path or any(_names_path(inner) for inner in typing.get_args(annotation))
+
+
+def _docstring(entry: importlib.metadata.EntryPoint) -> str:
+    """Of the function or class that an entry point names, else of its module: read from the source."""
+    spec = importlib.util.find_spec(entry.module)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return ""
+    tree = ast.parse(Path(spec.origin).read_text("utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == entry.attr:
+            return ast.get_docstring(node) or ""
+    return ast.get_docstring(tree) or ""

@@ -17,16 +17,16 @@ from PIL import Image
 import tiny_encoder
 import xdream
 from xdream import networks
-from xdream.cli import main
+from xdream.cli.main import main
 from xdream.errors import BadInput, UnknownName, WeightsInvalid, WeightsMissing
+from xdream.experiment.callbacks import Nobody
+from xdream.experiment.plan import Plan
 from xdream.generators import GENERATORS, InitialCodes, encode, learned
 from xdream.generators.base import Generator, Invertible
 from xdream.generators.learned import descriptions, installed, open_file, read_card, write
 from xdream.generators.projection import EncoderSpec, Projection
 from xdream.networks.upconv import UpArchitecture, UpConv
-from xdream.plan import Plan
 from xdream.store import Record
-from xdream.watcher import Nobody
 
 DIM, SIZE, FEATURES = 6, 8, 48
 ARCHITECTURE = UpArchitecture(DIM, (5, 4), (1, 0))
@@ -444,5 +444,7 @@ def test_images_to_start_from_are_encoded_by_the_inverse(
     record = xdream.run(plan(str(file), init=f"images:{photographs}"), tmp_path / "run")
     assert Record(tmp_path / "run").finished
     drawn, _ = record.chunk_codes(record.best_image(0, 0))
-    first = encode(open_file(file), xdream.references.load(str(photographs)).images([0], SIZE) / 255.0)[0]
+    first = encode(
+        open_file(file), xdream.images.references.load(str(photographs)).images([0], SIZE) / 255.0
+    )[0]
     np.testing.assert_allclose(drawn[0], first[0], atol=1e-5)

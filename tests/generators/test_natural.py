@@ -10,11 +10,11 @@ from PIL import Image
 
 import xdream
 from xdream import networks
-from xdream.assemble import assemble
+from xdream.experiment.assemble import assemble
+from xdream.experiment.plan import Plan
 from xdream.generators import GENERATORS, encode, learned
 from xdream.generators.learned import Learned
-from xdream.networks.base import resize
-from xdream.plan import Plan
+from xdream.images.resizing import resize
 from xdream.types import quantise
 
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")

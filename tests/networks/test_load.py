@@ -10,7 +10,7 @@ from torch import nn
 from xdream.errors import BadInput, UnknownName, WeightsInvalid, WeightsMissing
 from xdream.networks import efficientnet
 from xdream.networks.base import Network, Preprocessing, fingerprint
-from xdream.networks.load import LayerInfo, layers, load, names
+from xdream.networks.loading import LayerInfo, layers, load, names
 
 SMALL = Preprocessing(size_px=(8, 8))
 

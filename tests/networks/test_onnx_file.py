@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 import xdream
 from xdream import networks
-from xdream.cli import main
+from xdream.cli.main import main
 from xdream.errors import BadInput, WeightsInvalid, WeightsMissing
+from xdream.experiment.plan import Plan
 from xdream.networks.base import Preprocessing
-from xdream.plan import Plan
 
 SHOWN = Preprocessing((12, 12), scale=255.0)
 

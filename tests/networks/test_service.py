@@ -14,11 +14,11 @@ import torch
 
 import xdream
 from xdream import networks, testing
-from xdream.assemble import assemble
 from xdream.errors import BadInput, SubjectError
+from xdream.experiment.assemble import assemble
+from xdream.experiment.plan import Plan
 from xdream.networks import service
 from xdream.networks.base import Preprocessing
-from xdream.plan import Plan
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "http_subject.py"
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from xdream.errors import WeightsInvalid, WeightsMissing
 from xdream.networks import squeezenet
 from xdream.networks.base import Network
-from xdream.networks.load import layers, load
+from xdream.networks.loading import layers, load
 
 FIRES = {2: (64, 16, 64), 3: (128, 16, 64), 4: (128, 32, 128), 5: (256, 32, 128)}
 FIRES |= {6: (256, 48, 192), 7: (384, 48, 192), 8: (384, 64, 256), 9: (512, 64, 256)}

@@ -9,9 +9,9 @@ import torch
 
 import xdream
 from xdream import networks, testing
-from xdream.assemble import assemble
 from xdream.errors import BadInput, WeightsInvalid, WeightsMissing
-from xdream.plan import Plan
+from xdream.experiment.assemble import assemble
+from xdream.experiment.plan import Plan
 
 # Of the paper's targets; CaffeNet and its sister for places are not in timm.
 PAPER = {

@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from xdream import loop, notebook
 from xdream.errors import BadInput, WeightsMissing
+from xdream.experiment import loop, record_policy
+from xdream.experiment.plan import Plan
 from xdream.generators import GENERATORS
-from xdream.plan import Plan
 from xdream.report import RunSummary, redraw, show, summarise, table
 from xdream.report.figures import log_spaced, number
 from xdream.store import FILE_NAME, Record
@@ -127,7 +127,7 @@ def test_the_best_image_has_exactly_the_pixels_that_were_shown(record: Record) -
         images = quantise(GENERATORS.make("fourier", size_px=16, cutoff_cycles=8)(torch.from_numpy(codes)))
     row = [slot for slot, _ in rows].index(best.slot)
     assert torch.equal(pixels_of(run.best), images[row])
-    assert notebook.identity(pixels_of(run.best)) == best.pixels
+    assert record_policy.identity(pixels_of(run.best)) == best.pixels
 
 
 def test_the_best_image_of_the_last_generation_is_not_that_of_all(record: Record) -> None:
@@ -136,7 +136,7 @@ def test_the_best_image_of_the_last_generation_is_not_that_of_all(record: Record
     for path, generation in ((run.best, 1), (run.best_last_generation, 4)):
         expected = record.best_image(0, generation)
         assert expected is not None
-        assert notebook.identity(pixels_of(path)) == expected.pixels
+        assert record_policy.identity(pixels_of(path)) == expected.pixels
 
 
 def test_images_of_runs_that_were_shown_together_are_exact_too(several: Record) -> None:
@@ -145,7 +145,7 @@ def test_images_of_runs_that_were_shown_together_are_exact_too(several: Record) 
     for run in shown.runs:
         best = several.best_image(run.run)
         assert best is not None
-        assert notebook.identity(pixels_of(run.best)) == best.pixels
+        assert record_policy.identity(pixels_of(run.best)) == best.pixels
 
 
 def test_an_image_that_comes_out_otherwise_says_so_in_its_name_its_caption_and_a_warning(

@@ -11,9 +11,9 @@ import torch
 
 import xdream
 from xdream.errors import BadInput, StoreBusy
-from xdream.plan import Plan
+from xdream.experiment.callbacks import Nobody
+from xdream.experiment.plan import Plan
 from xdream.store import FILE_NAME, Record, locked
-from xdream.watcher import Nobody
 
 #: No wait in a test is longer.
 LONGEST_S = 120.0

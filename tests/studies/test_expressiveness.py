@@ -12,9 +12,10 @@ import tiny_networks
 import torch
 from PIL import Image
 
-from xdream import networks, references
+from xdream import networks
 from xdream.errors import BadInput
 from xdream.generators import GENERATORS, draw, encode, layer_features
+from xdream.images import references
 from xdream.store import Record
 from xdream.studies import StudyPlan, begin, drawing, gathered, run_shard
 from xdream.studies.expressiveness import CONDITIONS, Expressiveness

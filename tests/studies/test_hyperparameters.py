@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tiny_study import drawn, group, images, table_of, verdicts
 
+from xdream.description import Part
 from xdream.errors import BadInput
-from xdream.plan import Part
 from xdream.studies import STUDIES, StudyPlan
 from xdream.studies.hyperparameters import (
     DEFAULT_VALUE,

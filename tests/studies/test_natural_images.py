@@ -8,12 +8,13 @@ import pytest
 import torch
 from study_tables import NETWORK, photographs
 
-from xdream import networks, references
+from xdream import networks
 from xdream.errors import BadInput, StoreError
+from xdream.experiment.callbacks import Nobody
+from xdream.images import references
 from xdream.studies import natural
 from xdream.studies.natural import Natural
 from xdream.subjects import NetworkUnits, network_units
-from xdream.watcher import Nobody
 
 CPU = torch.device("cpu")
 UNITS = ("3", "0")

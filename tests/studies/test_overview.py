@@ -11,9 +11,9 @@ import tiny_networks
 import torch
 from PIL import Image
 
-from xdream import references
+from xdream.experiment.replay import codes_of
 from xdream.generators import GENERATORS, draw
-from xdream.replay import codes_of
+from xdream.images import references
 from xdream.store import Record
 from xdream.studies import StudyPlan, begin, drawing, gathered, run_shard
 from xdream.studies.overview import BEST, IMAGE, MEAN, NATURAL_IMAGE, Overview, log_spaced, share_until

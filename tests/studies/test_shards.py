@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from study_tables import photographs, run, tiny_plan
 
-from xdream import references
 from xdream.errors import BadInput, StoreBusy, StoreError
+from xdream.experiment.callbacks import Nobody
+from xdream.images import references
 from xdream.store import FILE_NAME as EXPERIMENT
 from xdream.store import Record, locked
 from xdream.studies import (
@@ -22,11 +23,10 @@ from xdream.studies import (
     unfinished,
     write_outputs,
 )
-from xdream.studies.folder import FILE_NAME, RESULT, SHARDS, shard_folder
 from xdream.studies.natural import Natural
+from xdream.studies.study_folder import FILE_NAME, RESULT, SHARDS, shard_folder
 from xdream.studies.table import TIME, Row, Table
 from xdream.studies.work import Work
-from xdream.watcher import Nobody
 
 TARGETS = STUDIES["targets"]
 

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 import tiny_encoder
-from xdream import references
 from xdream.errors import BadInput
 from xdream.generators.projection import GridReader, grid_reader
+from xdream.images import references
 from xdream.training import prepare as preparing
 from xdream.training.prepare import Pictures, find, fit, prepare, project
 

@@ -17,19 +17,20 @@ import torch
 from PIL import Image
 
 import tiny_encoder
-from xdream import networks, references
+from xdream import networks
 from xdream.errors import BadInput, StoreBusy, StoreError
 from xdream.generators.learned import open_file, read_card
 from xdream.generators.projection import grid_reader
+from xdream.images import references
 from xdream.store import locked
-from xdream.training import folder as folders
-from xdream.training import session
+from xdream.training import training_folder as folders
+from xdream.training import training_run
 from xdream.training.measure import measure
 from xdream.training.prepare import fit, project
 from xdream.training.recipe import ENCODER_LAYERS, Recipe
-from xdream.training.session import _Session, resume, train
 from xdream.training.sheet import sheet
 from xdream.training.trainer import FeatureMaps, Trainer
+from xdream.training.training_run import _Session, resume, train
 from xdream.types import quantise
 
 Small = Callable[..., Recipe]
@@ -96,7 +97,7 @@ def losses(folder: Path) -> list[dict[str, str]]:
 @pytest.fixture(autouse=True)
 def blank_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sheets take longer than the training."""
-    monkeypatch.setattr(session, "sheet", lambda kinds: b"a sheet")
+    monkeypatch.setattr(training_run, "sheet", lambda kinds: b"a sheet")
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +185,7 @@ def test_metrics_are_those_of_images_that_were_not_trained_with(
     features = parts.encoder(shown / 255.0).half()
     projection = fit(features.numpy(), 8, 0, lambda *_: None)
     kept = parts.kept.folded().eval()
-    held_out = session.Pictures(shown.numpy(), features.numpy(), "")
+    held_out = training_run.Pictures(shown.numpy(), features.numpy(), "")
     parts.maps.calibrate(shown[:9] / 255.0)
     metrics = measure(kept, parts.maps, parts.encoder, projection, held_out, CPU)
 
@@ -358,7 +359,7 @@ def test_a_kill_while_it_is_measured_costs_no_step(
     small: Small, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(session, "measure", lambda *_: kill())
+        patch.setattr(training_run, "measure", lambda *_: kill())
         with pytest.raises(Killed):
             train(small(), tmp_path / "run", Nobody())
     watch = Nobody()
@@ -378,7 +379,7 @@ def test_a_finished_training_only_names_its_file(whole: Path) -> None:
 def test_the_projection_is_fitted_once(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Killed):
         train(small(), tmp_path / "run", Nobody(at(1, kill)))
-    monkeypatch.setattr(session, "fit", lambda *_: kill())
+    monkeypatch.setattr(training_run, "fit", lambda *_: kill())
     with pytest.raises(KeyboardInterrupt):
         resume(tmp_path / "run", Nobody(at(2, interrupt)))
 
@@ -682,7 +683,7 @@ def test_the_default_layers_exist_with_positions() -> None:
     for name, layer in ENCODER_LAYERS.items():
         network = networks.load(name, random_weights=0)
         assert grid_reader(network, layer, 128, 4).channels > 100
-        assert FeatureMaps(network, session.default_layers(network, 64), 64, CPU).channels
+        assert FeatureMaps(network, training_run.default_layers(network, 64), 64, CPU).channels
 
 
 # The sheet
@@ -697,7 +698,7 @@ def test_a_sheet_shows_originals_reconstructions_and_random_codes(
         kinds.update(given)
         return sheet(given)
 
-    monkeypatch.setattr(session, "sheet", noting)
+    monkeypatch.setattr(training_run, "sheet", noting)
     train(small(steps=1), tmp_path / "run", Nobody())
     assert list(kinds) == ["originals", "reconstructions", "random codes"]
     shown = references.load(str(pictures)).images(range(0, 32, 2), 16)  # 16 of the 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
@@ -78,4 +79,11 @@ class WithStatistics(Protocol):
 
 
 #: Every generator by name.
-GENERATORS: Registry[Generator] = Registry("generator")
+GENERATORS: Registry[Generator] = Registry("generator", others=lambda name: _installed(name))
+
+
+def _installed(name: str) -> Callable[..., Generator] | None:
+    """A generator file that lies where weights are looked for, by its name."""
+    from xdream.generators import learned  # imported only for a name that is not known
+
+    return learned.by_name(name)

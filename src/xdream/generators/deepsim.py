@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from xdream.errors import BadInput
-from xdream.generators.base import GENERATORS, InitialCodes
+from xdream.generators.base import InitialCodes
 from xdream.generators.statistics import read_statistics
 from xdream.networks import deepsim
 from xdream.networks.weights import RANDOM, find, load_tensors
@@ -126,5 +126,12 @@ def make(
     )
 
 
-for _name in LAYERS:
-    GENERATORS.register(_name, functools.partial(make, _name))
+norm1 = functools.partial(make, "deepsim-norm1")
+norm2 = functools.partial(make, "deepsim-norm2")
+conv3 = functools.partial(make, "deepsim-conv3")
+conv4 = functools.partial(make, "deepsim-conv4")
+pool5 = functools.partial(make, "deepsim-pool5")
+fc6 = functools.partial(make, "deepsim-fc6")
+fc7 = functools.partial(make, "deepsim-fc7")
+fc8 = functools.partial(make, "deepsim-fc8")
+fc6_places365 = functools.partial(make, "deepsim-fc6-places365")

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from xdream.errors import BadInput
-from xdream.generators.base import GENERATORS, InitialCodes
+from xdream.generators.base import InitialCodes
 from xdream.generators.pixels import check_size
 from xdream.types import Codes, Images
 
@@ -200,6 +200,3 @@ def _scale(f: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
     amplitude *= LOGIT_STD / amplitude.square().sum().sqrt()
     # Wave of mean square 1: √2 cos of a pair, whose two members share it; a lone coefficient's is 1.
     return torch.where(pair, amplitude * math.sqrt(0.5), amplitude)
-
-
-GENERATORS.register("fourier", fourier)

@@ -221,9 +221,7 @@ def _is_generator(path: Path) -> bool:
 
 
 def by_name(name: str) -> Callable[[], Learned] | None:
-    """How a generator is made whose name is no registered one: a file, or the name of an installed one."""
-    if name.endswith(SUFFIX):  # called by its whole path, from whichever folder it was named
-        return lambda: open_file(Path(os.path.abspath(os.path.expanduser(name))))
+    """How a generator is made that has no entry point: by the name of an installed file."""
     if Path(name).is_file():
         raise BadInput(f"'{name}' is no generator file: their names end in {SUFFIX}")
     found = [path for folder in weights.folders() if (path := folder / f"{name}{SUFFIX}").is_file()]
@@ -243,7 +241,7 @@ def descriptions() -> dict[str, str]:
 
 def tuned_as(name: str) -> str:
     """The generator whose default hyperparameters serve for this one: learned codes are all whitened."""
-    return SHIPPED if name not in GENERATORS.names() and by_name(name) else name
+    return SHIPPED if name.endswith(SUFFIX) or (not GENERATORS.has(name) and by_name(name)) else name
 
 
 def shipped_file() -> Path:
@@ -251,4 +249,11 @@ def shipped_file() -> Path:
     return Path(__file__).parent / f"{SHIPPED}{SUFFIX}"
 
 
-GENERATORS.register(SHIPPED, lambda: open_file(shipped_file(), SHIPPED))
+def natural_v1() -> Learned:
+    """The generator that comes with the package: photographs, 64 px, from 256 numbers."""
+    return open_file(shipped_file(), SHIPPED)
+
+
+def from_file(name: str) -> Learned:
+    """A generator file that `xdream train-generator` made; it is called by its whole path."""
+    return open_file(Path(os.path.abspath(os.path.expanduser(name))))

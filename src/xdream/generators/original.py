@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from xdream import caffe
 from xdream.errors import BadInput
 from xdream.generators.deepsim import DeepSim, initial_codes
-from xdream.networks import original
+from xdream.networks import caffe, original
 from xdream.networks.weights import RANDOM
 
 SCHEME = "caffe:"
@@ -62,8 +59,3 @@ def make(
     centre = torch.zeros(math.prod(code_shape))
     warnings = (RANDOM,) if random_weights else ()
     return DeepSim(name, code_shape, image[1], module, initial, centre, group, warnings)
-
-
-def by_name(name: str) -> Callable[..., DeepSim] | None:
-    """How a generator is made whose name says that it is in Caffe's files."""
-    return functools.partial(make, name) if name.startswith(SCHEME) else None

@@ -8,7 +8,7 @@ from typing import final
 import torch
 
 from xdream.errors import BadInput
-from xdream.generators.base import GENERATORS, InitialCodes
+from xdream.generators.base import InitialCodes
 from xdream.types import Codes, Images
 
 MID_GREY = 0.5
@@ -66,6 +66,3 @@ def check_size(size_px: int) -> None:
             f"image size {size_px} px is not possible; "
             f"give a whole number from {LEAST_SIZE_PX} to {LARGEST_SIZE_PX}"
         )
-
-
-GENERATORS.register("pixels", pixels)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from xdream.errors import BadInput
+from xdream.images.resizing import resize
 from xdream.types import ShownImages
 
 
@@ -37,13 +38,6 @@ class Preprocessing:
         mean = torch.tensor(self.mean, device=x.device)[:, None, None]
         std = torch.tensor(self.std, device=x.device)[:, None, None]
         return (x - mean) / std
-
-
-def resize(images: torch.Tensor, size_px: tuple[int, int] | None) -> torch.Tensor:
-    """Float images, whole, to (height, width): bilinear, antialiased when they shrink."""
-    if size_px is None or tuple(images.shape[-2:]) == size_px:
-        return images
-    return nn.functional.interpolate(images, size_px, mode="bilinear", antialias=True, align_corners=False)
 
 
 def device(name: str) -> torch.device:

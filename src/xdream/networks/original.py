@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xdream import caffe
 from xdream.errors import BadInput, WeightsMissing
+from xdream.networks import caffe
 from xdream.networks.base import Network, Preprocessing
 
 #: Of CaffeNet, and of many others that were trained with Caffe on ImageNet: BGR, the mean colour removed.

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map_only
 from xdream.errors import BadInput, SubjectError
 from xdream.memory import out_of_memory
 from xdream.networks.base import NamedOutputs, Network
-from xdream.networks.load import layers
+from xdream.networks.loading import layers
 from xdream.networks.weights import one_line
 from xdream.registry import nearest
 from xdream.types import ShownImages

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from xdream.errors import BadInput, SubjectError
+from xdream.images.files import png
 from xdream.networks.base import Network, Preprocessing, refuse_random
 from xdream.networks.own import Function
 from xdream.networks.weights import one_line
-from xdream.pictures import png
 
 #: A request is given up after so long without an answer, or with one that has not ended; then it is sent
 #: again, after waits that double.

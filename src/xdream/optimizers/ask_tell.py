@@ -13,17 +13,11 @@ import torch
 from xdream import random
 from xdream.errors import BadInput
 from xdream.optimizers.base import CODE_LIMIT, Optimizer, State
-from xdream.optimizers.fdgd import FDGD
-from xdream.optimizers.genetic import Genetic
-from xdream.optimizers.nes import NES
 from xdream.registry import Registry
 from xdream.types import Codes, Float32Array
 
 #: Every optimizer by name; a factory takes the hyperparameters.
 OPTIMIZERS: Registry[Optimizer[Any]] = Registry("optimizer")
-OPTIMIZERS.register("genetic", Genetic)
-OPTIMIZERS.register("fdgd", FDGD)
-OPTIMIZERS.register("nes", NES)
 
 
 def grouped(name: str, options: Sequence[Mapping[str, Any]]) -> Optimizer[Any]:

@@ -1,16 +1,5 @@
 """Figures and tables made from a record."""
 
-from xdream.report.figures import Figures, RunFigures, show
-from xdream.report.summary import RunSummary, plan_of, reference_scores, summarise
-from xdream.report.table import table
+import lazy_loader
 
-__all__ = [
-    "Figures",
-    "RunFigures",
-    "RunSummary",
-    "plan_of",
-    "reference_scores",
-    "show",
-    "summarise",
-    "table",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -29,10 +29,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from xdream.errors import BadInput
-from xdream.plan import Plan
+from xdream.experiment.plan import Plan
 from xdream.report.redraw import NOT_IDENTICAL, Panel, Redrawn, best_reference, redraw
 from xdream.report.summary import RunSummary, notes_of, plan_of, summarise
-from xdream.report.table import number
+from xdream.report.text_table import number
 from xdream.store import ImageRecord, Record
 
 Array = npt.NDArray[np.float64]

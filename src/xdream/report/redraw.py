@@ -11,15 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from xdream import references
-from xdream.assemble import Parts, assemble
 from xdream.errors import BadInput, XDreamError
-from xdream.notebook import identity
-from xdream.plan import Plan
-from xdream.references import References
-from xdream.replay import codes_of
+from xdream.experiment.assemble import assemble
+from xdream.experiment.plan import Plan
+from xdream.experiment.record_policy import identity
+from xdream.experiment.replay import codes_of
+from xdream.experiment.runs import Parts
+from xdream.images import references
+from xdream.images.references import References
 from xdream.report.summary import RunSummary
-from xdream.report.table import number
+from xdream.report.text_table import number
 from xdream.store import ImageRecord, Record
 
 Pixels = npt.NDArray[np.uint8]

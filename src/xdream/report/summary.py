@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from xdream.objectives import OBJECTIVES
-from xdream.plan import Plan
-from xdream.references import expected_best, relative_activation
+from xdream.experiment.plan import Plan
+from xdream.images.references import expected_best, relative_activation
+from xdream.scoring.objectives import OBJECTIVES
 from xdream.store import Record, RunRecord
 
 

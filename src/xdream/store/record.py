@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xdream.errors import BadInput
+from xdream.store import queries
 from xdream.store.sqlite import FILE_NAME, code_of, connect, said_plainly
 
 Array = npt.NDArray[np.float64]
@@ -84,7 +85,7 @@ class Record:
     @property
     def started(self) -> bool:
         """Whether the optimizers have their first states."""
-        return bool(list(self._rows("SELECT 1 FROM state LIMIT 1")))
+        return queries.started(self)
 
     @property
     def finished(self) -> bool:
@@ -93,7 +94,7 @@ class Record:
 
     @property
     def keeps_everything(self) -> bool:
-        """Whether every code and response is here; if not, `xdream.replay` derives the codes."""
+        """Whether every code and response is here; if not, `xdream.experiment.replay` derives the codes."""
         return self.facts.get("record", "everything") == "everything"
 
     @property
@@ -165,18 +166,8 @@ class Record:
 
     def scores(self, run: int, *, noise_free: bool = True) -> list[Array]:
         """(population,) scores of each generation that was told; NaN = not seen, or void (`rejected`)."""
-        column = "noise_free_score" if noise_free else "score"
-        generations: list[list[float]] = []
-        for generation, score in self._rows(
-            f"SELECT generation, iif(generation IN (SELECT generation FROM void), NULL, {column})"
-            " FROM image JOIN told USING (run, generation)"
-            " WHERE run = ? ORDER BY generation, slot",
-            run,
-        ):
-            if generation == len(generations):
-                generations.append([])
-            generations[generation].append(np.nan if score is None else score)
-        return [np.array(scores) for scores in generations]
+        found = queries.scores(self, run, noise_free=noise_free, with_void=True)
+        return list(found.values())
 
     def reference_responses(self, run: int) -> Array:
         """(N,) noise-free responses to the references."""

@@ -1,7 +1,7 @@
 -- Schema 3 of experiment.sqlite. A missing (NaN) number is NULL; `answered_utc` says that an answer came.
 -- A record of "everything" has every row below. A record of "scores" has no presentations, and of its images
 -- only the scores; of each run the codes of its best image and of its last generation (kept_code), its first
--- state and a late one. What else there was follows from these (xdream.replay). A session with a rig has the
+-- state and a late one. What else there was follows from these (xdream.experiment.replay). A session with a rig has the
 -- tables from `channel` on instead of presentations: every recording is kept as it came, whatever became of it,
 -- and scores follow from the recordings that were taken (xdream rescore).
 CREATE TABLE experiment (                 -- what explains the record: plan, draws, identities, notes
@@ -131,7 +131,7 @@ CREATE TABLE recording (                  -- each row of each answer, in the ord
     reason TEXT,
     name TEXT,                            -- of the image, as the answer had it
     repeat INTEGER,
-    raw BLOB,                             -- safetensors (xdream.recorded); for an unreadable answer its bytes
+    raw BLOB,                             -- safetensors (xdream.scoring.recordings); for an unreadable answer its bytes
     source TEXT NOT NULL,
     arrived_utc TEXT NOT NULL,
     arrived_monotonic_s REAL NOT NULL

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from xdream.errors import BadInput
+from xdream.experiment.callbacks import Watcher
 from xdream.registry import nearest
-from xdream.studies import folder as folders
+from xdream.studies import study_folder as folders
 from xdream.studies.base import Study
 from xdream.studies.expressiveness import Expressiveness
 from xdream.studies.generators import Generators
@@ -18,7 +19,6 @@ from xdream.studies.plan import StudyPlan
 from xdream.studies.random_exploration import RandomExploration
 from xdream.studies.table import Table
 from xdream.studies.targets import Targets
-from xdream.watcher import Watcher
 
 #: In the order of the paper.
 STUDIES: dict[str, Study] = {

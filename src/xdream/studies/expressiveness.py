@@ -11,7 +11,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from xdream.errors import BadInput
-from xdream.report.table import number
+from xdream.report.text_table import number
 from xdream.studies import drawing
 from xdream.studies.base import Group, networks_and_depths
 from xdream.studies.claims import Claim, Finding, below

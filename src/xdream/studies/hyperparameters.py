@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from xdream import defaults
+from xdream.description import Part
 from xdream.errors import BadInput
+from xdream.experiment import defaults
 from xdream.generators import learned
-from xdream.plan import Part
 from xdream.studies import drawing
 from xdream.studies.base import Group, networks_and_depths
 from xdream.studies.claims import TOO_FEW, Claim, Finding, above, below, every, too_short

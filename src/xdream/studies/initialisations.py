@@ -15,11 +15,14 @@ import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
 
-from xdream import files, networks, replay, report
-from xdream.assemble import Parts, assemble
-from xdream.defaults import hyperparameters
+from xdream import files, networks, report
 from xdream.errors import BadInput
+from xdream.experiment import replay
+from xdream.experiment.assemble import assemble
+from xdream.experiment.defaults import hyperparameters
+from xdream.experiment.runs import Parts
 from xdream.generators import Generator, Invertible, encode, learned
+from xdream.images.resizing import resize
 from xdream.optimizers import OPTIMIZERS
 from xdream.studies import drawing
 from xdream.studies.base import Group, groups_of, hardly_begun, networks_and_depths, undecidable
@@ -327,7 +330,7 @@ def _vector(image: torch.Tensor, size: int | None) -> npt.NDArray[np.float64]:
     """Of unit length and without mean: products of two are Pearson correlations."""
     floats = image.to(torch.float64)
     if size is not None:
-        floats = networks.resize(floats[None].to(torch.float32), (size, size))[0].to(torch.float64)
+        floats = resize(floats[None].to(torch.float32), (size, size))[0].to(torch.float64)
     vector: npt.NDArray[np.float64] = (floats - floats.mean()).flatten().numpy()
     return vector / max(float(np.linalg.norm(vector)), 1e-12)
 

@@ -24,16 +24,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from xdream import files, networks, references
+from xdream import files, networks
 from xdream.errors import StoreError
+from xdream.experiment.callbacks import Watcher
+from xdream.images import references
+from xdream.images.references import References
 from xdream.memory import out_of_memory
 from xdream.networks import Network
-from xdream.references import References
 from xdream.store import LOCK_NAME
 from xdream.studies.places import short
 from xdream.subjects import Subject, network_units
 from xdream.types import ShownImages
-from xdream.watcher import Watcher
 
 Array = npt.NDArray[np.float32]
 

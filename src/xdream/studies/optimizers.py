@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from xdream.plan import Part
+from xdream.description import Part
 from xdream.studies import drawing
 from xdream.studies.base import Group, groups_of, undecidable
 from xdream.studies.claims import TOO_FEW, Claim, Finding, above, at_most, every, published_median

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from xdream.report import plan_of
 from xdream.report.redraw import redraw
-from xdream.report.table import number
+from xdream.report.text_table import number
 from xdream.studies import drawing
 from xdream.studies.base import Group, natural_images
 from xdream.studies.claims import Claim, Finding

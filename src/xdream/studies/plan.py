@@ -9,14 +9,15 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from xdream import networks, references
-from xdream.assemble import absolute_generator, absolute_network
-from xdream.description import Description
+from xdream import networks
+from xdream.description import Description, Part
 from xdream.errors import BadInput
+from xdream.experiment.assemble import absolute_generator, absolute_network
+from xdream.experiment.plan import NamedPart, PreprocessingPlan
 from xdream.generators import GENERATORS, Generator
+from xdream.images import references
+from xdream.images.references import SCIKIT_IMAGE
 from xdream.networks import Network
-from xdream.plan import NamedPart, Part, PreprocessingPlan
-from xdream.references import SCIKIT_IMAGE
 from xdream.studies.places import Place, places, short
 
 Scale = Literal["tiny", "small", "paper"]

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from xdream import random, references
+from xdream import random
+from xdream.images import references
 from xdream.studies import drawing
 from xdream.studies.base import Group, natural_images, networks_and_depths, published_place
 from xdream.studies.claims import TOO_FEW, Claim, Finding, above, below, every, published_median, too_short

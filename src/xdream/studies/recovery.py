@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from xdream import files, networks, pictures
-from xdream.assemble import assemble
+from xdream import files, networks
 from xdream.errors import BadInput, StoreError
+from xdream.experiment.assemble import assemble
 from xdream.generators import Features, encode, layer_features
+from xdream.images.files import png as png_file
 from xdream.report import plan_of
 from xdream.report.redraw import redraw
 from xdream.studies import natural
@@ -170,7 +171,7 @@ def _written(folder: Path, index: int, pixels: ShownImages) -> Path:
     path = folder / "images" / f"{index}.png"
     try:
         path.parent.mkdir(exist_ok=True)
-        files.replace(path, pictures.png(pixels))
+        files.replace(path, png_file(pixels))
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from None
     return path

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from xdream.report.table import MISSING, number
+from xdream.report.text_table import MISSING, number
 from xdream.studies.base import Study
 from xdream.studies.claims import Finding
 from xdream.studies.statistics import FEWEST, summarised

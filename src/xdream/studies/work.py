@@ -14,19 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from xdream import loop, networks
-from xdream.defaults import hyperparameters
+from xdream import networks
+from xdream.description import Part
 from xdream.errors import BadInput
+from xdream.experiment import loop
+from xdream.experiment.callbacks import Labelled, Watcher
+from xdream.experiment.defaults import hyperparameters
+from xdream.experiment.plan import Plan, Variant
 from xdream.generators import learned
 from xdream.optimizers import OPTIMIZERS
-from xdream.plan import Part, Plan, Variant
 from xdream.store import FILE_NAME, Record
 from xdream.studies import natural
 from xdream.studies.natural import Natural
 from xdream.studies.places import Place, candidates, short
 from xdream.studies.plan import Shard, StudyPlan
 from xdream.studies.table import Row
-from xdream.watcher import Labelled, Watcher
 
 #: Whose expected best sets the scale of the noise (Xiao & Kreiman 2020).
 NOISE_REFERENCES = 10_000

@@ -15,8 +15,8 @@ RIG = "rig"
 class Channels:
     """The units of a target `rig:NAME:CHANNELS`: each channel that is named, or `all` as one unit.
 
-    NAME is the run's own and may be empty. A rig is not asked like a network: `xdream.session` shows it
-    blocks.
+    NAME is the run's own and may be empty. A rig is not asked like a network: `xdream.laboratory.session`
+    shows it blocks.
     """
 
     def __init__(self, layer: str, units: str, channels: int) -> None:

@@ -118,7 +118,7 @@ def _gaussian(seed: int, size_px: int) -> Gaussian:
 
 
 #: Known-optimum neurons over pixels by name; a factory takes a seed and a size.
-KNOWN: Registry[KnownNeuron] = Registry("known-optimum neuron")
+KNOWN: Registry[KnownNeuron] = Registry("known-optimum neuron", entry_points=False)
 KNOWN.register("linear", _linear)
 KNOWN.register("energy", _energy)
 KNOWN.register("gaussian", _gaussian)

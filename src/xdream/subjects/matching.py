@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from xdream.networks import LayerReader, resize
+from xdream.images.resizing import resize
+from xdream.networks import LayerReader
 from xdream.types import ShownImages
 
 

@@ -3,8 +3,6 @@
 images -> features of the layer -> whitened codes -> images again, compared with the first ones
 """
 
-from xdream.training.folder import RECIPE
-from xdream.training.recipe import Recipe
-from xdream.training.session import resume, train
+import lazy_loader
 
-__all__ = ["RECIPE", "Recipe", "resume", "train"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

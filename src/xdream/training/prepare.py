@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from xdream import references
 from xdream.errors import BadInput, SubjectError
 from xdream.files import replace
 from xdream.generators.projection import GridReader, Projection
+from xdream.images import references
+from xdream.images.references import References
 from xdream.networks import one_line
-from xdream.references import References
 from xdream.types import Codes, ShownImages
 
 #: Images that the encoder sees at a time.

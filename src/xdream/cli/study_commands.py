@@ -1,0 +1,234 @@
+"""What the commands of studies do: `study`, `merge`, and `resume` and `show` of a study."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xdream import studies
+from xdream.cli.progress import Bar
+from xdream.errors import INTERRUPTED, BadInput
+from xdream.studies import STUDIES, Study, StudyPlan, Table, cluster, engines, report, table
+from xdream.studies.study_folder import FILE_NAME, RESULT, finished, shard_folder
+
+#: Flags that are keys of a study's plan under the same name.
+_KEYS = (
+    *("scale", "networks", "layers", "units", "seeds", "presentations", "generators", "references"),
+    *("inverse", "image_size_px", "seed", "device", "threads", "batch"),
+)
+
+
+def study(options: argparse.Namespace) -> int:
+    """Run a study, or a part of it, or say what it would be."""
+    plan = _plan(options)
+    found = studies.named(plan.study)
+    folder = Path(options.out or f"studies/{plan.study}-{plan.scale}")
+    _check_part(options.shard)
+    if options.cluster is not None:
+        engines.check(options.cluster)
+        _resources(options.resource, plan.device)
+    if options.list:
+        return _list(found, plan, folder, options)
+    plan = studies.begin(found, plan, folder)
+    numbers = [shard.number for shard in studies.shards_of(folder)]
+    if options.shard is not None:
+        numbers = _mine(options.shard, numbers)
+    elif options.cluster is not None:
+        if _on_cluster(found, plan, folder, options):
+            return 3
+        numbers = []
+    status = _here(found, plan, folder, numbers, options)
+    if status or options.shard is not None:
+        return status
+    return _finished(folder, options)
+
+
+def resume(folder: Path, options: argparse.Namespace) -> int:
+    """Go on with a study here, shard by shard."""
+    plan = StudyPlan.read(folder / FILE_NAME)
+    numbers = [shard.number for shard in studies.shards_of(folder)]
+    return _here(studies.named(plan.study), plan, folder, numbers, options) or _finished(folder, options)
+
+
+def show(place: Path, options: argparse.Namespace) -> int:
+    """Report and figure of a study's folder, finished or not, or of a table."""
+    found = studies.gathered([place], partial=True)
+    if not place.is_dir():
+        return _print(found, place.absolute().parent, options, prefix=f"{place.stem}-")
+    missing = studies.unfinished(place)
+    again = f"go on with: xdream resume {shlex.quote(str(place))}"
+    note = f"{len(missing)} shards are not done, so all of this is of a part; {again}" if missing else ""
+    return _print(found, place, options, note=note)
+
+
+def is_study(place: Path) -> bool:
+    """Whether that is a study's folder or a table."""
+    return (place / FILE_NAME).exists() or (place.suffix in table.SUFFIXES and not place.is_dir())
+
+
+def merge(options: argparse.Namespace) -> int:
+    """Gather shards, studies and tables into one table."""
+    out = Path(options.out)
+    table.check_name(out)
+    found = studies.gathered([Path(place) for place in options.places], partial=options.partial)
+    table.write(found, out)
+    names = ", ".join(found.among("study"))
+    print(f"{len(found)} rows of {names}: {out}; report and figures: xdream show {shlex.quote(str(out))}")
+    if options.json:
+        print(json.dumps({"out": str(out), "rows": len(found), "studies": found.among("study")}))
+    return 0
+
+
+# ------------------------------------------------------------------ the parts
+
+
+def _plan(options: argparse.Namespace) -> StudyPlan:
+    """A study's name or plan file, with the flags laid over it."""
+    values: dict[str, Any] = {"study": options.study}
+    if options.study.endswith(".toml"):
+        values = StudyPlan.read(options.study).model_dump(exclude_unset=True)
+    studies.named(values["study"])
+    values |= {key: getattr(options, key) for key in _KEYS if getattr(options, key) is not None}
+    return StudyPlan.make(**values)
+
+
+def _check_part(text: str | None) -> None:
+    """Raise BadInput for what is no part of an array."""
+    first, slash, count = (text or "1/1").partition("/")
+    if not (slash and first.isdecimal() and count.isdecimal()) or not 1 <= int(first) <= int(count):
+        raise BadInput(f"--shard is '{text}'; give i/N with i from 1 to N, e.g. 3/8")
+
+
+def _mine(text: str, numbers: Sequence[int]) -> list[int]:
+    """The shards of part i of N: i, i + N, …; one each, where there are N."""
+    first, _, count = text.partition("/")
+    return list(numbers[int(first) - 1 :: int(count)])
+
+
+def _here(
+    found: Study, plan: StudyPlan, folder: Path, numbers: Sequence[int], options: argparse.Namespace
+) -> int:
+    """Shards one after the other in this process."""
+    try:
+        with Bar(hidden=options.quiet) as bar:
+            for number in numbers:
+                studies.run_shard(found, folder, number, bar)
+    except KeyboardInterrupt:
+        print(f"xdream: interrupted; go on with: xdream resume {shlex.quote(str(folder))}", file=sys.stderr)
+        return INTERRUPTED
+    if getattr(options, "shard", None) is not None:
+        mine = [shard for shard in studies.shards_of(folder) if shard.number in numbers]
+        names = ", ".join(f"{shard.number} {shard.name}" for shard in mine)
+        print(f"shards done: {names or 'none: there are fewer than parts'}")
+        if options.json:
+            print(json.dumps({"folder": str(folder), "shards": list(numbers)}))
+    return 0
+
+
+def _on_cluster(found: Study, plan: StudyPlan, folder: Path, options: argparse.Namespace) -> bool:
+    """All shards on a cluster; whether some failed."""
+    shards = {shard.number: shard.name for shard in studies.shards_of(folder)}
+    with Bar(hidden=options.quiet) as bar:
+
+        def progress(done: int, total: int, failed: int) -> None:
+            bar.stage("shards", done, total)
+            if failed:
+                bar.note(f"{failed} failed")
+
+        failures = cluster.run_on(
+            options.cluster,
+            functools.partial(_one, plan.study, folder.absolute()),
+            shards,
+            resources=_resources(options.resource, plan.device),
+            threads=plan.threads,
+            progress=progress,
+        )
+    if failures:
+        print(f"{len(failures)} of {len(shards)} shards failed:", file=sys.stderr)
+        for one in failures:
+            print(f"  {one.number:>4}  {one.name:40} {one.reason}", file=sys.stderr)
+        again = f"xdream resume {shlex.quote(str(folder))}"
+        print(f"the others are kept; go on with the same command, or here with: {again}", file=sys.stderr)
+        if options.json:
+            print(json.dumps({"folder": str(folder), "failed": [vars(one) for one in failures]}))
+    return bool(failures)
+
+
+def _one(name: str, folder: Path, number: int) -> None:
+    """In a worker: one shard."""
+    studies.run_shard(studies.named(name), folder, number)
+
+
+def _resources(pairs: Sequence[str], device: str) -> dict[str, float]:
+    """`--resource NAME=AMOUNT`; a GPU where the device is one and nothing is said."""
+    found = {"GPU": 1.0} if device.startswith("cuda") else {}
+    for pair in pairs:
+        name, equals, amount = pair.partition("=")
+        try:
+            found[name] = float(amount)
+        except ValueError:
+            equals = ""
+        if not equals or not name or not found.get(name, 0.0) > 0.0:
+            raise BadInput(f"--resource '{pair}' is not NAME=AMOUNT, e.g. GPU=1 or MEMORY=8e9")
+    return found
+
+
+def _list(found: Study, plan: StudyPlan, folder: Path, options: argparse.Namespace) -> int:
+    """The shards and what they cost at most; nothing is written."""
+    plan, planned = studies.resolved(found, plan)
+    shards: list[dict[str, Any]] = []
+    for shard in planned:
+        evolutions, presentations = studies.cost(found, plan, shard)
+        done = (shard_folder(folder, shard) / RESULT).exists()
+        shards.append(
+            {"number": shard.number, "name": shard.name, "depth": shard.place.depth}
+            | {"evolutions": evolutions, "presentations": presentations, "done": done}
+        )
+        print(
+            f"{shard.number:>4}  {shard.name:40} {shard.place.depth:8} {evolutions:>7,} evolutions "
+            f"{presentations:>13,} presentations{'  done' if done else ''}"
+        )
+    total = sum(shard["presentations"] for shard in shards)
+    print(f"{len(shards)} shards, {total:,} presentations, in {folder}")
+    if options.json:
+        print(json.dumps({"folder": str(folder), "shards": shards}))
+    return 0
+
+
+def _finished(folder: Path, options: argparse.Namespace) -> int:
+    """Table, report, claims and figure of a study whose shards are done."""
+    return _print(finished(folder), folder, options)
+
+
+def _print(
+    found: Table, folder: Path, options: argparse.Namespace, *, prefix: str = "", note: str = ""
+) -> int:
+    known = [STUDIES[name] for name in found.among("study") if name in STUDIES]
+    if not len(found):
+        raise BadInput("the table is empty")
+    if not known:
+        raise BadInput(
+            "the table has no study of this release, so there is no report; a single experiment has its own: "
+            "xdream show FOLDER"
+        )
+    wanted = not getattr(options, "no_figures", False)
+    figures = studies.write_outputs(known, found, folder, prefix=prefix, note=note, figures=wanted)
+    if note:
+        print(f"note: {note}", file=sys.stderr)
+    out = sys.stderr if options.json else sys.stdout
+    for one in known:
+        print(report.plain(one, found), file=out)
+        if wanted:
+            print(f"figure: {figures[one.name]}", file=out)
+    if options.json:
+        objects = [report.as_json(one, found) for one in known]
+        for said in objects:
+            said["figure"] = str(figures[said["study"]]) if wanted else None
+        print(json.dumps({"folder": str(folder), "studies": objects}, allow_nan=False))
+    return 0

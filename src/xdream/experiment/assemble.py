@@ -1,0 +1,409 @@
+"""From a plan to its parts: every name looked up, every file read and checked, before anything starts."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+
+from xdream import networks
+from xdream.description import Part
+from xdream.errors import BadInput
+from xdream.experiment import defaults, initialization
+from xdream.experiment.forward import Forward, fitting_batch
+from xdream.experiment.plan import Plan, PreprocessingPlan, TargetPlan
+from xdream.experiment.runs import Initial, Parts, Run
+from xdream.generators import GENERATORS, learned
+from xdream.images import references
+from xdream.memory import keep_freed_blocks
+from xdream.optimizers import OPTIMIZERS, Optimizer
+from xdream.registry import nearest
+from xdream.scoring.objectives import OBJECTIVES, Objective
+from xdream.subjects import (
+    LIST_SUFFIX,
+    RIG,
+    Channels,
+    ImageMatch,
+    Subject,
+    known_pixels,
+    network_units,
+    read_list,
+    split,
+)
+
+#: Images from which on an experiment is compiled: the compiler's minute comes back (benches/engine.py).
+COMPILED_FROM = 20_000
+#: Images that are drawn at a time for a rig.
+RIG_BATCH = 20
+#: A unit: (NETWORK:LAYER:UNIT, number of the subject, number among the subject's units).
+UnitAddress: TypeAlias = tuple[str, int, int]
+
+
+def assemble(plan: Plan) -> Parts:
+    """Make the parts of a plan. Raises BadInput (and its kinds) before anything is written."""
+    plan = _resolved(plan)
+    assert plan.threads is not None
+    keep_freed_blocks()
+    torch.set_num_threads(plan.threads)  # before the first number is computed
+    device = networks.device(plan.device)
+    variants = [(variant, _optimizer(variant)) for variant in plan.each()]
+    generator = GENERATORS.make(plan.generator.name, **plan.generator.options).to(device)
+    size_px = plan.image_size_px or generator.image_size_px
+
+    found = references.load(plan.references) if plan.references else None
+    subjects, units, identities = _subjects(plan, size_px, device)
+    runs, notes = _runs(variants, units)
+    module = getattr(generator, "module", None)
+    if isinstance(generator, learned.Learned):
+        identities[f"generator {generator.name}"] = generator.fingerprint
+    elif isinstance(module, torch.nn.Module):
+        identities[f"generator {generator.name}"] = networks.fingerprint(module)
+    beginnings = {init: initialization.read(init, generator) for init in dict.fromkeys(r.init for r in runs)}
+    notes = (*notes, *_unused_codes(variants, beginnings))
+    forward = Forward(generator, subjects, size_px, plan.precision)
+    plan = _sized(plan, forward, runs)
+    unused = [name for name in plan.preprocessing if f"network {name}" not in identities]
+    notes = (*notes, *(f"preprocessing is declared for '{name}', which no target is of" for name in unused))
+    warnings = dict.fromkeys(
+        [*generator.warnings, *(text for subject in subjects for text in subject.warnings)]
+    )
+    return Parts(
+        plan=plan,
+        generator=generator,
+        forward=forward,
+        references=found,
+        runs=runs,
+        identities=identities,
+        initial=beginnings,
+        notes=(*warnings, *notes),
+    )
+
+
+def _resolved(plan: Plan) -> Plan:
+    """The plan with its defaults looked up, and its paths absolute, to be resumed from anywhere."""
+    generator = plan.generator
+    GENERATORS.factory(generator.name)
+    update: dict[str, Any] = {
+        "optimizer": _filled(plan),
+        "threads": plan.threads or torch.get_num_threads(),
+        "variants": tuple(
+            variant.model_copy(
+                update={
+                    "optimizer": _filled(each),
+                    "targets": _absolute_targets(each.targets),
+                    "init": initialization.absolute(each.init),
+                }
+            )
+            for variant, each in zip(plan.variants, plan.each(), strict=bool(plan.variants))
+        ),
+    }
+    # What is drawn at any size is drawn at the size at which it is shown.
+    if plan.image_size_px and "size_px" in GENERATORS.options(generator.name):
+        generator = Part(name=generator.name, **{"size_px": plan.image_size_px} | generator.options)
+    update["generator"] = absolute_generator(generator)
+    for key in ("rig", "display"):
+        part = getattr(plan, key)
+        if part is not None:
+            paths = {
+                k: references.absolute(v) for k, v in part.options.items() if k in ("folder", "token_file")
+            }
+            update[key] = Part(name=part.name, **part.options | paths)
+    if plan.references is not None:
+        update["references"] = references.absolute(plan.references)
+    update["targets"] = _absolute_targets(plan.targets)
+    update["preprocessing"] = {absolute_network(k): v for k, v in plan.preprocessing.items()}
+    update["init"] = initialization.absolute(plan.init)
+    return plan.model_copy(update=update)
+
+
+def _filled(plan: Plan) -> Part:
+    """The optimizer with every hyperparameter that has a default for this generator and this noise."""
+    optimizer = plan.optimizer
+    OPTIMIZERS.factory(optimizer.name)
+    noisy = plan.rig is not None or plan.noise_spikes is not None or plan.noise_scale is not None
+    tuned = learned.tuned_as(plan.generator.name)
+    values = defaults.hyperparameters(tuned, optimizer.name, noisy=noisy)
+    if plan.rig is not None and "elites" in values:
+        values["elites"] = defaults.RECORDED_ELITES
+    return Part(name=optimizer.name, **values | optimizer.options)
+
+
+def _absolute_targets(targets: Sequence[TargetPlan]) -> tuple[TargetPlan, ...]:
+    """Every target by itself: with absolute paths, and the units of a list written out."""
+    found: list[TargetPlan] = []
+    for target in targets:
+        network = absolute_network(target.network)
+        units = {target.layer: target.units}
+        if target.units.endswith(LIST_SUFFIX):
+            if target.layer:
+                raise BadInput(f"target '{target}': a unit list has the layers; leave the layer empty")
+            units = read_list(Path(target.units).expanduser())
+        found += [TargetPlan(network=network, layer=layer, units=text) for layer, text in units.items()]
+    return tuple(found)
+
+
+def absolute_generator(generator: Part) -> Part:
+    """A generator with absolute paths: its own, where it is a file, of weights and of statistics."""
+    options = generator.options
+    for key in ("weights", "statistics"):
+        if isinstance(options.get(key), str):
+            options[key] = references.absolute(options[key])
+    file = generator.name.endswith(learned.SUFFIX)
+    name = references.absolute(generator.name) if file else absolute_network(generator.name)
+    return Part(name=name, **options)
+
+
+def absolute_network(name: str) -> str:
+    """A network's name with absolute paths."""
+    scheme, _, rest = name.partition(":")
+    if scheme == "match":
+        path, network = _split_match(rest)
+        return ":".join(
+            [scheme, references.absolute(path), *([absolute_network(network)] if network else [])]
+        )
+    return networks.absolute(name)
+
+
+def _split_match(rest: str) -> tuple[str, str]:
+    """(file, network or "") of what follows `match:`; both may hold colons, so the file must exist."""
+    places = [i for i, character in enumerate(rest) if character == ":"]
+    return next(((rest[:i], rest[i + 1 :]) for i in places if Path(rest[:i]).is_file()), (rest, ""))
+
+
+def _sized(plan: Plan, forward: Forward, runs: Sequence[Run]) -> Plan:
+    """The plan with its batch, and whether it is to be compiled."""
+    images = sum(r.population * r.generations for r in runs)
+    together: dict[int, int] = defaultdict(int)
+    for r in runs:
+        together[r.subject] += r.population
+    # What is compiled is always used whole: a generation in equal parts.
+    generation = max(together.values(), default=1) + plan.references_per_generation
+    if plan.rig is not None:  # images are drawn while the rig shows others: the smallest batch does
+        return plan.model_copy(update={"batch": plan.batch or RIG_BATCH, "compiled": bool(plan.compiled)})
+    batch = plan.batch or -(-generation // -(-generation // fitting_batch(forward)))
+    compiled = images >= COMPILED_FROM if plan.compiled is None else plan.compiled
+    return plan.model_copy(update={"batch": batch, "compiled": compiled})
+
+
+def _optimizer(variant: Plan) -> Optimizer[Any]:
+    made = OPTIMIZERS.make(variant.optimizer.name, **variant.optimizer.options)
+    if variant.init.startswith("statistics:") and made.starts_from == "centre":
+        raise BadInput(
+            f"init '{variant.init}' says how a population is drawn, but {variant.optimizer.name} starts from "
+            "a centre; use default, zeros, codes, images or references"
+        )
+    return made
+
+
+def _runs(
+    variants: Sequence[tuple[Plan, Optimizer[Any]]], units: Mapping[TargetPlan, Sequence[UnitAddress]]
+) -> tuple[tuple[Run, ...], tuple[str, ...]]:
+    """All runs: of each variant each unit with each seed; and what to say of their budgets."""
+    runs: list[Run] = []
+    notes: dict[str, None] = {}
+    for variant, optimizer in variants:
+        options = variant.optimizer.options
+        score = score_of(variant)
+        generations, said = _generations(variant, optimizer.population, options)
+        notes |= dict.fromkeys(said)
+        places = [place for target in variant.targets for place in units[target]]
+        names = [name for name, _, _ in places]
+        if len(set(names)) < len(names):
+            twice = min(name for name in names if names.count(name) > 1)
+            raise BadInput(f"target {twice} is named twice; use runs to repeat it with other seeds")
+        runs += [
+            Run(
+                id=len(runs) + number,
+                target=target,
+                subject=subject,
+                unit=unit,
+                seed=seed,
+                optimizer=variant.optimizer.name,
+                hyperparameters=options,
+                objective=variant.objective,
+                score=score,
+                population=optimizer.population,
+                generations=generations,
+                noise_spikes=variant.noise_spikes,
+                noise_scale=variant.noise_scale,
+                plateau=variant.plateau,
+                init=variant.init,
+                responses=variant.responses,
+            )
+            for number, ((target, subject, unit), seed) in enumerate(
+                itertools.product(places, range(variant.seed, variant.seed + variant.runs))
+            )
+        ]
+    return tuple(runs), tuple(notes)
+
+
+def _unused_codes(
+    variants: Sequence[tuple[Plan, Optimizer[Any]]], beginnings: Mapping[str, Initial]
+) -> Iterator[str]:
+    """What to say of more initial codes than a population takes."""
+    for init, one in beginnings.items():
+        count = 0 if one.codes is None else len(one.codes)
+        alike = [o for variant, o in variants if variant.init == init and o.starts_from == "population"]
+        used = min((o.population for o in alike), default=count)
+        if count > used:
+            named = f" ({init})" if len(beginnings) > 1 else ""
+            yield (
+                f"the first {used} of {count} initial codes are used{named}; a population of {count} would "
+                "use all"
+            )
+
+
+def score_of(plan: Plan) -> Objective:
+    """The objective's formula. Names of a session's channels become their numbers. Raises BadInput."""
+    objective = plan.objective
+    options = objective.options
+    if plan.session is not None:
+        try:
+            options = {key: _numbered(value, plan.session.channels) for key, value in options.items()}
+        except ValueError as error:
+            raise BadInput(f"objective {objective.name}: {error}") from None
+    score = OBJECTIVES.make(objective.name, **options)
+    if plan.session is not None:
+        for target in plan.targets:
+            channels = len(plan.session.channels) if target.units == "all" else 1
+            try:
+                score(torch.zeros(1, 1, channels, dtype=torch.float64))
+            except IndexError:
+                raise BadInput(
+                    f"objective {objective.name} of target '{target}' names a channel that is not among its "
+                    f"{channels}; a target over several channels is {RIG}:NAME:all"
+                ) from None
+    return score
+
+
+def _numbered(value: Any, channels: Sequence[str]) -> Any:
+    if isinstance(value, list | tuple):
+        return [_numbered(one, channels) for one in value]
+    if not isinstance(value, str):
+        return value
+    if value not in channels:
+        raise ValueError(f"there is no channel '{value}'; near: {nearest(value, list(channels))}")
+    return channels.index(value)
+
+
+def _generations(plan: Plan, population: int, hyperparameters: dict[str, Any]) -> tuple[int, tuple[str, ...]]:
+    """How many generations the budget buys, and what to say of the rest."""
+    each = population * plan.repeats
+    generations = plan.presentations // each
+    if generations < 1:
+        raise BadInput(
+            f"presentations is {plan.presentations}, below one generation of {each} "
+            f"({population} images x {plan.repeats} repeats); give at least {each}"
+        )
+    notes = []
+    if hyperparameters.get("population", population) != population:
+        notes.append(
+            f"population {hyperparameters['population']} is odd; {plan.optimizer.name} shows codes in "
+            f"pairs and uses {population}"
+        )
+    if generations * each != plan.presentations:
+        notes.append(
+            f"{plan.presentations} presentations are no multiple of a generation of {each}; "
+            f"{generations * each} are shown"
+        )
+    return generations, tuple(notes)
+
+
+def _subjects(
+    plan: Plan, size_px: int, device: torch.device
+) -> tuple[tuple[Subject, ...], dict[TargetPlan, list[UnitAddress]], dict[str, str]]:
+    """The subjects (one per network and layer), the units of each target, identities."""
+    identities: dict[str, str] = {}
+    requests: dict[str, list[TargetPlan]] = defaultdict(list)
+    for target in dict.fromkeys(target for variant in plan.each() for target in variant.targets):
+        requests[target.network].append(target)
+    subjects: list[Subject] = []
+    units: dict[TargetPlan, list[UnitAddress]] = {}
+    for network, targets in requests.items():
+        for subject, counts in _subjects_of(network, targets, plan, size_px, device, identities):
+            names = iter(enumerate(subject.units))
+            for target, count in counts.items():
+                units[target] = [
+                    (f"{network}:{unit}", len(subjects), i) for i, unit in itertools.islice(names, count)
+                ]
+            subjects.append(subject)
+    return tuple(subjects), units, identities
+
+
+def subject_of(target: str, size_px: int, plan: Plan) -> Subject:
+    """The subject behind one target by itself. plan: for preprocessing and device. Raises BadInput."""
+    network, layer, units = split(target)
+    one = TargetPlan(network=absolute_network(network), layer=layer, units=units)
+    [(subject, _)] = _subjects_of(one.network, [one], plan, size_px, networks.device(plan.device), {})
+    return subject
+
+
+def _subjects_of(
+    network: str,
+    targets: Sequence[TargetPlan],
+    plan: Plan,
+    size_px: int,
+    device: torch.device,
+    identities: dict[str, str],
+) -> Iterator[tuple[Subject, dict[TargetPlan, int]]]:
+    """The subjects of one network, and how many units of each are each target's, in order."""
+    scheme, _, rest = network.partition(":")
+    if network == RIG or scheme in ("known", "match"):
+        for target in targets:
+            subject: Subject
+            if network == RIG:
+                assert plan.session is not None
+                subject = Channels(target.layer, target.units, len(plan.session.channels))
+            elif scheme == "known":
+                subject = known_pixels(network, target.layer, target.units, size_px)
+            else:
+                subject = _match(rest, target, plan, size_px, device, identities)
+            yield subject, {target: len(subject.units)}
+        return
+    loaded = _loaded(network, plan, identities)
+    by_layer: dict[str, list[TargetPlan]] = defaultdict(list)
+    for target in targets:
+        by_layer[target.layer].append(target)
+    # A subject per layer: every run has images of its own, which go no deeper than its layer.
+    for alike in by_layer.values():
+        units = network_units(loaded, [(t.layer, t.units) for t in alike], device, size_px)
+        yield units, dict(zip(alike, units.counts, strict=True))
+
+
+def _match(
+    rest: str,
+    target: TargetPlan,
+    plan: Plan,
+    size_px: int,
+    device: torch.device,
+    identities: dict[str, str],
+) -> ImageMatch:
+    """`match:FILE::0` compares pixels, `match:FILE:NETWORK:LAYER:0` the activations of a layer."""
+    if target.units not in ("0", "all"):
+        raise BadInput(f"target '{target}' has one unit, 0")
+    path, network = _split_match(rest)
+    if bool(target.layer) and not network:
+        raise BadInput(f"target '{target}' is not match:FILE:NETWORK:LAYER:0 with a file that exists")
+    try:
+        data = Path(path).read_bytes()
+        shown = references.at_size(data, size_px)[None]
+    except Exception as error:  # a decoder of foreign bytes raises whatever it likes
+        raise BadInput(f"image '{path}' cannot be read ({networks.one_line(error)})") from None
+    identities[f"image {path}"] = hashlib.sha256(data).hexdigest()
+    if not network:
+        return ImageMatch(f"match:{path}", shown)
+    reader, _ = networks.layer_reader(_loaded(network, plan, identities), [target.layer], device, size_px)
+    return ImageMatch(f"match:{path}:{network}", shown, reader)
+
+
+def _loaded(network: str, plan: Plan, identities: dict[str, str]) -> networks.Network:
+    declared: PreprocessingPlan | None = plan.preprocessing.get(network)
+    preprocessing = None if declared is None else networks.Preprocessing(**declared.model_dump())
+    loaded = networks.load(network, preprocessing)
+    identities[f"network {network}"] = networks.fingerprint(loaded.module)
+    return loaded

@@ -1,0 +1,93 @@
+"""The runs that have not ended, and the position of each of their images in a generation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from xdream import random
+from xdream.experiment.run_groups import Group
+from xdream.experiment.runs import Parts, Run
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The images of one subject in the order in which they are shown: run by run, slot by slot.
+
+    places: (run, slot) of each. at: (n,) int64, where each is among all images of the generation. units:
+    (n,) int64, the unit of the subject that answers for it.
+    """
+
+    subject: int
+    runs: tuple[Run, ...]
+    places: tuple[tuple[int, int], ...]
+    at: torch.Tensor
+    units: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class BatchLayout:
+    """The images of a generation: group by group, run by run, slot by slot.
+
+    slices: of each group. streams: of each subject that has runs. spikes: (n,) float64, the noise scale
+    of each image's run, NaN without noise.
+    """
+
+    groups: tuple[Group, ...]
+    slices: tuple[slice, ...]
+    streams: tuple[Stream, ...]
+    spikes: torch.Tensor
+
+    @property
+    def size(self) -> int:
+        """Images in a generation."""
+        return len(self.spikes)
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Every run, group by group."""
+        return tuple(r for g in self.groups for r in g.runs)
+
+
+def batch_layout(groups: Sequence[Group], spikes: Mapping[int, float | None]) -> BatchLayout:
+    """The layout of a generation's images; spikes: the noise scale of each run that has noise."""
+    slices: list[slice] = []
+    first_of: dict[int, int] = {}
+    start = 0
+    for g in groups:
+        for row, r in enumerate(g.runs):
+            first_of[r.id] = start + row * r.population
+        slices.append(slice(start, start + len(g.runs) * g.optimizer.population))
+        start = slices[-1].stop
+    by_subject: dict[int, list[Run]] = {}
+    for r in sorted((r for g in groups for r in g.runs), key=lambda r: r.id):
+        by_subject.setdefault(r.subject, []).append(r)
+    streams = [
+        Stream(
+            subject,
+            tuple(runs),
+            tuple((r.id, slot) for r in runs for slot in range(r.population)),
+            torch.cat([torch.arange(first_of[r.id], first_of[r.id] + r.population) for r in runs]),
+            torch.cat([torch.full((r.population,), r.unit) for r in runs]),
+        )
+        for subject, runs in sorted(by_subject.items())
+    ]
+    scales = [spikes.get(r.id) for g in groups for r in g.runs for _ in range(r.population)]
+    each = torch.tensor([torch.nan if scale is None else scale for scale in scales], dtype=torch.float64)
+    return BatchLayout(tuple(groups), tuple(slices), tuple(streams), each)
+
+
+def interleaved(parts: Parts, generation: int) -> list[int]:
+    """The references of one generation: a shuffled round through all of them, drawn from the plan's seed."""
+    count = parts.plan.references_per_generation
+    if not count or parts.references is None:
+        return []
+    total = len(parts.references)
+    seed = torch.tensor([parts.plan.seed])
+    places = range(generation * count, (generation + 1) * count)
+    return [
+        int(random.permutation(seed, torch.tensor([place // total]), "references", total)[0, place % total])
+        for place in places
+    ]

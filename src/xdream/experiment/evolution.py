@@ -1,0 +1,119 @@
+"""Bring your own neuron: one evolution by ask and tell, images out, scores in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from xdream.errors import BadInput
+from xdream.experiment import defaults
+from xdream.generators import GENERATORS, Generator, draw, learned
+from xdream.generators.pixels import check_size
+from xdream.optimizers import OPTIMIZERS, checked_codes, checked_seed
+from xdream.types import Batch, Codes
+
+
+class Evolution:
+    """One evolution, in memory only: nothing is stored (an experiment that survives a kill is `xdream.run`).
+
+    Ask for a batch, show it, tell the scores in any order, ask again.
+
+        evolution = Evolution(generator="pixels", optimizer="genetic", seed=0)
+        batch = evolution.ask()
+        evolution.tell(batch.ids, scores)
+
+    generator: a name, or a generator made before. generator_options: for a name, e.g. {"size_px": 64}.
+    initial: (k, d) codes to start from, as for `optimizers.make`. image_size_px: the size at which images
+    are shown. Any other keyword is a hyperparameter of the optimizer; what is not given comes from the
+    defaults for this generator. Raises BadInput.
+    """
+
+    def __init__(
+        self,
+        generator: str | Generator = "natural-v1",
+        optimizer: str = "genetic",
+        seed: int = 0,
+        *,
+        generator_options: Mapping[str, Any] | None = None,
+        initial: npt.ArrayLike | None = None,
+        image_size_px: int | None = None,
+        **hyperparameters: Any,
+    ) -> None:
+        if isinstance(generator, str):
+            generator = GENERATORS.make(generator, **(generator_options or {}))
+        OPTIMIZERS.factory(optimizer)
+        tuned = learned.tuned_as(generator.name)
+        filled = defaults.hyperparameters(tuned, optimizer, noisy=True) | hyperparameters
+        self.generator = generator
+        self.optimizer = OPTIMIZERS.make(optimizer, **filled)
+        self.image_size_px = generator.image_size_px if image_size_px is None else image_size_px
+        check_size(self.image_size_px)
+        self.generation = 0
+        seeds = torch.tensor([checked_seed(seed)])
+        self._state = self.optimizer.start(seeds, self._initial(seeds, initial))
+        self._scores: dict[str, float] = {}
+        self._open = False
+
+    def ask(self) -> Batch:
+        """The generation that is to be shown: all of its images, told or not. Asking twice gives the same.
+
+        Images are float32 in [0, 1] on the 8-bit grid: `(batch.images * 255).round()` is what is shown.
+        """
+        self._open = True
+        codes = self.optimizer.ask(self._state)[0]
+        images = draw(self.generator, codes, self.image_size_px).to(torch.float32) / 255.0
+        return Batch(self._ids(), codes.cpu().numpy().copy(), images.cpu().numpy())
+
+    def tell(self, ids: Sequence[str], scores: npt.ArrayLike) -> None:
+        """Scores of some images of this generation, in any order; NaN = not seen.
+
+        When all are told the next generation begins. Raises BadInput, and takes nothing, for an id that
+        was not asked or was told before, and when the counts differ.
+        """
+        try:
+            values = np.array(scores, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise BadInput("scores are not numbers; NaN stands for not seen") from None
+        if values.shape != (len(ids),):
+            raise BadInput(f"{len(ids)} ids but scores of shape {values.shape}; one score for each id")
+        if not self._open:
+            raise BadInput("no generation is open; call ask first")
+        asked = self._ids()
+        for number, name in enumerate(ids):
+            if name not in asked:
+                raise BadInput(f"image '{name}' is not of this generation ({asked[0]} to {asked[-1]})")
+            if name in self._scores or name in ids[:number]:
+                raise BadInput(f"image '{name}' is told twice; each is told once")
+        self._scores.update(zip(ids, values.tolist(), strict=True))
+        if len(self._scores) == len(asked):
+            self.close_generation()
+
+    def close_generation(self) -> None:
+        """Declare what was not told as not seen, and go on to the next generation.
+
+        When all were told this has happened already, and nothing is closed until the next `ask`.
+        """
+        if not self._open:
+            return
+        scores = [self._scores.get(name, np.nan) for name in self._ids()]
+        told = torch.tensor([scores], dtype=torch.float64, device=self._state.seeds.device)
+        self._state = self.optimizer.tell(self._state, told)
+        self._scores = {}
+        self._open = False
+        self.generation += 1
+
+    def _ids(self) -> tuple[str, ...]:
+        return tuple(f"g{self.generation:04d}-{slot:03d}" for slot in range(self.optimizer.population))
+
+    def _initial(self, seeds: torch.Tensor, initial: npt.ArrayLike | None) -> Codes:
+        """(1, k, d): given, or from the generator."""
+        if initial is not None:
+            codes = checked_codes(initial, len(self.generator.centre))
+            return codes[None].to(self.generator.centre.device)
+        if self.optimizer.starts_from == "centre":
+            return self.generator.centre[None, None]
+        return self.generator.initial.draw(seeds.to(self.generator.centre.device), self.optimizer.population)

@@ -1,0 +1,191 @@
+"""Before the first generation: initial codes, the references shown once, the scale of the noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xdream import networks
+from xdream.errors import BadInput
+from xdream.experiment.callbacks import Watcher
+from xdream.experiment.run_groups import Group
+from xdream.experiment.runs import Initial, Parts, Run
+from xdream.generators import Generator, WithStatistics, encode, read_statistics
+from xdream.images import references
+from xdream.images.references import expected_best
+from xdream.memory import out_of_memory
+from xdream.optimizers import State, checked_codes
+from xdream.store import Store, queries
+from xdream.types import Codes
+
+#: Steps of the gradient descent that prepares initial codes from images (Xiao & Kreiman 2020).
+INITIAL_ENCODING_STEPS = 200
+#: Natural images whose expected best response sets the scale of the noise (Xiao & Kreiman 2020).
+NOISE_REFERENCES = 10_000
+
+
+def absolute(init: str) -> str:
+    """With an absolute path, to be read from anywhere."""
+    kind, _, value = init.partition(":")
+    return f"{kind}:{references.absolute(value)}" if kind in ("statistics", "codes", "images") else init
+
+
+def read(init: str, generator: Generator) -> Initial:
+    """What `init` says for a generator. Raises BadInput."""
+    kind, _, value = init.partition(":")
+    if kind == "zeros":
+        return Initial(generator.initial, torch.zeros(1, len(generator.centre)))
+    if kind == "statistics":
+        if isinstance(generator, WithStatistics):
+            return Initial(generator.initial_from(Path(value)))
+        return Initial(read_statistics(Path(value), generator.name, generator.code_shape))
+    if kind == "codes":
+        return Initial(generator.initial, _codes_from(value, generator))
+    if kind == "images":
+        images = references.load(value)
+        shown = images.images(range(len(images)), generator.image_size_px)
+        codes, _ = encode(generator, shown.to(torch.float32) / 255.0, INITIAL_ENCODING_STEPS)
+        return Initial(generator.initial, codes)
+    return Initial(generator.initial)
+
+
+def _codes_from(path: str, generator: Generator) -> Codes:
+    """(k, d) codes from a .npz with `codes` (as `xdream encode` writes it) or a .npy. Raises BadInput."""
+    made_with = generator.name
+    try:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            found = loaded if isinstance(loaded, np.ndarray) else loaded["codes"]
+            if not isinstance(loaded, np.ndarray) and "generator" in loaded:
+                made_with = str(loaded["generator"])
+            codes = found.astype(np.float64, casting="same_kind")
+    except Exception as error:  # a reader of foreign bytes raises whatever it likes
+        raise BadInput(
+            f"codes '{path}' cannot be read ({networks.one_line(error)}); give a .npz with `codes`, as "
+            "xdream encode writes it, or a .npy"
+        ) from None
+    if made_with != generator.name:
+        raise BadInput(f"codes '{path}' were made with the generator {made_with}, not {generator.name}")
+    flat = codes.reshape(len(codes), -1) if codes.ndim > 2 and codes.size else codes
+    try:
+        return checked_codes(flat, len(generator.centre))
+    except BadInput as error:
+        raise BadInput(f"codes '{path}': {error}") from None
+
+
+def show_references(parts: Parts, store: Store, watcher: Watcher) -> dict[int, torch.Tensor]:
+    """Each run's noise-free responses to all references, (N,); what is in the store is not shown again.
+
+    None of a rig, which sees them in its blocks.
+    """
+    if parts.references is None or parts.plan.rig is not None:
+        return {}
+    count = len(parts.references)
+    known = queries.reference_responses(store)
+    for r in parts.runs:
+        known.setdefault(r.id, {})
+    assert parts.plan.batch is not None
+    batch, start = parts.plan.batch, 0
+    while start < count:
+        watcher.stage("references", start, count)
+        some = range(start, min(start + batch, count))
+        if all(i in known[r.id] for r in parts.runs for i in some):
+            start = some.stop
+            continue
+        images = parts.references.images(some, parts.image_size_px)
+        try:
+            answers = parts.forward.respond_all(images)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            answers = None
+        if answers is None:  # out of the handler, which holds what is to be forgotten
+            batch = parts.forward.halved(batch)
+            store.write_fact("batch", str(batch))
+            continue
+        start = some.stop
+        new = [
+            (index, r.id, float(answers[r.subject][row, r.unit]))
+            for r in parts.runs
+            for row, index in enumerate(some)
+        ]
+        store.write_reference_responses(new)
+        for index, run_id, response in new:
+            known[run_id][index] = response
+    watcher.stage("references", count, count)
+    return {
+        r.id: torch.tensor([known[r.id][i] for i in range(count)], dtype=torch.float64) for r in parts.runs
+    }
+
+
+def noise_scales(parts: Parts, responses: Mapping[int, torch.Tensor]) -> dict[int, float]:
+    """Spikes per unit of activation, k = N / (expected best of 10,000 natural images), of each run."""
+    scales = {}
+    for one in parts.runs:
+        if one.noise_scale is not None:
+            scales[one.id] = one.noise_scale
+        if one.noise_spikes is None:
+            continue
+        best = expected_best(responses[one.id], min(NOISE_REFERENCES, len(responses[one.id])))
+        if not best > 0.0:
+            raise BadInput(
+                f"noise_spikes needs a positive best response to the references, but {one.target} gives "
+                f"{best:g}; use other references, or noise_scale"
+            )
+        scales[one.id] = one.noise_spikes / best
+    return scales
+
+
+def first_state(parts: Parts, group: Group, responses: Mapping[int, torch.Tensor]) -> State:
+    """The first states: each run's initial codes drawn, given, or encoded from references."""
+    device = parts.generator.centre.device
+    found: dict[int, Codes] = {}
+    for init in dict.fromkeys(r.init for r in group.runs):
+        alike = [r for r in group.runs if r.init == init]
+        codes = _initial_codes(parts, group, init, alike, responses)
+        found |= {r.id: own.to(device) for r, own in zip(alike, codes, strict=True)}
+    seeds = torch.tensor([r.seed for r in group.runs], device=device)
+    started: State = group.optimizer.start(seeds, torch.stack([found[r.id] for r in group.runs]))
+    return started
+
+
+def _initial_codes(
+    parts: Parts, group: Group, init: str, runs: Sequence[Run], responses: Mapping[int, torch.Tensor]
+) -> Iterable[Codes]:
+    """Those of each run with this `init`: (population, d), or (1, d) for a centre."""
+    n = group.optimizer.population
+    kind, _, choice = init.partition(":")
+    given = parts.initial[init].codes
+    if given is not None:
+        return [_fitted(given, n, group)] * len(runs)
+    if kind == "references":
+        each = (_encoded_references(parts, r, responses[r.id], choice, n) for r in runs)
+        return [_fitted(one, n, group) for one in each]
+    if group.optimizer.starts_from == "centre":
+        return parts.generator.centre.expand(len(runs), 1, -1)
+    seeds = torch.tensor([r.seed for r in runs], device=parts.generator.centre.device)
+    return parts.initial[init].distribution.draw(seeds, n)
+
+
+def _fitted(codes: Codes, n: int, group: Group) -> Codes:
+    """(n, d): the first n of the given codes, taken round again when they are fewer; for a centre their mean,
+    because runs beside each other may be given unlike numbers of codes."""
+    if group.optimizer.starts_from == "centre":
+        return codes.mean(0, keepdim=True)
+    return codes[torch.arange(n) % len(codes)]
+
+
+def _encoded_references(parts: Parts, run: Run, responses: torch.Tensor, choice: str, n: int) -> Codes:
+    """Codes of the n best, middle or worst references for one run (Xiao & Kreiman 2020, `opt`)."""
+    assert parts.references is not None
+    scores = run.score(responses[:, None, None])
+    order = torch.argsort(scores.nan_to_num(nan=-torch.inf), descending=True, stable=True)
+    n = min(n, len(order))
+    first = {"best": 0, "middle": (len(order) - n) // 2, "worst": len(order) - n}[choice]
+    indices = order[first : first + n].tolist()
+    images = parts.references.images(indices, parts.generator.image_size_px)
+    codes, _ = encode(parts.generator, images.to(torch.float32) / 255.0, INITIAL_ENCODING_STEPS)
+    return codes

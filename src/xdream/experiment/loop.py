@@ -1,0 +1,263 @@
+"""The experiment, in the order of a lab notebook.
+
+    show the references, once                      -> scale of the noise, initial codes
+    for each generation:
+        ask          codes                         -> written
+        show         images, chunk by chunk        -> responses, written with each chunk
+        tell         scores                        -> written with the optimizer's next state
+
+Another thread writes (`Writer`), and the optimizer waits for it before it is told. The plan decides what is
+written (`record_policy`). A generation is shown in chunks of recorded composition: the last digit of a
+network's response depends on what goes through it together, so after a kill an unfinished chunk is computed
+again as a whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from xdream.errors import BadInput
+from xdream.experiment.assemble import assemble
+from xdream.experiment.batch_layout import BatchLayout, Stream, batch_layout, interleaved
+from xdream.experiment.callbacks import Nobody, Watcher
+from xdream.experiment.opening import (
+    check_draws,
+    check_same_runs,
+    check_unchanged,
+    new_folder,
+    new_store,
+    note,
+    parts_of,
+    versions,
+)
+from xdream.experiment.plan import Plan
+from xdream.experiment.record_policy import Answers, Chunk, record_policy
+from xdream.experiment.run_groups import Group
+from xdream.experiment.runs import Parts
+from xdream.experiment.states import begun, resumed
+from xdream.experiment.stopping import FILE_NAME as END_NAME
+from xdream.experiment.stopping import StoppingCriteria, asked_to_end
+from xdream.memory import out_of_memory
+from xdream.optimizers import State
+from xdream.store import Record, Store, ToldRow, Writer, check_new, queries
+from xdream.subjects import GenerationNoise
+from xdream.types import Codes, Scores, ShownImages
+
+
+def run(
+    plan: Plan | str | Path,
+    out: str | Path | None = None,
+    watcher: Watcher | None = None,
+    like: Record | None = None,
+) -> Record:
+    """Run an experiment from the start, in the folder `out` (default runs/DATE-TIME-NAME).
+
+    plan: a plan, or the path of a plan file. like: an experiment with the same targets, seeds and
+    references: its responses to the references are taken over instead of asked for once more.
+
+    Raises BadInput before anything is written; StoreError; SubjectError, after which `resume` goes on.
+    """
+    plan = plan if isinstance(plan, Plan) else Plan.read(plan)
+    if plan.rig is not None:
+        raise BadInput("this plan has a rig, which is served: xdream serve PLAN.toml")
+    folder = Path(out) if out is not None else new_folder(plan.name)
+    check_new(folder)  # now, and not after reading all photographs
+    parts = assemble(plan)
+    if like is not None:
+        check_draws(like)
+        check_same_runs(parts, like)
+        check_unchanged(parts, like)
+    with new_store(parts, folder) as store:
+        try:
+            if like is not None:
+                store.write_reference_responses(
+                    (index, r.id, response)
+                    for r in parts.runs
+                    for index, response in enumerate(like.reference_responses(r.id).tolist())
+                )
+            _go_on(parts, store, watcher or Nobody())
+        except BadInput:
+            # Only the references' responses can show that a plan is impossible (no scale for the noise).
+            if not queries.started(store):
+                (folder / END_NAME).unlink(missing_ok=True)
+                store.discard()
+            raise
+    return Record(folder)
+
+
+def resume(folder: str | Path, watcher: Watcher | None = None) -> Record:
+    """Continue an experiment as if it had never stopped; a finished one is only read.
+
+    Raises BadInput when the plan's parts have changed since: references, weights, images to match, draws.
+    """
+    record = Record(folder)
+    if record.finished:
+        return record
+    if record.is_session:
+        raise BadInput(f"{folder} is a session with a rig; go on with: xdream resume {folder}")
+    parts = parts_of(record)
+    record.close()  # the last connection to close tidies the file up, and that is to be the writer
+    with Store.open_existing(Path(folder), versions()) as store:
+        note(store, parts.notes)
+        _go_on(parts, store, watcher or Nobody())
+    return Record(folder)
+
+
+def _go_on(parts: Parts, store: Store, watcher: Watcher) -> None:
+    """From wherever the store is to the end."""
+    if parts.plan.compiled:
+        _compile(parts, store, watcher)
+    with Writer() as writer:
+        _Experiment(parts, store, writer, watcher).go()
+
+
+def _compile(parts: Parts, store: Store, watcher: Watcher) -> None:
+    """Compile the networks. Where that cannot be done, the record says so; a resume does not try again."""
+    assert parts.plan.batch is not None
+    watcher.stage("compiling", 0, 1)
+    failed = parts.forward.compile(parts.plan.batch)
+    watcher.stage("compiling", 1, 1)
+    if failed is not None:
+        note(store, [failed])
+        # Of the plan as it is recorded: on a resume ours differs from it.
+        plan = Plan.from_toml(queries.fact(store, "plan")).model_copy(update={"compiled": False})
+        store.write_fact("plan", plan.to_toml())
+
+
+class _Experiment:
+    """One process's part of an experiment: from wherever the store is, to the end."""
+
+    def __init__(self, parts: Parts, store: Store, writer: Writer, watcher: Watcher) -> None:
+        self.parts, self.store, self.writer, self.watcher = parts, store, writer, watcher
+        if queries.started(store):
+            groups, states, spikes, self.generation = resumed(parts, store)
+        else:
+            groups, states, spikes = begun(parts, store, watcher)
+            self.generation = 0
+        self.states = dict(zip(groups, states, strict=True))
+        self.spikes = spikes
+        self.batch = int(queries.fact(store, "batch"))
+        self.record = record_policy(parts, store, writer)
+        self.stopping = StoppingCriteria.of(parts.runs, store)
+
+    def go(self) -> None:
+        """Generation after generation; runs go in step, and one that has ended is no longer among them."""
+        longest = max(r.generations for r in self.parts.runs)
+        layout = batch_layout(list(self.states), self.spikes)
+        while self.states:
+            self.watcher.stage("generations", self.generation, longest)
+            ended = self._generation(layout)
+            self.generation += 1
+            if ended:
+                left = (g.without(state, ended) for g, state in self.states.items())
+                self.states = dict(one for one in left if one is not None)
+                layout = batch_layout(list(self.states), self.spikes)
+        self.watcher.stage("generations", longest, longest)
+
+    def _generation(self, layout: BatchLayout) -> set[int]:
+        """Ask, show, tell; returns the runs that ended with it."""
+        codes = torch.cat([g.optimizer.ask(state).flatten(0, 1) for g, state in self.states.items()])
+        self.record.asked(self.generation, layout, codes)
+        answers = self._show(layout, codes)
+        return self._tell(layout, codes, answers)
+
+    def _show(self, layout: BatchLayout, codes: Codes) -> Answers:
+        """Every image that has no answer yet: drawn, shown, answered, chunk by chunk."""
+        repeats = self.parts.plan.repeats
+        between = interleaved(self.parts, self.generation)
+        runs = (g.runs for g in layout.groups)
+        noise = GenerationNoise(runs, layout.spikes, self.generation, len(between), repeats)
+        answers = Answers.none(layout, repeats)
+        done, number = self.record.answered_before(self.generation, layout, answers)
+        for stream in layout.streams:
+            start, total = done[stream.subject], len(stream.at) + len(between)
+            while start < total:
+                stop = min(start + self.batch, total)
+                at = stream.at[start:stop]
+                first = max(start - len(stream.at), 0)
+                references = between[first : max(stop - len(stream.at), 0)]
+                found = self._respond(stream, codes[at.to(codes.device)], references)
+                if found is None:
+                    continue  # with a smaller batch
+                images, responses = found
+                clean = responses[: len(at)].gather(1, stream.units[start:stop, None])[:, 0]
+                observed = noise.on_images(at, clean)
+                answers.clean[at], answers.observed[at] = clean, observed
+                # Every run of the subject answers to references.
+                answering = stream.runs if references else ()
+                others = [responses[len(at) :, r.unit] for r in answering]
+                noisy = [
+                    noise.on_references(r.id, self.spikes.get(r.id), first, one)
+                    for r, one in zip(answering, others, strict=True)
+                ]
+                chunk = Chunk(number, stream, start, images, clean, observed, references, others, noisy)
+                self.record.answered(self.generation, chunk)
+                start, number = stop, number + 1
+        return answers
+
+    def _respond(
+        self, stream: Stream, codes: Codes, references: Sequence[int]
+    ) -> tuple[ShownImages, torch.Tensor] | None:
+        """The images of some codes, and the noise-free responses to them and to some references.
+
+        None when the memory did not suffice: half as many are tried next, from now on.
+        """
+        try:
+            images = self.parts.forward.draw(codes)
+            both = images
+            if references and self.parts.references is not None:
+                others = self.parts.references.images(references, self.parts.image_size_px)
+                both = torch.cat((images, others.to(images.device)))
+            return images, self.parts.forward.respond(stream.subject, both)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+        self.batch = self.parts.forward.halved(self.batch)
+        self.writer.put(self.store.write_fact, "batch", str(self.batch))
+        return None
+
+    def _tell(self, layout: BatchLayout, codes: Codes, answers: Answers) -> set[int]:
+        """Scores to the optimizers; returns the runs that end with this generation."""
+        scores, rows = {}, []
+        asked = asked_to_end(self.store.folder)
+        for g, of_group in zip(layout.groups, layout.slices, strict=True):
+            scores[g] = _scores(g, answers.observed[of_group])
+            clean = _scores(g, answers.clean[of_group, None])
+            for r, observed, noise_free in zip(g.runs, scores[g], clean.tolist(), strict=True):
+                ending = self.stopping.ending(r, self.generation, observed, asked)
+                rows.append(ToldRow(r.id, observed.tolist(), noise_free, ending=ending))
+        self.states = dict(
+            zip(
+                layout.groups,
+                self.record.told(
+                    self.generation,
+                    layout,
+                    codes,
+                    rows,
+                    lambda: [self._told(g, scores[g]) for g in layout.groups],
+                ),
+                strict=True,
+            )
+        )
+        bests = [score for row in rows for score in row.noise_free_scores if not math.isnan(score)]
+        self.watcher.best(max(bests, default=-math.inf))
+        return {row.run for row in rows if row.ending is not None}
+
+    def _told(self, g: Group, scores: Scores) -> State:
+        state: State = g.optimizer.tell(self.states[g], scores.to(self.states[g].seeds.device))
+        return state
+
+
+def _scores(g: Group, responses: torch.Tensor) -> Scores:
+    """(runs, population) from (runs · population, repeats): runs with the same objective at once."""
+    runs, n = len(g.runs), g.optimizer.population
+    by_run = responses.reshape(runs, n, -1)
+    scores = torch.empty(runs, n, dtype=torch.float64)
+    for score in dict.fromkeys(r.score for r in g.runs):
+        rows = [row for row, r in enumerate(g.runs) if r.score is score]
+        scores[rows] = score(by_run[rows].flatten(0, 1)[:, :, None]).reshape(len(rows), n)
+    return scores

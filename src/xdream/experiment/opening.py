@@ -1,0 +1,119 @@
+"""What opens an experiment: a new store with its facts, or the parts of one that goes on, checked."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import platform
+from collections.abc import Sequence
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+
+from xdream import random
+from xdream.errors import BadInput
+from xdream.experiment.assemble import assemble
+from xdream.experiment.plan import Plan
+from xdream.experiment.runs import Parts
+from xdream.experiment.stopping import FILE_NAME as END_NAME
+from xdream.store import Record, RunRow, Store, notes_on, queries
+
+
+def parts_of(record: Record) -> Parts:
+    """The parts of an experiment that goes on.
+
+    Raises BadInput when they have changed since: references, weights, images to match, draws.
+    """
+    check_draws(record)
+    plan = Plan.from_toml(record.facts["plan"])
+    update: dict[str, object] = {"batch": int(record.facts["batch"])}
+    if record.started:  # the files of the initial codes have done their work and may be gone
+        update["init"] = "default"
+        update["variants"] = tuple(one.model_copy(update={"init": "default"}) for one in plan.variants)
+    parts = assemble(plan.model_copy(update=update))
+    check_unchanged(parts, record)
+    return parts
+
+
+def new_store(parts: Parts, folder: Path, notes: Sequence[str] = (), **facts: str) -> Store:
+    """The store of a new experiment, and nothing of one that was there before. Raises StoreError.
+
+    notes, facts: beside those that every experiment has.
+    """
+    store = Store.create(
+        folder,
+        facts={
+            "plan": parts.plan.to_toml(),
+            "draws": random.VERSION,
+            "notes": json.dumps((*parts.notes, *notes_on(folder), *notes)),
+            "identities": json.dumps(parts.identities),
+            "record": parts.plan.record,
+            "repeats": str(parts.plan.repeats),
+            "batch": str(parts.plan.batch),
+            **facts,
+        },
+        versions=versions(),
+        runs=[
+            RunRow(r.id, r.target, r.seed, r.optimizer_json(), r.objective_json(), r.generations)
+            for r in parts.runs
+        ],
+        references=_identities(parts),
+    )
+    (folder / END_NAME).unlink(missing_ok=True)
+    return store
+
+
+def versions() -> dict[str, str]:
+    """What the numbers depend on: this package, its libraries, the machine."""
+    packages = ("xdream", "torch", "numpy", "pillow", "apsw", "safetensors", "efficientnet_lite_pytorch")
+    return {name: metadata.version(name) for name in packages} | {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def new_folder(name: str) -> Path:
+    """Where an experiment goes when nothing else is said: runs/DATE-TIME-NAME, with a number if need be."""
+    first = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(folder for folder in itertools.chain([first], numbered) if not folder.exists())
+
+
+def check_draws(record: Record) -> None:
+    """Raise BadInput when a record was made with other draws than this release's."""
+    if record.facts["draws"] != random.VERSION:
+        raise BadInput(
+            f"{record.folder} was begun with the draws {record.facts['draws']}; this release has "
+            f"{random.VERSION}: resume it with the release that began it"
+        )
+
+
+def check_same_runs(parts: Parts, like: Record) -> None:
+    """Raise BadInput when the targets or the seeds differ."""
+    if [(r.target, r.seed) for r in parts.runs] != [(r.target, r.seed) for r in like.runs()]:
+        raise BadInput(f"{like.folder} has other runs; the same targets and seeds are needed")
+
+
+def check_unchanged(parts: Parts, record: Record) -> None:
+    """Raise BadInput when what the record was begun with is not what there is now."""
+    if _identities(parts) != record.references:
+        raise BadInput(
+            f"references '{parts.plan.references}' have changed since {record.folder} was begun; "
+            "put them back"
+        )
+    for part, begun_with in json.loads(record.facts["identities"]).items():
+        if parts.identities.get(part) != begun_with:
+            raise BadInput(
+                f"the {part} has changed since {record.folder} was begun; put the same weights or file back"
+            )
+
+
+def _identities(parts: Parts) -> list[tuple[str, str]]:
+    found = parts.references
+    return [] if found is None else list(zip(found.names, found.hashes, strict=True))
+
+
+def note(store: Store, texts: Sequence[str]) -> None:
+    """Add what the user should know to what the record says already."""
+    known = json.loads(queries.fact(store, "notes"))
+    store.write_fact("notes", json.dumps(list(dict.fromkeys([*known, *texts]))))

@@ -1,0 +1,245 @@
+"""The plan: one frozen description of an experiment, TOML in and out. It says what, never how."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
+
+from xdream.description import Description, Frozen, Part
+from xdream.scoring.responses import ResponsesPlan
+from xdream.subjects import RIG, split
+
+#: What `init` may say; the part after the colon is a path or a choice.
+INIT_FORMS = (
+    "default",
+    "zeros",
+    "statistics:FILE",
+    "codes:FILE",
+    "images:FOLDER",
+    "references:best|middle|worst",
+)
+
+
+class TargetPlan(Frozen):
+    """Units of one layer of a network; several units are several runs."""
+
+    network: str = Field(min_length=1)
+    layer: str = ""
+    units: str = Field(default="all", min_length=1)
+
+    def __str__(self) -> str:
+        return f"{self.network}:{self.layer}:{self.units}"
+
+
+class PreprocessingPlan(Frozen):
+    """How 8-bit images become the input of a network of the user's own."""
+
+    size_px: tuple[int, int] | None = None
+    channels: Literal["RGB", "BGR"] = "RGB"
+    scale: float = Field(default=255.0, gt=0)
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+class SessionPlan(Frozen):
+    """What a rig shows and how long is waited for it.
+
+    channels: their names, in the order in which a rig sends them, or how many there are (then their names
+    are their numbers from 0). block_size: most presentations in a block; None: a generation is one block.
+    show_ms, gap_ms: for how long an image and the background after it are to be shown. reshow: how often a
+    presentation without a response is shown again within its generation, before it counts as missing.
+    silence_s: after so long without an answer the session says so and, as `on_silence` has it, waits on,
+    closes the block (what was not answered is missing) or stops. lease_s: a rig that took a block and is
+    silent for so long may lose it to another one. empty_rows: an answer of so many rows or more whose numbers
+    are all zero is taken for an empty file and put aside; 0: never.
+    """
+
+    channels: tuple[str, ...]
+    block_size: int | None = Field(default=None, ge=1)
+    image_format: Literal["png", "bmp"] = "png"
+    background: tuple[Annotated[int, Field(ge=0, le=255)], ...] = Field(
+        default=(128, 128, 128), min_length=3, max_length=3
+    )
+    show_ms: float = Field(default=100.0, gt=0)
+    gap_ms: float = Field(default=150.0, ge=0)
+    reshow: int = Field(default=0, ge=0, le=100)
+    silence_s: float = Field(default=120.0, gt=0)
+    on_silence: Literal["wait", "close", "stop"] = "wait"
+    lease_s: float = Field(default=120.0, gt=0)
+    empty_rows: int = Field(default=8, ge=0)
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _counted(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 100_000:
+            return tuple(str(number) for number in range(value))
+        return value
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        if not self.channels or len(set(self.channels)) < len(self.channels):
+            raise ValueError("channels must be a number, or names that are all different")
+        return self
+
+
+def _target(value: Any) -> Any:
+    if isinstance(value, str):
+        network, layer, units = split(value)
+        return {"network": network, "layer": layer, "units": units}
+    return value
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str | TargetPlan) else value
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Targets = Annotated[tuple[Annotated[TargetPlan, BeforeValidator(_target)], ...], BeforeValidator(_several)]
+NamedPart = Annotated[Part, BeforeValidator(_named)]
+
+
+class Variant(Frozen):
+    """Some of the plan's runs, with these keys instead of the plan's own."""
+
+    targets: Targets | None = None
+    optimizer: NamedPart | None = None
+    objective: NamedPart | None = None
+    presentations: int | None = Field(default=None, ge=1, le=10**15)
+    noise_spikes: float | None = Field(default=None, gt=0)
+    noise_scale: float | None = Field(default=None, gt=0)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    runs: int | None = Field(default=None, ge=1, le=100_000)
+    plateau: int | None = Field(default=None, ge=1)
+    init: str | None = None
+    responses: ResponsesPlan | None = None
+
+    @model_validator(mode="after")
+    def _written(self) -> Self:
+        nothing = [key for key in self.model_fields_set if getattr(self, key) is None]
+        if nothing:  # TOML has no word for it
+            raise ValueError(f"{nothing[0]} is None; leave it out of the plan and give it in other variants")
+        return self
+
+
+class Plan(Description):
+    """Everything about an experiment.
+
+    targets: what to drive; each unit is a run. runs: repetitions of each, with seeds seed, seed + 1, …
+    presentations: budget of each run, generated images times repeats (references are not counted).
+    noise_spikes: Poisson noise such that the expected best of min(10,000, N) references gives this many
+    spikes; noise_scale: the same noise with spikes per unit of activation given. references: a folder, a
+    zip file or "scikit-image". references_per_generation: how many are interleaved in each generation.
+    image_size_px: the size at which images are shown. variants: runs that differ in more than their seed,
+    each a change of these keys; without any, the plan itself is the only one. plateau: a run ends when the
+    mean score of a generation has not been above that of all before for so many generations. record:
+    "everything", or "scores", from which the rest follows, for large studies of networks.
+
+    batch: most images in one pass through generator and network (recorded, because the last digit of a
+    network's response depends on it); None: as many as fit. threads: of the CPU, recorded for the same
+    reason; None: as many as there are. compiled: generator and networks through the compiler of PyTorch,
+    which takes a minute and makes them faster; None: when there are images enough. precision: of the products
+    in the networks.
+
+    rig: the bridge to a laboratory, with its options; display: another bridge that carries the images, where
+    the rig only records. session: channels, blocks and waiting. responses: how recordings become numbers.
+    """
+
+    name: str = Field(default="evolution", pattern=r"^[\w.-]+$")
+    kind: ClassVar[str] = "plan"
+    inner: ClassVar[dict[str, type[BaseModel]]] = {
+        "targets": TargetPlan,
+        "preprocessing": PreprocessingPlan,
+        "variants": Variant,
+        "session": SessionPlan,
+        "responses": ResponsesPlan,
+    }
+
+    targets: Targets
+    generator: NamedPart = Part(name="natural-v1")
+    optimizer: NamedPart = Part(name="genetic")
+    objective: NamedPart = Part(name="mean")
+    presentations: int = Field(default=10_000, ge=1, le=10**15)
+    repeats: int = Field(default=1, ge=1)
+    noise_spikes: float | None = Field(default=None, gt=0)
+    noise_scale: float | None = Field(default=None, gt=0)
+    references: str | None = None
+    references_per_generation: int = Field(default=0, ge=0)
+    init: str = "default"
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    runs: int = Field(default=1, ge=1, le=100_000)
+    image_size_px: int | None = Field(default=None, ge=8, le=4096)
+    variants: tuple[Variant, ...] = ()
+    plateau: int | None = Field(default=None, ge=1)
+    record: Literal["everything", "scores"] = "everything"
+    batch: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+    device: str = "cpu"
+    compiled: bool | None = None
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    preprocessing: dict[str, PreprocessingPlan] = Field(default={})
+    rig: NamedPart | None = None
+    display: NamedPart | None = None
+    session: SessionPlan | None = None
+    responses: ResponsesPlan = ResponsesPlan()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.targets:
+            raise ValueError("targets is empty; give at least one, NETWORK:LAYER:UNITS")
+        if self.noise_spikes and self.noise_scale:
+            raise ValueError("noise_spikes and noise_scale are both given; give one")
+        if self.noise_spikes and not self.references:
+            raise ValueError("noise_spikes needs references, which set the scale; give them or noise_scale")
+        if self.references_per_generation and not self.references:
+            raise ValueError("references_per_generation needs references")
+        kind, _, value = self.init.partition(":")
+        known = {form.partition(":")[0]: ":" in form for form in INIT_FORMS}
+        if kind not in known or bool(value) != known[kind]:
+            raise ValueError(f"init is '{self.init}'; it is one of {', '.join(INIT_FORMS)}")
+        if kind == "references" and (value not in ("best", "middle", "worst") or not self.references):
+            raise ValueError(f"init is '{self.init}'; it needs references, and best, middle or worst")
+        if self.seed + self.runs > 2**63:
+            raise ValueError(f"seed {self.seed} leaves no room for {self.runs} runs below 2**63")
+        if self.record == "scores" and self.references_per_generation:
+            raise ValueError("references_per_generation needs record everything, which keeps their responses")
+        self._check_rig()
+        self.each()
+        return self
+
+    def _check_rig(self) -> None:
+        """What a recording cannot have, and what only a recording has."""
+        recorded = {target.network == RIG for target in self.targets}
+        if self.rig is None:
+            if True in recorded:
+                raise ValueError(f"a target {RIG}:… needs a rig: a table [rig] with the name of a bridge")
+            for key in ("display", "session"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key} needs a rig: a table [rig] with the name of a bridge")
+            return
+        if False in recorded:
+            raise ValueError(f"with a rig every target is {RIG}:NAME:CHANNELS (NAME may be empty)")
+        if self.session is None:
+            raise ValueError("a rig needs a table [session] with at least its channels")
+        if self.noise_spikes or self.noise_scale:
+            raise ValueError("noise_spikes and noise_scale are for networks; a rig brings its own noise")
+        if self.record == "scores":
+            raise ValueError("a session is recorded with everything; leave record out")
+        if self.responses.zscore_blocks and not self.references_per_generation:
+            raise ValueError("responses.zscore_blocks needs references and references_per_generation")
+        if self.init.startswith("references:"):
+            raise ValueError("init references:… needs responses before the first block; use images:FOLDER")
+
+    def each(self) -> tuple[Self, ...]:
+        """The plan of each variant, without variants. Raises ValueError for one that cannot be."""
+        plans = []
+        for variant in self.variants or (Variant(),):
+            changes = {key: getattr(variant, key) for key in variant.model_fields_set}
+            if {"noise_spikes", "noise_scale"} & changes.keys():
+                changes = {"noise_spikes": None, "noise_scale": None} | changes
+            values = {key: getattr(self, key) for key in type(self).model_fields} | changes | {"variants": ()}
+            plans.append(type(self)(**values) if self.variants else self)
+        return tuple(plans)

@@ -1,0 +1,76 @@
+"""What a record of scores leaves out: the codes follow from the first state and the scores.
+
+Draws are functions of (the run's seed, step, purpose), so the optimizer, told the recorded scores again, goes
+the same way, bit for bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from xdream import networks, random
+from xdream.errors import BadInput
+from xdream.experiment.plan import Plan
+from xdream.experiment.run_groups import loaded_state
+from xdream.optimizers import OPTIMIZERS
+from xdream.store import Record
+
+Codes = npt.NDArray[np.float32]
+
+
+def generations(record: Record, run: int) -> Iterator[Codes]:
+    """(population, d) codes of each generation of a run that was told, from the first.
+
+    Raises BadInput for a run that is not there, or an experiment with other draws than this release's.
+    """
+    planned = {one.id: one for one in record.runs()}
+    if run not in planned:
+        raise BadInput(f"{record.folder} has no run {run}; it has 0 to {max(planned)}")
+    scores = record.scores(run, noise_free=False)
+    if record.keeps_everything:
+        for generation in range(len(scores)):
+            yield _stacked(record, run, generation)
+        return
+    if record.facts["draws"] != random.VERSION:
+        raise BadInput(
+            f"{record.folder} was made with the draws {record.facts['draws']}, this release has "
+            f"{random.VERSION}: only the release that made it can derive its codes"
+        )
+    optimizer = OPTIMIZERS.make(**planned[run].optimizer)
+    state = loaded_state(optimizer, [record.states(run)[0]], _device(record))
+    for told in scores:
+        yield optimizer.ask(state)[0].cpu().numpy()
+        state = optimizer.tell(state, torch.from_numpy(told)[None].to(state.seeds.device))
+
+
+def codes_of(record: Record, run: int, wanted: Collection[int]) -> dict[int, Codes]:
+    """(population, d) codes of some generations, as they are recorded or derived. Raises BadInput."""
+    scores = record.scores(run)
+    for generation in wanted:
+        if not 0 <= generation < len(scores):
+            raise BadInput(
+                f"run {run} of {record.folder} has {len(scores)} generations; {generation} is none of them"
+            )
+    recorded = {g: _stacked(record, run, g) for g in wanted if len(record.codes(run, g)) == len(scores[g])}
+    missing = set(wanted) - recorded.keys()
+    if missing:
+        upto = itertools.islice(generations(record, run), max(missing) + 1)
+        recorded |= {number: codes for number, codes in enumerate(upto) if number in missing}
+    return recorded
+
+
+def _stacked(record: Record, run: int, generation: int) -> Codes:
+    return np.stack(list(record.codes(run, generation).values()))
+
+
+def _device(record: Record) -> torch.device:
+    """The experiment's own where there is one: elsewhere sums may differ in their last digit."""
+    try:
+        return networks.device(Plan.from_toml(record.facts["plan"]).device)
+    except BadInput:
+        return torch.device("cpu")

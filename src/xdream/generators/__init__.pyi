@@ -1,0 +1,17 @@
+from . import deepsim as deepsim
+from . import fourier as fourier
+from . import learned as learned
+from . import original as original
+from . import pixels as pixels
+from .base import GENERATORS as GENERATORS
+from .base import Generator as Generator
+from .base import InitialCodes as InitialCodes
+from .base import Invertible as Invertible
+from .base import WithStatistics as WithStatistics
+from .drawing import draw as draw
+from .drawing import drawn as drawn
+from .drawing import finite as finite
+from .encoding import Features as Features
+from .encoding import encode as encode
+from .encoding import layer_features as layer_features
+from .statistics import read_statistics as read_statistics

@@ -1,0 +1,1 @@
+"""Files <-> arrays: one codec, resizing, reference photographs."""

@@ -1,0 +1,297 @@
+"""Natural images to compare with: found, checked, decoded; and what their responses say."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import math
+import os
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from xdream.errors import BadInput
+from xdream.images.resizing import resize
+from xdream.types import ShownImages, quantise
+
+#: The word for the photographs inside the scikit-image wheel, and their names.
+SCIKIT_IMAGE = "scikit-image"
+SCIKIT_IMAGE_PHOTOGRAPHS = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "coins.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "moon.png",
+    "motorcycle_left.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+#: What lies under a transparent pixel.
+MID_GREY = 128
+#: Larger files are not photographs (a film in the folder is not read into memory).
+MOST_BYTES = 256 * 2**20
+#: How many bad files a message names.
+MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class References:
+    """Natural images that were all found readable; decoded when they are asked for.
+
+    source: as the user wrote it. place: the folder or the zip file behind it. names: paths inside it, in
+    alphabetical order. hashes: SHA-256 of each file's bytes, in hexadecimal.
+    """
+
+    source: str
+    place: Path
+    names: tuple[str, ...]
+    hashes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def images(self, indices: Sequence[int], size_px: int) -> ShownImages:
+        """(n, 3, size, size) uint8, RGB: whole images, resized without regard to their proportions.
+
+        Bilinear and antialiased, from 8-bit RGB as `decode` makes it. Raises BadInput when a file is no
+        longer the one that was checked.
+        """
+        shown = torch.empty(len(indices), 3, size_px, size_px, dtype=torch.uint8)
+        try:
+            with _reading(self.place) as read:
+                for row, index in enumerate(indices):
+                    data = read(self.names[index])
+                    if _hash(data) != self.hashes[index]:
+                        raise OSError(f"{self.names[index]!r} has other contents")
+                    shown[row] = at_size(data, size_px)
+        except (OSError, KeyError, zipfile.BadZipFile) as error:
+            raise BadInput(
+                f"references '{self.source}' changed after they were checked ({_reason(error)}); "
+                "put them back, or start anew"
+            ) from error
+        return shown
+
+
+def load(source: str) -> References:
+    """The images of a folder (with its folders), of a zip file, or of the word `scikit-image`.
+
+    Every file counts, in the order of its path; names that start with a dot are passed over, and links
+    to folders are not followed. Each is decoded once, so that a file which is damaged or no image is
+    known now. Raises BadInput, which names all of them.
+    """
+    place, names = _find(source)
+    if not names:
+        raise BadInput(f"references '{source}' are empty; give a folder or zip file with images")
+    hashes, bad = [], []
+    with _reading(place) as read:
+        for name in names:
+            try:
+                data = read(name)
+                decode(data)
+                hashes.append(_hash(data))
+            except Exception as error:  # a decoder of foreign bytes raises whatever it likes
+                bad.append(f"{name!r} ({_reason(error)})")
+    if bad:
+        more = f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
+        raise BadInput(
+            f"{len(bad)} of {len(names)} files of references '{source}' cannot be used: "
+            f"{', '.join(bad[:MOST_NAMED])}{more}; repair or remove them"
+        )
+    return References(source, place, tuple(names), tuple(hashes))
+
+
+def absolute(source: str) -> str:
+    """A path to the same place from any folder; the word `scikit-image` as it is."""
+    return source if source == SCIKIT_IMAGE else os.path.abspath(os.path.expanduser(source))
+
+
+def place_of(source: str) -> Path:
+    """The folder or zip file behind a source, whether it is there or not. Raises BadInput."""
+    return _scikit_image_data() if source == SCIKIT_IMAGE else Path(absolute(source))
+
+
+def decode(data: bytes) -> torch.Tensor:
+    """The bytes of an image file -> (3, h, w) uint8, RGB.
+
+    The first frame, turned upright as its EXIF data say; grey becomes RGB, 16 bits become 8, palettes
+    are looked up, what is transparent is laid over mid-grey. Colour profiles are not applied. Raises
+    what Pillow raises, for an image so large that Pillow warns of it too.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(data)) as file:
+            rgb = np.array(_rgb(ImageOps.exif_transpose(file)))
+    return torch.from_numpy(rgb).permute(2, 0, 1)
+
+
+def at_size(data: bytes, size_px: int) -> ShownImages:
+    """The bytes of an image file -> (3, size, size) uint8: decoded as by `decode`, resized whole."""
+    full = decode(data).to(torch.float32)[None] / 255.0
+    return quantise(resize(full, (size_px, size_px)))[0]
+
+
+def expected_best(responses: torch.Tensor, n: int) -> float:
+    """The expected maximum of n responses drawn without replacement, in closed form.
+
+    With N responses in ascending order r_1 … r_N, r_k is the maximum of C(k−1, n−1) of the C(N, n)
+    draws. NaN responses are left out; when none is left the answer is NaN. From n = N on it is the
+    maximum. responses: any shape. Raises BadInput for n < 1.
+    """
+    if n < 1:
+        raise BadInput(f"the best of {n} responses is not defined; give at least 1")
+    flat = torch.as_tensor(responses, dtype=torch.float64).flatten()
+    r = flat[~flat.isnan()].sort(descending=True).values
+    if len(r) == 0:
+        return math.nan
+    if n >= len(r):
+        return float(r[0])
+    # From the best downwards, k = N … n: the weight is n / N at first, then times (k − n) / (k − 1).
+    k = torch.arange(len(r), n, -1, dtype=torch.float64, device=r.device)
+    weights = torch.cat((k.new_tensor([n / len(r)]), (k - n) / (k - 1.0))).cumprod(0)
+    weights = weights[weights > 0.0]  # the far tail underflows
+    return float((weights * r[: len(weights)]).sum())
+
+
+def relative_activation(best: float, best_reference: float | None) -> float | None:
+    """The best response to an evolved image over the best to a natural one (the paper's measure).
+
+    None when there is no reference, when a response is missing (NaN), or when the best reference is not
+    positive: a ratio to that says nothing.
+    """
+    if best_reference is None or math.isnan(best) or not best_reference > 0.0:
+        return None
+    return best / best_reference
+
+
+def _find(source: str) -> tuple[Path, list[str]]:
+    """The folder or zip file behind a source, and the names of its files in order."""
+    place = place_of(source)
+    if source == SCIKIT_IMAGE:
+        return place, [name for name in SCIKIT_IMAGE_PHOTOGRAPHS if (place / name).is_file()]
+    if not source or not os.path.exists(place):
+        raise BadInput(
+            f"references '{source}' do not exist; give a folder or zip file of images, or '{SCIKIT_IMAGE}'"
+        )
+    if os.path.isdir(place):
+        return place, _folder_names(place, source)
+    return place, _zip_names(place, source)
+
+
+def _scikit_image_data() -> Path:
+    spec = importlib.util.find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise BadInput(
+            f"references '{SCIKIT_IMAGE}' need the package scikit-image; install it: pip install xdream[demo]"
+        )
+    return Path(spec.origin).parent / "data"
+
+
+def _folder_names(folder: Path, source: str) -> list[str]:
+    def refuse(error: OSError) -> None:
+        raise BadInput(
+            f"folder '{error.filename}' of references '{source}' cannot be read "
+            f"({_reason(error)}); change its permissions or remove it"
+        )
+
+    paths = (
+        Path(parent, name).relative_to(folder).as_posix()
+        for parent, _, files in os.walk(folder, onerror=refuse)
+        for name in files
+    )
+    return sorted(name for name in paths if not _hidden(name))
+
+
+def _zip_names(place: Path, source: str) -> list[str]:
+    try:
+        with zipfile.ZipFile(place) as archive:
+            names = {info.filename for info in archive.infolist() if not info.is_dir()}
+    except (OSError, zipfile.BadZipFile) as error:
+        raise BadInput(
+            f"references '{source}' are neither a folder nor a whole zip file ({_reason(error)}); "
+            "give one of these"
+        ) from error
+    return sorted(name for name in names if not _hidden(name))
+
+
+def _hidden(name: str) -> bool:
+    """Whether a path is one of those that systems leave in folders and zip files unasked."""
+    parts = PurePosixPath(name).parts
+    left = parts[:1] == ("__MACOSX",) or parts[-1].lower() in ("thumbs.db", "desktop.ini")
+    return left or any(part.startswith(".") for part in parts)
+
+
+@contextmanager
+def _reading(place: Path) -> Iterator[Callable[[str], bytes]]:
+    """What reads a file by its name, from a folder or from a zip file that is opened once."""
+    if place.is_dir():
+        yield partial(_read_file, place)
+    else:
+        with zipfile.ZipFile(place) as archive:
+            yield partial(_read_member, archive)
+
+
+def _read_file(folder: Path, name: str) -> bytes:
+    path = folder / name
+    if not path.is_file():  # opening a pipe would wait forever
+        raise OSError("a broken link" if path.is_symlink() else "not a file")
+    _check_bytes(path.stat().st_size)
+    return path.read_bytes()
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    _check_bytes(archive.getinfo(name).file_size)
+    return archive.read(name)
+
+
+def _check_bytes(size: int) -> None:
+    if size > MOST_BYTES:
+        raise OSError(f"larger than {MOST_BYTES // 2**20} MiB")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any of Pillow's modes to RGB."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels of unknown range")
+    if image.mode.startswith("I"):
+        return _from_16_bit(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, (MID_GREY, MID_GREY, MID_GREY, 255))
+        image = Image.alpha_composite(ground, image)
+    return image.convert("RGB")
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits (Pillow keeps it as that or as 32-bit integers); convert() would clip at 255."""
+    grey = np.asarray(image).astype(np.int64)
+    if grey.min() < 0 or grey.max() > 0xFFFF:
+        raise ValueError("integer pixels outside 0 to 65535")
+    return Image.fromarray(np.rint(grey / 257.0).astype(np.uint8)).convert("RGB")
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    """Why, in a few words on one line."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return " ".join(str(error).split()) or type(error).__name__

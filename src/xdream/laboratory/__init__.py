@@ -1,0 +1,1 @@
+"""Sessions with a rig: bridges, the session itself, a simulated rig for rehearsals."""

@@ -1,0 +1,420 @@
+"""A folder that a rig and XDream share: images are put there, answers are found there. Polling only.
+
+Notifications miss what is written to a network share, and so nothing here waits for one. A file counts when
+it has been renamed into place or has not changed for a while; see docs/rigs-folder.md for what a rig must do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from xdream.errors import BadInput, RigError
+from xdream.files import replace
+from xdream.images.files import encoded
+from xdream.laboratory.rigs.base import Answer, Arrival, Block, Row
+from xdream.laboratory.rigs.folder_files import SUFFIXES, Table, Unreadable, read
+from xdream.laboratory.rigs.folder_manifest import manifest, read_answer
+from xdream.scoring.recordings import Values
+
+#: How many closed blocks' answers are still looked at.
+WATCHED = 20
+#: How much of what cannot be read is kept; how long a note about a block's files may be.
+RAW_BYTES, NOTE_BYTES = 1 << 20, 16 << 20
+#: For so long a file may be somebody else's alone (being written) before that is said.
+UNOPENED_S = 5.0
+#: What XDream is still writing begins so, and no rig looks for that.
+PARTIAL = ".partial-"
+STALE, SENT, STATUS, LOCK = "stale", "sent", "status.json", "xdream.lock"
+
+ORIGINAL_ANSWER = re.compile(rf"block(\d{{3,9}})\.({'|'.join(SUFFIXES)})")
+MANIFEST_ANSWER = re.compile(r"block(\d{3,9})\.answer(-\d{1,9})?\.json")
+IMAGE = re.compile(r"block(\d{3,9})_.*\.(png|bmp)")
+MANIFEST = re.compile(r"block(\d{3,9})\.manifest\.json")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The files of a block, by name: the image and the repeat that each shows."""
+
+    number: int
+    files: Mapping[str, tuple[str, int]]
+
+
+@dataclass
+class _Seen:
+    """A file as it was seen last. since: for how long it has been so. reported: digests of contents."""
+
+    signature: tuple[int, int] = (-1, -1)
+    since: float = 0.0
+    tried: bool = False
+    done: bool = False
+    unopened: bool = False
+    reported: set[str] = field(default_factory=set)
+
+
+class Folder:
+    """The bridge "folder".
+
+    folder: must be there. protocol: "manifest", or "original" for rigs that answered the original software.
+    match: of the original protocol's file names, "strict" (exactly) or "loose" (after the block's number).
+    poll_s: how often the folder is looked at. stable_s: for how long an answer of the original protocol must
+    not have changed. answer_limit_mb: a larger answer is not read. Raises BadInput for other options.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        protocol: str = "manifest",
+        match: str = "strict",
+        poll_s: float = 0.1,
+        stable_s: float = 0.5,
+        answer_limit_mb: float = 32.0,
+    ) -> None:
+        if not isinstance(folder, str | Path) or not str(folder):
+            raise BadInput(f"folder is {folder!r}; give the path of the folder that the rig shares")
+        for name, value, known in (
+            ("protocol", protocol, ("manifest", "original")),
+            ("match", match, ("strict", "loose")),
+        ):
+            if value not in known:
+                raise BadInput(f"{name} is {value!r}; choose {' or '.join(known)}")
+        for name, number, least, most in (
+            ("poll_s", poll_s, 0.001, 60.0),
+            ("stable_s", stable_s, 0.0, 600.0),
+            ("answer_limit_mb", answer_limit_mb, 0.001, 1024.0),
+        ):
+            if not isinstance(number, int | float) or not least <= number <= most:
+                raise BadInput(f"{name} is {number!r}; choose {least:g} to {most:g}")
+        if protocol == "manifest" and match != "strict":
+            raise BadInput("match is for the original protocol; leave it out")
+        if protocol == "original" and importlib.util.find_spec("scipy") is None:
+            raise BadInput("MATLAB v5 files are read with scipy; pip install 'xdream[rig]'")
+        self.folder = Path(folder).expanduser()
+        self.clock, self.wait = time.monotonic, time.sleep
+        self._original, self._loose = protocol == "original", match == "loose"
+        self._poll_s, self._stable_s = float(poll_s), float(stable_s)
+        self._limit = int(answer_limit_mb * (1 << 20))
+        self._session, self._channels = "", tuple[str, ...]()
+        self._block: Block | None = None
+        self._complete = self._shaken = False
+        self._watched: dict[int, Sent] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._waiting: list[Arrival] = []
+        self._owed: bytes | None = None
+        self._lock: FileLock | None = None
+
+    # ------------------------------------------------------------------ the bridge
+
+    def open(self, session: str, channels: Sequence[str]) -> None:
+        """Take the folder for this session alone."""
+        self._lock = self._taken(lambda: self._clear(session))
+        self._session, self._channels = session, tuple(channels)
+
+    def check(self, channels: Sequence[str]) -> None:
+        """Whether it could be opened; nothing in it is changed. Raises BadInput."""
+        self._taken(lambda: None).release()
+
+    def _taken(self, work: Callable[[], None]) -> FileLock:
+        """The folder's lock, after some work in it; it can be written to."""
+        if not self.folder.is_dir():
+            raise BadInput(f"there is no folder {self.folder}; make it, or mount the share that has it")
+        lock = FileLock(self.folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+            work()
+            replace(self.folder / f"{PARTIAL}test", b"")
+            (self.folder / f"{PARTIAL}test").unlink()
+        except Timeout:
+            raise BadInput(f"another session uses {self.folder}; choose another folder") from None
+        except (OSError, NotImplementedError) as error:
+            lock.release()
+            raise BadInput(f"{self.folder} cannot be written to: {error}; see to its permissions") from None
+        return lock
+
+    def offer(self, block: Block) -> None:
+        """Put the block's images, and its manifest, into the folder. Raises RigError."""
+        with self._medium():
+            if self._block is None or self._block.number != block.number:
+                self._complete = False
+            self._block = block
+            self._carry(block)
+
+    def collect(self, timeout_s: float) -> Sequence[Arrival]:
+        """Answers that are complete. Raises RigError while the folder cannot be read."""
+        until = self.clock() + timeout_s
+        while True:
+            with self._medium():
+                names = os.listdir(self.folder)
+                self._mend()
+                self._look(names)
+            if self._waiting:
+                found, self._waiting = self._waiting, []
+                return found
+            left = until - self.clock()
+            if left <= 0:
+                return []
+            self.wait(min(self._poll_s, left))
+
+    def withdraw(self, number: int) -> None:
+        """Take the manifest back; images stay, for a display may be reading them. Raises RigError."""
+        with self._medium():
+            if self._block is not None and self._block.number == number:
+                self._block = None
+            if not self._original:
+                (self.folder / f"block{number:03d}.manifest.json").unlink(missing_ok=True)
+
+    def status(self, status: Mapping[str, Any]) -> None:
+        """Write status.json; when the session is over, take the manifest back. Raises RigError."""
+        self._owed = json.dumps(dict(status), indent=1).encode()
+        with self._medium():
+            self._write_status()
+        if status.get("state") == "over" and self._block is not None:
+            self.withdraw(self._block.number)
+
+    def close(self) -> None:
+        """Let other sessions have the folder."""
+        if self._lock is not None:
+            with contextlib.suppress(OSError):  # the share is gone, and the lock with it
+                self._lock.release()
+            self._lock = None
+
+    # ------------------------------------------------------------------ the medium
+
+    @contextlib.contextmanager
+    def _medium(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._shaken = True
+            raise RigError(
+                f"the folder {self.folder} cannot be used: {error.strerror or error}; it is tried again"
+            ) from None
+
+    def _mend(self) -> None:
+        """After the folder was gone: what is missing in it is carried once more."""
+        if self._shaken and self._block is not None:
+            self._carry(self._block)
+        self._shaken = False
+        self._write_status()
+
+    def _write_status(self) -> None:
+        if self._owed is not None:
+            replace(self.folder / STATUS, self._owed)
+            self._owed = None
+
+    def _place(self, name: str, data: bytes) -> None:
+        """A file that is there whole or not at all. Not forced to the disk: a restart looks at its bytes."""
+        partial = self.folder / f"{PARTIAL}{name}"
+        partial.write_bytes(data)
+        partial.replace(self.folder / name)
+
+    def _has(self, name: str, data: bytes) -> bool:
+        path = self.folder / name
+        try:
+            return path.stat().st_size == len(data) and path.read_bytes() == data
+        except FileNotFoundError:
+            return False
+
+    def _put_aside(self, name: str) -> str:
+        """Move a file into `stale`, over none that is there. Returns where it is."""
+        (self.folder / STALE).mkdir(exist_ok=True)
+        stem, dot, suffix = name.rpartition(".")
+        to, n = name, 0
+        while (self.folder / STALE / to).exists():
+            n += 1
+            to = f"{stem}-{n}{dot}{suffix}"
+        (self.folder / name).rename(self.folder / STALE / to)
+        return f"{STALE}/{to}"
+
+    # ------------------------------------------------------------------ out
+
+    def _carry(self, block: Block) -> None:
+        """Write what is not there yet. The last image makes the block complete: what answers it before is
+        stale. Where all images are there, a session goes on, and its answer may have come meanwhile."""
+        pictures = {i: encoded(image, block.image_format) for i, image in block.images.items()}
+        names = {one.place: file_name(block, one.place, one.image) for one in block.presentations}
+        images = {names[one.place]: pictures[one.image] for one in block.presentations}
+        new = Sent(block.number, {names[p.place]: (p.image, p.repeat) for p in block.presentations})
+        sent = self._sent_before(block, new) if self._original else new
+        missing = [name for name, data in images.items() if not self._has(name, data)]
+        for i, name in enumerate(missing):
+            if i == len(missing) - 1 and self._original and not self._complete:
+                self._put_stale_aside(block.number)
+            self._place(name, images[name])
+        self._complete = True
+        self._watched[block.number] = sent
+        for number in sorted(self._watched)[: -WATCHED - 1]:
+            del self._watched[number]
+        if not self._original:
+            sums = {i: hashlib.sha256(data).hexdigest() for i, data in pictures.items()}
+            files = {one.place: (names[one.place], sums[one.image]) for one in block.presentations}
+            self._write_manifest(block.number, manifest(block, files, self._channels))
+
+    def _write_manifest(self, number: int, data: bytes) -> None:
+        """The last file of a block, and the only manifest in the folder."""
+        for name in os.listdir(self.folder):
+            if _number(MANIFEST, name) not in (None, number):
+                self._put_aside(name)
+        name = f"block{number:03d}.manifest.json"
+        if not self._has(name, data):
+            replace(self.folder / name, data)
+
+    def _sent_before(self, block: Block, new: Sent) -> Sent:
+        """The files of a block as they were sent at first: after a restart those that were answered are no
+        longer known otherwise, and yet count in the order of file names."""
+        path = self.folder / SENT / f"block{block.number:03d}.json"
+        files = sent_by(path, block.session)
+        if new.files.items() <= files.items():
+            return Sent(block.number, files)
+        path.parent.mkdir(exist_ok=True)
+        files_said = [[name, *shown] for name, shown in new.files.items()]
+        replace(path, json.dumps({"session": block.session, "files": files_said}).encode())
+        return new
+
+    def _clear(self, session: str) -> None:
+        """Images of other sessions do not stay where a rig would show them; nor does what they left half
+        written, and their status."""
+        ours: set[str] = set()
+        if (self.folder / SENT).is_dir():
+            for path in (self.folder / SENT).iterdir():
+                ours.update(sent_by(path, session))
+        for name in os.listdir(self.folder):
+            if name.startswith(PARTIAL) or name == STATUS:
+                (self.folder / name).unlink()
+            elif self._original and _number(IMAGE, name) is not None and name not in ours:
+                self._put_aside(name)
+
+    def _put_stale_aside(self, number: int) -> None:
+        for name in os.listdir(self.folder):
+            if _number(ORIGINAL_ANSWER, name) == number:
+                with (self.folder / name).open("rb") as file:
+                    raw = file.read(RAW_BYTES)
+                to = self._put_aside(name)
+                self._seen.pop(name, None)
+                fault = f"{name} is stale: it was there before the block's images; it is now {to}"
+                self._waiting.append(Answer((), source=name, fault=fault, raw=raw))
+
+    # ------------------------------------------------------------------ in
+
+    def _look(self, names: Sequence[str]) -> None:
+        """Keep the answers that are new and complete, in the order of their names."""
+        pattern = ORIGINAL_ANSWER if self._original else MANIFEST_ANSWER
+        for name in sorted(names):
+            number = _number(pattern, name)
+            if number in self._watched:
+                answer = self._look_at(name, self._watched[number])
+                if answer is not None:
+                    self._waiting.append(answer)
+
+    def _look_at(self, name: str, sent: Sent) -> Answer | None:
+        path, now = self.folder / name, self.clock()
+        seen = self._seen.setdefault(name, _Seen())
+        try:
+            signature = _signature(path)
+            if signature != seen.signature:
+                seen.signature, seen.since, seen.tried, seen.done = signature, now, False, False
+            stable = now - seen.since >= self._stable_s
+            if seen.done or not (stable or (not self._original and not seen.tried)):
+                return None
+            seen.tried = True
+            with path.open("rb") as file:
+                data = file.read(self._limit + 1)
+            if _signature(path) != signature:
+                return None
+        except FileNotFoundError:
+            return None
+        except (
+            PermissionError,
+            IsADirectoryError,
+        ) as error:  # on Windows it may be somebody else's while it is written
+            if seen.unopened or now - seen.since < UNOPENED_S:
+                return None
+            seen.unopened = True
+            return Answer((), source=name, fault=f"{name} cannot be opened: {error.strerror or error}")
+        digest = hashlib.sha256(data).hexdigest()
+        if digest in seen.reported:
+            seen.done = True
+            return None
+        try:
+            if len(data) > self._limit:
+                raise Unreadable(f"it has more than {self._limit} bytes; see answer_limit_mb")
+            answer = self._original_answer(data, name, sent) if self._original else read_answer(data, name)
+        except Unreadable as error:
+            if not stable:
+                return None
+            answer = Answer((), source=name, fault=f"{name}: {error}", raw=data[:RAW_BYTES])
+        seen.done = True
+        seen.reported.add(digest)
+        return answer
+
+    def _original_answer(self, data: bytes, name: str, sent: Sent) -> Answer:
+        table = read(name.rpartition(".")[2], data)
+        return Answer(rows_of(table, sent, loose=self._loose), block=sent.number, source=name)
+
+
+def sent_by(path: Path, session: str) -> dict[str, tuple[str, int]]:
+    """The image and repeat that each file of a block shows, as a session noted it; empty: it did not, or the
+    note is damaged (then a name that is answered and is not offered any more is not known)."""
+    try:
+        with path.open("rb") as file:
+            said = json.loads(file.read(NOTE_BYTES))
+        files = {str(name): (str(image), int(repeat)) for name, image, repeat in said["files"]}
+        return files if said["session"] == session else {}
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
+        return {}
+
+
+def file_name(block: Block, place: int, image: str) -> str:
+    """Of an image: the block, the place in it, the image."""
+    return f"block{block.number:03d}_{place:03d}_{image}.{block.image_format}"
+
+
+def rows_of(table: Table, sent: Sent, *, loose: bool) -> tuple[Row, ...]:
+    """What a table says about the files of a block. Raises Unreadable where it cannot be about them."""
+    order = sorted(sent.files)
+    if table.names is not None:
+        names: Sequence[str] = table.names
+    elif table.indices is None:
+        if len(table.responses) != len(order):
+            raise Unreadable(f"{len(table.responses)} rows of scores, but the block has {len(order)} files")
+        names = order
+    else:
+        if max(table.indices) >= len(order):
+            raise Unreadable(f"index {max(table.indices)}, but the block has {len(order)} files, from 0")
+        names = [order[i] for i in table.indices]
+    known = {_loosely(name) if loose else name: shown for name, shown in sent.files.items()}
+    rows = []
+    for name, values in zip(names, table.responses, strict=True):
+        last = re.split(r"[\\/]", name)[-1].strip()
+        image, repeat = known.get(_loosely(last) if loose else last, (None, None))
+        recorded = None if bool(np.isnan(values).all()) else Values(values.copy())
+        rows.append(Row(" ".join(last.split())[:200] if image is None else image, repeat, recorded))
+    return tuple(rows)
+
+
+def _loosely(name: str) -> str:
+    return re.sub(r"^block\d+_", "", name)
+
+
+def _number(pattern: re.Pattern[str], name: str) -> int | None:
+    """The block that a file's name is about, in the one form in which block numbers are written."""
+    match = pattern.fullmatch(name)
+    return int(match[1]) if match is not None and match[1] == f"{int(match[1]):03d}" else None
+
+
+def _signature(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns

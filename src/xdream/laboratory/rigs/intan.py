@@ -1,0 +1,188 @@
+"""Intan RHX: spikes around each onset, from the TCP outputs of the acquisition software.
+
+RHX listens; this side connects to its spike output and to its waveform output, in which the DIGITAL-IN word
+carries the presentation's code. docs/rigs-streams.md has the formats and what is assumed of them.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from xdream.errors import BadInput, RigError
+from xdream.laboratory.rigs.base import Arrival, Block
+from xdream.laboratory.rigs.hearing import Hearing, check_settle, units_of
+from xdream.laboratory.rigs.intan_bytes import Marks, Spiking
+from xdream.laboratory.rigs.windows import Outbox, Window, Windows
+
+#: Bytes asked for at once; a turn reads no more than TURNS of them from one output.
+CHUNK_BYTES = 262_144
+TURNS = 64
+POLL_S = 0.05
+CONNECT_S = 2.0
+AGAIN_S = 0.5
+
+
+class Intan:
+    """Gives the spike times around each onset, per channel.
+
+    host, spike_port, waveform_port: of RHX's outputs. rate_hz: samples per second, as RHX is set. units: for
+    each of the session's channels "A-010" (all its spikes) or "A-010:2" (those of one spike id); default: the
+    channels' names. words: 16-bit numbers in a waveform frame, of which the last is the DIGITAL-IN word: 1
+    when no other channel's waveform is sent. frames: in a block of waveforms. settle_ms: how long a word must
+    stand to be an onset; shorter ones are lines that do not change together. start_ms, stop_ms: the window
+    around the onset. slack_ms: how much later than its time a spike may be told. silence_s: with nothing
+    heard for so long, and a block offered, the medium has failed.
+    """
+
+    def __init__(
+        self,
+        rate_hz: float,
+        host: str = "127.0.0.1",
+        *,
+        spike_port: int = 5002,
+        waveform_port: int = 5001,
+        units: Sequence[str] | None = None,
+        words: int = 1,
+        frames: int = 128,
+        settle_ms: float = 0.5,
+        start_ms: float = -100.0,
+        stop_ms: float = 300.0,
+        slack_ms: float = 100.0,
+        silence_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        for name, value, most in (
+            ("spike_port", spike_port, 65535),
+            ("waveform_port", waveform_port, 65535),
+            ("words", words, 10_000),
+            ("frames", frames, 10_000),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise BadInput(f"rig: {name} = {value!r} must be a whole number from 1 to {most}")
+        if isinstance(rate_hz, bool) or not isinstance(rate_hz, int | float) or not 1 <= rate_hz <= 1e6:
+            raise BadInput(f"rig: rate_hz = {rate_hz!r} is not a sampling rate (30000, say)")
+        check_settle(settle_ms)
+        self._addresses = {"spike": (host, spike_port), "waveform": (host, waveform_port)}
+        self._units = None if units is None else tuple(units)
+        self._rate_hz = float(rate_hz)
+        self._layout = (words, frames, round(settle_ms * rate_hz / 1000))
+        self._window = Window(start_ms, stop_ms, slack_ms)
+        self._hearing = Hearing("intan", silence_s, clock)
+
+    def open(self, session: str, channels: Sequence[str]) -> None:
+        """Begin to connect. RHX need not be there yet."""
+        units = units_of(self._units, channels)
+        self._out = Outbox(f"intan {self._addresses['spike'][0]}")
+        self._windows = Windows(self._window, len(units), session, self._rate_hz, self._out)
+        words, frames, settle = self._layout
+        self._marks = Marks(self._windows, self._out, words, frames, settle)
+        self._spiking = Spiking(self._windows, self._out, units)
+        self._hearing.start(self._listen)
+
+    def offer(self, block: Block) -> None:
+        """The codes of its presentations are known from now on."""
+        self._hearing.offer(block.number)
+        with self._hearing.lock:
+            self._windows.offer(block)
+
+    def collect(self, timeout_s: float) -> Sequence[Arrival]:
+        """What is complete. Raises RigError when RHX is silent while a block is shown."""
+        found = self._out.get(timeout_s)
+        silent_s = self._hearing.too_silent_s()
+        if not found and silent_s is not None:
+            host, port = self._addresses["waveform"]
+            raise RigError(
+                f"no waveforms from Intan RHX at {host}:{port} for {silent_s:.0f} s; is it running, with its "
+                "TCP outputs listening and the DIGITAL-IN word sent?"
+            )
+        return found
+
+    def withdraw(self, number: int) -> None:
+        """The block is closed; an onset of it that still comes is answered, as late."""
+        self._hearing.withdraw(number)
+
+    def status(self, status: Mapping[str, Any]) -> None:
+        """RHX does not ask."""
+
+    def close(self) -> None:
+        """Leave."""
+        self._hearing.end()
+
+    def _listen(self) -> None:
+        sockets: dict[str, socket.socket] = {}
+        next_try = time.monotonic()
+        try:
+            while not self._hearing.stop.is_set():
+                if len(sockets) < 2 and time.monotonic() >= next_try:
+                    self._connect(sockets)
+                    next_try = time.monotonic() + AGAIN_S
+                if not sockets:
+                    self._hearing.stop.wait(POLL_S)
+                    continue
+                ready, _, _ = select.select(list(sockets.values()), [], [], POLL_S)
+                if ready:
+                    self._turn(sockets)
+        finally:
+            for one in sockets.values():
+                one.close()
+
+    def _connect(self, sockets: dict[str, socket.socket]) -> None:
+        # Spikes first: no clock runs before they are heard.
+        for name, address in self._addresses.items():
+            if name in sockets:
+                continue
+            try:
+                one = socket.create_connection(address, timeout=CONNECT_S)
+            except OSError:
+                return
+            one.setblocking(False)
+            sockets[name] = one
+            if name == "waveform":
+                # All that comes over it was acquired after the spikes were heard.
+                with self._hearing.lock:
+                    self._marks.begin(self._spiking.heard)
+
+    def _turn(self, sockets: dict[str, socket.socket]) -> None:
+        # The waveforms' clock closes windows: spikes that were sent before it must be read before it counts,
+        # so the clock is read from the wire first and looked at last.
+        marks, marks_end = _read(sockets.get("waveform"))
+        spikes, spikes_end = _read(sockets.get("spike"))
+        with self._hearing.lock:
+            self._spiking.take(spikes)
+            self._marks.take(marks)
+            if marks:
+                self._hearing.heard()
+                if len(marks) < TURNS * CHUNK_BYTES // 2:
+                    # Everything that was sent has been read: where garbage was, later spikes are heard.
+                    self._spiking.heard(self._windows.clock)
+            if spikes_end or marks_end:
+                self._spiking.cut()
+                self._marks.cut()
+        if spikes_end or marks_end:
+            # One without the other says nothing; both anew, in order.
+            for one in sockets.values():
+                one.close()
+            sockets.clear()
+            self._out.fault("Intan RHX closed a connection; connecting again")
+
+
+def _read(one: socket.socket | None) -> tuple[bytes, bool]:
+    """What is there, up to a limit; whether the other end has closed."""
+    found: list[bytes] = []
+    if one is None:
+        return b"", False
+    for _ in range(TURNS):
+        try:
+            chunk = one.recv(CHUNK_BYTES)
+        except (BlockingIOError, InterruptedError):
+            break
+        except OSError:
+            return b"".join(found), True
+        if not chunk:
+            return b"".join(found), True
+        found.append(chunk)
+    return b"".join(found), False

@@ -1,0 +1,253 @@
+"""What an answer is worth: pure. Nothing a rig sends is thrown away, and nothing implausible is used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from xdream.errors import BadInput
+from xdream.laboratory.rigs import Answer, Row
+from xdream.scoring import responses
+from xdream.scoring.recordings import Recorded, Spikes, Traces, Values, channels_of, to_bytes
+from xdream.scoring.responses import ResponsesPlan
+from xdream.store.ledger import Planned, RecordingRow
+
+#: No response is larger; sums of such numbers are still numbers.
+MOST = 1e100
+
+
+@dataclass(frozen=True)
+class OpenBlock:
+    """The block that is under way. answered: the recordings taken so far, by planned presentation; None: the
+    rig said that there is none."""
+
+    number: int
+    fence: int
+    planned: tuple[Planned, ...]
+    answered: Mapping[int, bytes | None]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a recording must be. channels: how many. empty_rows: see `SessionPlan`. settings: how responses
+    are read, all that are in use."""
+
+    session: str
+    channels: int
+    empty_rows: int
+    settings: tuple[ResponsesPlan, ...]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What becomes of an answer.
+
+    block: the open block, where the answer is about it. rows: to be written. taken: by planned presentation,
+    as in `OpenBlock.answered`. counts, refused, conflict: for the verdict. alarm: what the experimenter must
+    know, or None.
+    """
+
+    block: int | None
+    rows: tuple[RecordingRow, ...]
+    taken: Mapping[int, bytes | None]
+    counts: Mapping[str, int]
+    refused: str | None = None
+    conflict: bool = False
+    alarm: str | None = None
+
+
+def judge(
+    answer: Answer,
+    rules: Rules,
+    block: OpenBlock | None,
+    planned_as: Callable[[int, str, int | None], int | None],
+    last_block: int,
+) -> Judgement:
+    """What becomes of each row. planned_as: what a closed block's row means. last_block: planned so far."""
+    if answer.fault is not None:
+        number = block.number if block is not None else None
+        row = RecordingRow(number, None, "quarantined", answer.fault, None, None, answer.raw, answer.source)
+        return Judgement(None, (row,), {}, {"quarantined": 1}, answer.fault, alarm=answer.fault)
+    if answer.session is not None and answer.session != rules.session:
+        reason = f"the answer is of session {answer.session}; this is {rules.session}"
+        return _none_taken(answer, "stale", reason, None, None)
+    number = answer.block if answer.block is not None else (block.number if block else None)
+    if number is None:
+        return _none_taken(answer, "late", "no block is open", None, None)
+    if not 1 <= number <= last_block:
+        return _none_taken(answer, "stale", f"block {number} was never planned", None, None)
+    if block is None or number != block.number:
+        return _none_taken(answer, "late", f"block {number} is closed", number, planned_as)
+    if answer.fence is not None and answer.fence != block.fence:
+        reason = (
+            f"block {number} was given to another rig (fence {block.fence}, the answer has {answer.fence}); "
+            "ask for the block again"
+        )
+        return _none_taken(answer, "superseded", reason, number, planned_as, conflict=True)
+    whole = _implausible(answer.rows, rules)
+    if whole is not None:
+        return _none_taken(answer, "quarantined", whole, number, planned_as, alarm=True)
+    return _row_by_row(answer, rules, block)
+
+
+def _none_taken(
+    answer: Answer,
+    status: str,
+    reason: str,
+    number: int | None,
+    planned_as: Callable[[int, str, int | None], int | None] | None,
+    *,
+    conflict: bool = False,
+    alarm: bool = False,
+) -> Judgement:
+    rows = tuple(
+        RecordingRow(
+            number,
+            None if planned_as is None or number is None else planned_as(number, row.image, row.repeat),
+            status,
+            reason,
+            row.image,
+            row.repeat,
+            None if row.recorded is None else to_bytes(row.recorded),
+            answer.source,
+        )
+        for row in answer.rows
+    )
+    counts = {status: len(rows)} if rows else {}
+    return Judgement(None, rows, {}, counts, reason, conflict, reason if alarm else None)
+
+
+def _implausible(rows: Sequence[Row], rules: Rules) -> str | None:
+    """Why no row of an answer can be trusted."""
+    recorded = [row.recorded for row in rows if row.recorded is not None]
+    for row in rows:
+        if row.recorded is not None and channels_of(row.recorded) != rules.channels:
+            return (
+                f"image {row.image} has {channels_of(row.recorded)} channels; the session has "
+                f"{rules.channels}"
+            )
+    if rules.empty_rows and len(recorded) >= rules.empty_rows and all(_is_zero(one) for one in recorded):
+        return (
+            f"all {len(recorded)} responses are zero, like an empty file; if it is true, "
+            "xdream accept-block takes them"
+        )
+    return None
+
+
+def _row_by_row(answer: Answer, rules: Rules, block: OpenBlock) -> Judgement:
+    places: dict[str, list[Planned]] = {}
+    for planned in block.planned:
+        places.setdefault(planned.name, []).append(planned)
+    meant: list[tuple[Row, Planned | None, bytes | None]] = []
+    said: dict[int, set[bytes | None]] = {}
+    for row in answer.rows:
+        one = _meant(row, places.get(row.image, []), block, said)
+        raw = None if row.recorded is None else to_bytes(row.recorded)
+        if one is not None:
+            said.setdefault(one.id, set()).add(raw)
+        meant.append((row, one, raw))
+    rows: list[RecordingRow] = []
+    taken: dict[int, bytes | None] = {}
+    counts: Counter[str] = Counter()
+    for row, one, raw in meant:
+        status, reason = _worth(row, one, raw, rules, block, taken, said)
+        counts[status] += 1
+        if status == "repeated":
+            continue
+        if one is not None and status in ("taken", "missing"):
+            taken[one.id] = raw if status == "taken" else None
+        rows.append(
+            RecordingRow(
+                block.number,
+                None if one is None else one.id,
+                status,
+                reason,
+                row.image,
+                row.repeat,
+                None if status == "missing" else raw,
+                answer.source,
+            )
+        )
+    bad = [r.reason for r in rows if r.status in ("unknown", "quarantined", "duplicate") and r.reason]
+    alarm = f"{bad[0]}{f' (and {len(bad) - 1} more)' if len(bad) > 1 else ''}" if bad else None
+    refused = alarm if bad and not taken and not counts["repeated"] else None
+    return Judgement(block.number, tuple(rows), taken, dict(counts), refused, alarm=alarm)
+
+
+def _meant(
+    row: Row, places: Sequence[Planned], block: OpenBlock, said: Mapping[int, object]
+) -> Planned | None:
+    """The presentation that a row is about. Without a repeat: the first that nobody answered."""
+    if row.repeat is not None:
+        return next((one for one in places if one.repeat == row.repeat), None)
+    free = (one for one in places if one.id not in said and block.answered.get(one.id) is None)
+    return next(free, places[-1] if places else None)
+
+
+def _worth(
+    row: Row,
+    one: Planned | None,
+    raw: bytes | None,
+    rules: Rules,
+    block: OpenBlock,
+    taken: Mapping[int, bytes | None],
+    said: Mapping[int, set[bytes | None]],
+) -> tuple[str, str | None]:
+    """(status, reason) of one row."""
+    if one is None:
+        what = row.image if row.repeat is None else f"{row.image}, repeat {row.repeat},"
+        return "unknown", f"{what[:200]} is not of block {block.number}"
+    if len(said[one.id]) > 1:
+        return "quarantined", f"{row.image} is answered twice, and not alike, in one answer"
+    before = taken.get(one.id, block.answered.get(one.id))
+    if before is not None:
+        if raw == before:
+            return "repeated", None
+        return "duplicate", f"{row.image} was answered before; the first answer stands"
+    if row.recorded is None or _is_nan(row.recorded):
+        known = one.id in taken or one.id in block.answered
+        return ("repeated", None) if known else ("missing", None)
+    problem = unusable(row.recorded, rules)
+    return ("taken", None) if problem is None else ("quarantined", f"{row.image}: {problem}")
+
+
+def unusable(recorded: Recorded, rules: Rules) -> str | None:
+    """Why a recording cannot be used, or None."""
+    if channels_of(recorded) != rules.channels:
+        return f"{channels_of(recorded)} channels; the session has {rules.channels}"
+    if _has_infinity(recorded):
+        return "the response is infinite"
+    if any(bool((np.abs(one) > MOST).any()) for one in _numbers(recorded)):
+        return f"a number is beyond {MOST:g}"
+    try:
+        for settings in rules.settings:
+            responses.read(recorded, settings)
+    except BadInput as error:
+        return str(error)
+    return None
+
+
+def _numbers(recorded: Recorded) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+    if isinstance(recorded, Values):
+        return [recorded.values, *([] if recorded.baseline is None else [recorded.baseline])]
+    return [recorded.times_ms if isinstance(recorded, Spikes) else recorded.samples]
+
+
+def _is_zero(recorded: Recorded) -> bool:
+    if isinstance(recorded, Spikes):
+        return len(recorded.times_ms) == 0
+    return all(bool((one == 0.0).all()) for one in _numbers(recorded)[:1])
+
+
+def _is_nan(recorded: Recorded) -> bool:
+    return isinstance(recorded, Values | Traces) and bool(np.isnan(_numbers(recorded)[0]).all())
+
+
+def _has_infinity(recorded: Recorded) -> bool:
+    """Of spike times NaN counts too: a spike is somewhere."""
+    if isinstance(recorded, Spikes):
+        return not bool(np.isfinite(recorded.times_ms).all())
+    return any(bool(np.isinf(one).any()) for one in _numbers(recorded))

@@ -1,0 +1,110 @@
+"""A generation's images and blocks, new or as they are in the store; written before they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from xdream.errors import BadInput
+from xdream.experiment.batch_layout import batch_layout, interleaved
+from xdream.experiment.record_policy import identity
+from xdream.experiment.run_groups import Group
+from xdream.experiment.runs import Parts
+from xdream.laboratory.session.composition import compose, image_name, reference_name, showings
+from xdream.laboratory.session.generation import Generation
+from xdream.memory import out_of_memory
+from xdream.optimizers import State
+from xdream.store import AskedRow, ShownRow, queries
+from xdream.store.ledger import Event, Ledger
+from xdream.types import Codes, ShownImages
+
+#: (run, slot).
+Place = tuple[int, int]
+
+
+class Planner:
+    """Plans generations. session: its id."""
+
+    def __init__(self, parts: Parts, ledger: Ledger, session: str) -> None:
+        self._parts, self._ledger, self._session = parts, ledger, session
+        self._batch = int(queries.fact(ledger.store, "batch"))
+
+    def generation(self, number: int, states: Mapping[Group, State]) -> Generation:
+        """One generation, planned and written; the same again when it is there already."""
+        codes = torch.cat([g.optimizer.ask(state).flatten(0, 1) for g, state in states.items()])
+        streams = batch_layout(list(states), {}).streams
+        places = sorted((place, int(i)) for s in streams for place, i in zip(s.places, s.at, strict=True))
+        store = self._ledger.store
+        rows = queries.shown_images(store, number)
+        if not rows:
+            values = codes.cpu().numpy()
+            store.write_asked(number, (AskedRow(*place, values[i]) for place, i in places))
+        known = {(run, slot): (chunk, sha) for run, slot, chunk, sha in rows if chunk is not None}
+        shown, images = self._draw(codes, places, known)
+        names = {place: image_name(self._session, number, *place) for place, _ in places}
+        references = self._references(number)
+        planned = self._ledger.planned(number)
+        if not planned:
+            plan = self._parts.plan
+            assert plan.session is not None
+            rounds = showings(
+                [((s.run, s.slot), names[s.run, s.slot], s.pixels) for s in shown],
+                [(i, reference_name(self._session, i), identity(image)) for i, image in references],
+                plan.repeats,
+            )
+            planned = compose(rounds, plan.session.block_size, plan.seed, number, self._ledger.next_ids())
+            self._ledger.plan(number, planned, shown)
+        elif any(known[s.run, s.slot][1] != s.pixels for s in shown):
+            text = "images are drawn with another last digit than before the restart"
+            self._ledger.note(Event("pixels", text, number))
+        return Generation(
+            number,
+            tuple(planned),
+            tuple(self._ledger.blocks(number)),
+            self._ledger.answered(number),
+            {names[place]: image for place, image in images.items()}
+            | {reference_name(self._session, i): image for i, image in references},
+        )
+
+    def _draw(
+        self, codes: Codes, places: Sequence[tuple[Place, int]], known: Mapping[Place, tuple[int, str]]
+    ) -> tuple[list[ShownRow], dict[Place, ShownImages]]:
+        """Every image, in chunks; as they were composed before, where they were drawn already."""
+        forward = self._parts.forward
+        shown: list[ShownRow] = []
+        images: dict[Place, ShownImages] = {}
+        chunk = 0
+        while len(images) < len(places):
+            rest = places[len(images) :]
+            together = [one for one in rest if known[one[0]][0] == chunk] if known else rest[: self._batch]
+            try:
+                drawn = forward.draw(codes[[i for _, i in together]]).cpu()
+            except (RuntimeError, MemoryError) as error:
+                if known or not out_of_memory(error):
+                    raise
+                drawn = None
+            if drawn is None:  # out of the handler, which holds what is to be forgotten
+                self._batch = forward.halved(self._batch)
+                self._ledger.store.write_fact("batch", str(self._batch))
+                continue
+            for (place, _), image in zip(together, drawn, strict=True):
+                images[place] = image
+                shown.append(ShownRow(*place, chunk, identity(image)))
+            chunk += 1
+        return shown, images
+
+    def _references(self, number: int) -> list[tuple[int, ShownImages]]:
+        """The interleaved references that can be read: one that is damaged late does not end a session."""
+        found = []
+        references = self._parts.references
+        unreadable: dict[int, str] = {}
+        for i in interleaved(self._parts, number):
+            assert references is not None
+            try:
+                found.append((i, references.images([i], self._parts.image_size_px)[0]))
+            except BadInput as error:
+                unreadable[i] = f"{references.names[i]} is left out of generation {number + 1}: {error}"
+        if unreadable:
+            self._ledger.note(*(Event("reference", text, number) for text in unreadable.values()))
+        return found

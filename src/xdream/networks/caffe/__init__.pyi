@@ -1,0 +1,2 @@
+from .net import CaffeNet as CaffeNet
+from .net import load as load

@@ -1,0 +1,13 @@
+from .ask_tell import OPTIMIZERS as OPTIMIZERS
+from .ask_tell import AskTell as AskTell
+from .ask_tell import checked_codes as checked_codes
+from .ask_tell import checked_seed as checked_seed
+from .ask_tell import grouped as grouped
+from .ask_tell import make as make
+from .base import Optimizer as Optimizer
+from .base import State as State
+from .base import joined as joined
+from .base import rows as rows
+from .fdgd import FDGD as FDGD
+from .genetic import Genetic as Genetic
+from .nes import NES as NES

@@ -1,0 +1,1 @@
+"""Recordings -> responses -> scores, and checks of the channels."""

@@ -1,0 +1,239 @@
+"""The folder of a study.
+
+OUT/study.toml            what was asked, with every number filled in; written first
+OUT/shards.json           the layers that its shards are
+OUT/references.csv        the natural images and their hashes
+OUT/shards/003-NETWORK-LAYER/00/experiment.sqlite    the experiments of a shard, each a store of its own
+OUT/shards/003-NETWORK-LAYER/result.csv              its rows, written last: with them the shard is done
+OUT/table.csv, OUT/claims.csv, OUT/report.md, OUT/NAME.png     made from the shards' rows
+OUT/../natural/           responses to natural images, shared by the studies beside it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import filelock
+
+from xdream import files, networks
+from xdream.errors import BadInput, StoreError
+from xdream.experiment.callbacks import Nobody, Watcher
+from xdream.images import references
+from xdream.store import FILE_NAME as EXPERIMENT
+from xdream.store import LOCK_NAME, locked
+from xdream.studies import drawing, natural, report, single, table
+from xdream.studies.base import Study
+from xdream.studies.places import Place, candidates
+from xdream.studies.plan import Shard, StudyPlan
+from xdream.studies.statistics import import_scipy
+from xdream.studies.table import Table
+from xdream.studies.work import Work
+from xdream.subjects import parse_units
+
+FILE_NAME, SHARDS_FILE, TABLE = "study.toml", "shards.json", "table.csv"
+SHARDS, RESULT = "shards", "result.csv"
+
+
+def resolved(study: Study, plan: StudyPlan) -> tuple[StudyPlan, tuple[Shard, ...]]:
+    """What a study would be: its plan with everything filled in, and its shards; nothing is written.
+
+    Raises BadInput for whatever can be known before anything is computed.
+    """
+    import_scipy()
+    plan = plan.filled(study.sizes, study.layers, study.generators).resolved()
+    networks.device(plan.device)
+    if not references.place_of(plan.references).exists():
+        raise BadInput(f"references '{plan.references}' do not exist; give a folder or zip file of images")
+    for condition in study.conditions(plan):
+        condition.check_budget(plan.presentations)
+    shards = plan.shards()
+    for shard in shards:
+        cost(study, plan, shard)  # units that are not there are known now
+    return plan, shards
+
+
+def begin(study: Study, plan: StudyPlan, folder: Path) -> StudyPlan:
+    """The study's folder with its plan; the plan with everything filled in.
+
+    A folder with the same study goes on. Several processes may begin it at once: one does, and the others
+    wait for it. Raises BadInput, where the plan is at fault before anything is written; StoreError.
+    """
+    plan, shards = resolved(study, plan)
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / LOCK_NAME):
+            path = folder / FILE_NAME
+            if path.exists():
+                there = StudyPlan.read(path)
+                other = [key for key in type(plan).model_fields if getattr(plan, key) != getattr(there, key)]
+                if other:
+                    raise BadInput(
+                        f"{folder} holds a study with another {', '.join(other)}; give --out for a new folder"
+                    )
+                return there
+            natural.write_manifest(folder, plan.references)
+            files.replace(folder / SHARDS_FILE, json.dumps([asdict(one) for one in shards]).encode())
+            files.replace(path, plan.to_toml().encode())
+    return plan
+
+
+def shards_of(folder: Path) -> tuple[Shard, ...]:
+    """The shards of a study that was begun; no network is needed to know them. Raises StoreError."""
+    path = folder / SHARDS_FILE
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return tuple(Shard(one["number"], Place(**one["place"])) for one in found)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError):
+        raise StoreError(f"{path} is damaged; begin the study in another folder") from None
+
+
+def shard_folder(folder: Path, shard: Shard) -> Path:
+    """Where a shard is computed."""
+    return folder / SHARDS / f"{shard.number:03}-{shard.name}"
+
+
+def run_shard(study: Study, folder: Path, number: int, watcher: Watcher | None = None) -> Path:
+    """Compute one shard, or go on with it; its result. One that is done is left as it is.
+
+    Raises BadInput, SubjectError, StoreError; StoreBusy while another living process computes it.
+    """
+    plan = StudyPlan.read(folder / FILE_NAME)
+    shard = shard_of(folder, number)
+    own = shard_folder(folder, shard)
+    result = own / RESULT
+    with _writing(own):
+        own.mkdir(parents=True, exist_ok=True)
+    lock = locked(own)
+    try:
+        if not result.exists():
+            started = time.monotonic()
+            work = Work(plan, shard, own, watcher or Nobody())
+            with _writing(own):
+                rows = list(study.rows(work))
+            rows.append(work.row(table.TIME, time.monotonic() - started))
+            table.write(Table(rows), result)
+    finally:
+        lock.release()
+    return result
+
+
+def cost(study: Study, plan: StudyPlan, shard: Shard) -> tuple[int, int]:
+    """How many evolutions a shard has at most, and their presentations together."""
+    assert plan.units is not None
+    if study.sample == "units":
+        count = len(candidates(shard.place, plan.units))
+    else:
+        count = plan.units if isinstance(plan.units, int) else len(parse_units(plan.units, None))
+    evolutions = presentations = 0
+    for condition in study.conditions(plan):
+        seeds = count * (condition.seeds or plan.seeds or 1)
+        evolutions += seeds
+        presentations += seeds * (plan.presentations or 0)
+    return evolutions, presentations
+
+
+def shard_of(folder: Path, number: int) -> Shard:
+    """One by its number. Raises BadInput."""
+    shards = shards_of(folder)
+    if not 1 <= number <= len(shards):
+        raise BadInput(f"there is no shard {number}; the study has 1 to {len(shards)}")
+    return shards[number - 1]
+
+
+def unfinished(folder: Path) -> list[Shard]:
+    """The shards without a result."""
+    return [s for s in shards_of(folder) if not (shard_folder(folder, s) / RESULT).exists()]
+
+
+def gathered(places: Sequence[Path], *, partial: bool = False) -> Table:
+    """One table of folders of studies, shards and single experiments, and of tables.
+
+    partial: also of unfinished studies. Raises BadInput, also where a shard is not done.
+    """
+    tables = []
+    for place in places:
+        if (place / EXPERIMENT).exists():
+            tables.append(Table(single.rows_of(place)))
+        else:
+            tables += [_read(path) for path in _tables(place, partial)]
+    return table.merged(tables)
+
+
+def _read(path: Path) -> Table:
+    try:
+        return table.read(path)
+    except BadInput as error:
+        if path.name != RESULT:
+            raise
+        raise StoreError(f"{error}; remove it, and xdream resume makes it anew from its stores") from None
+
+
+def _tables(place: Path, partial: bool) -> Iterator[Path]:
+    if place.suffix in table.SUFFIXES and not place.is_dir():
+        yield place
+    elif (place / RESULT).exists():
+        yield place / RESULT
+    elif (place / FILE_NAME).exists():
+        shards, missing = shards_of(place), unfinished(place)
+        if missing and not partial:
+            named = ", ".join(f"{s.number} {s.name}" for s in missing[:5])
+            raise BadInput(
+                f"{len(missing)} of {len(shards)} shards of {place} are not done "
+                f"({named}{' …' if len(missing) > 5 else ''}); "
+                f"go on with: xdream resume {place}, or take what there is with --partial"
+            )
+        done = [s for s in shards if s not in missing]
+        if not done:
+            raise BadInput(f"no shard of {place} is done yet; go on with: xdream resume {place}")
+        yield from (shard_folder(place, s) / RESULT for s in done)
+    else:
+        raise BadInput(f"'{place}' is no table, no study's folder and no shard's folder that is done")
+
+
+def finished(folder: Path) -> Table:
+    """The table of a study whose shards are all done, which is also written. Raises BadInput, StoreError."""
+    found = gathered([folder])
+    table.write(found, folder / TABLE)
+    return found
+
+
+def write_outputs(
+    studies: Sequence[Study],
+    found: Table,
+    folder: Path,
+    *,
+    prefix: str = "",
+    note: str = "",
+    figures: bool = True,
+) -> dict[str, Path]:
+    """Report, claims and figure of each study of a table, in a folder; the figure's path by study.
+
+    prefix: of the files' names. note: what the reports must say, e.g. that shards are missing.
+    """
+    written = {}
+    for study in studies:
+        of_study = found.where(study=study.name)
+        before = f"{prefix}{study.name}-" if prefix or len(studies) > 1 else ""
+        with _writing(folder):
+            text = report.markdown(study, of_study, note)
+            files.replace(folder / f"{before}report.md", text.encode())
+            claims = report.claims_csv(list(study.findings(of_study)))
+            files.replace(folder / f"{before}claims.csv", claims.encode())
+        if figures:
+            written[study.name] = drawing.draw(study, of_study, folder / f"{prefix}{study.name}.png")
+    return written
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,5 @@
+"""Greedy search for hyperparameters, one at a time, over a fixed set of units."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,16 @@
+from .evaluations import read as read
+from .evaluations import resume as resume
+from .evaluations import tune as tune
+from .output import as_json as as_json
+from .output import draw as draw
+from .output import said as said
+from .output import table_of as table_of
+from .parameters import searched as searched
+from .results import Evaluation as Evaluation
+from .results import Scale as Scale
+from .results import Tuning as Tuning
+from .search import Parameter as Parameter
+from .search import Position as Position
+from .search import Setting as Setting
+from .search import proceed as proceed
+from .tuning_folder import FILE_NAME as FILE_NAME

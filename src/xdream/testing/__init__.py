@@ -1,0 +1,9 @@
+"""What every part of a kind must do, for the tests of those who write one.
+
+from xdream import testing
+testing.check_subject(my_subject, size_px=64)
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,1 @@
+from .subjects import check_subject as check_subject

@@ -1,0 +1,68 @@
+"""The default hyperparameters are the published ones (Xiao & Kreiman 2020)."""
+
+import pytest
+
+from xdream.experiment import defaults
+from xdream.optimizers import OPTIMIZERS
+
+#: Genetic algorithm, per generator: n, m, v, q, h as published.
+PUBLISHED = {
+    "deepsim-norm1": (15, 1.0, 1.5, 2.0, 0.5),
+    "deepsim-norm2": (10, 0.5, 0.7, 4.0, 0.5),
+    "deepsim-conv3": (12, 0.65, 0.75, 2.25, 0.5),
+    "deepsim-conv4": (10, 0.9, 0.75, 2.5, 0.5),
+    "deepsim-pool5": (10, 0.6, 1.0, 2.5, 0.75),
+    "deepsim-fc6": (20, 0.5, 0.5, 2.0, 0.5),
+    "deepsim-fc7": (45, 0.6, 0.3, 1.25, 0.5),
+    "deepsim-fc8": (20, 0.2, 0.6, 2.0, 0.5),
+}
+NAMES = ("population", "mutation_rate", "mutation_size", "selectivity", "heritability")
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+@pytest.mark.parametrize("generator", PUBLISHED)
+def test_the_genetic_algorithm_has_the_published_defaults_of_each_generator(
+    generator: str, noisy: bool
+) -> None:
+    found = defaults.hyperparameters(generator, "genetic", noisy=noisy)
+    assert found == dict(zip(NAMES, PUBLISHED[generator], strict=True)) | {"elites": 0}
+
+
+@pytest.mark.parametrize("generator", ["deepsim-fc6", "deepsim-fc8", "elsewhere"])
+def test_the_gradient_optimizers_have_the_published_defaults(generator: str) -> None:
+    assert defaults.hyperparameters(generator, "fdgd", noisy=False) == {
+        "population": 20,
+        "search_radius": 1.25,
+        "learning_rate": 1.25,
+    }
+    assert defaults.hyperparameters(generator, "nes", noisy=False) == {
+        "population": 20,
+        "search_radius": 1.25,
+        "learning_rate": 1.75,
+        "radius_learning_rate": 0.05,
+        "least_radius": 0.01,
+    }
+
+
+def test_a_generator_without_defaults_takes_those_of_fc6() -> None:
+    found = defaults.hyperparameters("elsewhere", "genetic", noisy=True)
+    assert found == defaults.hyperparameters("deepsim-fc6", "genetic", noisy=True)
+
+
+def test_an_optimizer_from_elsewhere_brings_its_own() -> None:
+    assert defaults.hyperparameters("fourier", "elsewhere", noisy=False) == {}
+
+
+def test_every_default_is_taken_by_its_optimizer() -> None:
+    for generator in [*PUBLISHED, "pixels", "fourier", "elsewhere"]:
+        for optimizer in ("genetic", "fdgd", "nes"):
+            for noisy in (False, True):
+                found = defaults.hyperparameters(generator, optimizer, noisy=noisy)
+                assert OPTIMIZERS.make(optimizer, **found).population == found["population"]
+
+
+def test_whoever_changes_what_was_looked_up_changes_no_default() -> None:
+    defaults.hyperparameters("deepsim-fc6", "genetic", noisy=False)["population"] = 3
+    defaults.hyperparameters("elsewhere", "fdgd", noisy=False)["population"] = 3
+    assert defaults.hyperparameters("deepsim-fc6", "genetic", noisy=False)["population"] == 20
+    assert defaults.hyperparameters("elsewhere", "fdgd", noisy=False)["population"] == 20

@@ -1,0 +1,170 @@
+"""Whole sessions over a folder, with a simulated rig that works in a thread and misbehaves."""
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bridge_checks import value_rows
+
+from xdream.experiment.plan import Plan
+from xdream.laboratory.rigs import Answer, Block, Direct, Row
+from xdream.laboratory.session import resume, serve
+from xdream.laboratory.simulation.base import Offered
+from xdream.laboratory.simulation.folder import FolderDriver
+from xdream.scoring.recordings import Values
+
+#: Only a session that hangs takes so long.
+BOUND_S = 240.0
+
+
+def plan_for(folder: Path, protocol: str, **session: Any) -> Plan:
+    return Plan.make(
+        targets=["rig::0-1"],
+        generator={"name": "pixels", "size_px": 8},
+        optimizer={"name": "genetic", "population": 4},
+        presentations=48,
+        repeats=2,
+        rig={"name": "folder", "folder": str(folder), "protocol": protocol, "poll_s": 0.01, "stable_s": 0.05},
+        session={"channels": 3, "block_size": 6, **session},
+        threads=1,
+    )
+
+
+class Rig:
+    """Answers every block; `faults` has what it does to the n-th."""
+
+    def __init__(self, driver: FolderDriver, faults: dict[int, Callable[[bytes], bytes] | str]) -> None:
+        self.driver, self.faults = driver, faults
+        self.error: BaseException | None = None
+        self.done: Counter[str] = Counter()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def __enter__(self) -> "Rig":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(BOUND_S)
+        assert not self._thread.is_alive()
+
+    def _work(self) -> None:
+        try:
+            self._answer_everything()
+        except BaseException as error:
+            self.error = error
+
+    def _answer_everything(self) -> None:
+        before: Offered | None = None
+        n = 0
+        while not self._stop.is_set() and not self.driver.over:
+            offered = self.driver.next_block(0.2)
+            if offered is None:
+                continue
+            n += 1
+            rows, fault = rows_for(offered), self.faults.get(n)
+            if callable(fault):
+                self.driver.answer(offered, rows, spoil=fault)
+                self.driver.wait(0.3)  # that it is seen; if it is not, the session goes on all the same
+                self.done["spoiled"] += 1
+            elif fault == "wrong ids":
+                self.driver.answer(offered, [Row("who", 0, Values(np.ones(3)))], last=False)
+                self.done["wrong ids"] += 1
+            elif fault == "nan":
+                rows[1] = Row(rows[1].image, rows[1].repeat, Values(np.full(3, np.nan)))
+                self.done["nan"] += 1
+            elif fault == "late" and before is not None:
+                self.driver.answer(
+                    before, [Row(r.image, r.repeat, Values(np.ones(3))) for r in rows_for(before)]
+                )
+                self.done["late"] += 1
+            self.driver.answer(offered, rows)
+            self.done["answered"] += 1
+            before = offered
+
+
+def rows_for(offered: Offered) -> list[Row]:
+    """A response that follows from the pixels alone, so that every way of asking has the same scores."""
+    return [Row(r.image, r.repeat, Values(r.recorded.values - r.repeat)) for r in value_rows(offered)]
+
+
+def session(
+    folder: Path, out: Path, protocol: str, faults: dict[int, Any], answer_format: str = "mat"
+) -> tuple[list[Any], Counter[str], Counter[str]]:
+    """Scores by run, what the rig did, what became of its rows; stopped once and gone on with."""
+    folder.mkdir(exist_ok=True)
+    plan = plan_for(folder, protocol)
+    ended = threading.Event()
+    timer = threading.Timer(BOUND_S, ended.set)
+    timer.start()
+    with Rig(FolderDriver(folder, protocol, answer_format, channels=3, poll_s=0.01), faults) as rig:
+        with pytest.raises(KeyboardInterrupt):
+            serve(plan, out, identity="5e5510", stop=lambda: ended.is_set() or rig.done["answered"] >= 4)
+        record = resume(out, stop=ended.is_set)
+    timer.cancel()
+    assert rig.error is None
+    with contextlib.closing(record):
+        assert record.finished
+        scores = [[one.tolist() for one in record.scores(run)] for run in (0, 1)]
+        found = Counter(dict(record._rows("SELECT status, count(*) FROM recording GROUP BY status")))
+    return scores, rig.done, found
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """The scores of the same session within one process."""
+    out = tmp_path_factory.mktemp("direct") / "out"
+
+    def respond(block: Block) -> list[Answer]:
+        shown = tuple((p.image, p.repeat, block.images[p.image]) for p in block.presentations)
+        return [Answer(tuple(rows_for(Offered(None, block.number, None, shown))))]
+
+    record = serve(plan_for(out, "manifest"), out, bridge=Direct(respond), identity="5e5510")
+    with contextlib.closing(record):
+        return [[one.tolist() for one in record.scores(run)] for run in (0, 1)]
+
+
+#: By the number of the block as the rig counts.
+FAULTS: dict[int, Any] = {
+    2: lambda data: data[: len(data) // 2],
+    3: "nan",
+    5: lambda data: data[: len(data) // 2] + bytes(len(data) - len(data) // 2),
+    6: "wrong ids",
+    7: "late",
+    8: lambda data: bytes(len(data)),
+}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "answer_format"),
+    [("manifest", "mat"), ("original", "mat"), ("original", "mat5"), ("original", "csv")],
+)
+def test_a_session_with_faults_and_a_stop_has_the_scores_of_one_without(
+    protocol: str, answer_format: str, expected: list[Any], tmp_path: Path
+) -> None:
+    scores, done, found = session(tmp_path / "rig", tmp_path / "out", protocol, FAULTS, answer_format)
+    assert scores == expected
+    assert done["answered"] >= 18
+    assert (done["spoiled"], done["nan"], done["late"], done["wrong ids"]) == (3, 1, 1, 1)
+    assert found["taken"] == 95
+    assert found["missing"] == 1
+    assert found["late"] >= 1
+    assert not found["stale"]
+
+
+def test_an_old_answer_in_the_folder_is_put_aside_and_the_session_goes_on(
+    expected: list[Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "rig"
+    folder.mkdir()
+    (folder / "block001.csv").write_bytes(b"stimulusID,a,b,c\nblock001_000_old.png,1,2,3\n")
+    scores, _, found = session(folder, tmp_path / "out", "original", {}, "csv")
+    assert scores == expected
+    assert found["quarantined"] == 1
+    assert (folder / "stale" / "block001.csv").exists()
