@@ -137,7 +137,7 @@ def test_what_was_not_told_is_in_no_score_and_no_count(tmp_path: Path) -> None:
 def test_each_writing_process_is_a_session(tmp_path: Path) -> None:
     begun(tmp_path).close()
     with Store.open_existing(tmp_path, {"xdream": "1"}) as store:
-        sessions = store.query("SELECT id, versions FROM session ORDER BY id")
+        sessions = store.query("SELECT id, versions FROM process ORDER BY id")
         assert sessions == [(1, '{"xdream": "0"}'), (2, '{"xdream": "1"}')]
 
 

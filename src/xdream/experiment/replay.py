@@ -15,7 +15,7 @@ import torch
 
 from xdream import networks, random
 from xdream.errors import BadInput
-from xdream.experiment.plan import Plan
+from xdream.experiment.plan import plan_of
 from xdream.experiment.run_groups import loaded_state
 from xdream.optimizers import OPTIMIZERS
 from xdream.store import Record
@@ -71,6 +71,6 @@ def _stacked(record: Record, run: int, generation: int) -> Codes:
 def _device(record: Record) -> torch.device:
     """The experiment's own where there is one: elsewhere sums may differ in their last digit."""
     try:
-        return networks.device(Plan.from_toml(record.facts["plan"]).device)
+        return networks.device(plan_of(record).device)
     except BadInput:
         return torch.device("cpu")

@@ -17,7 +17,7 @@ import numpy as np
 
 from xdream.errors import BadInput
 from xdream.experiment.assemble import score_of
-from xdream.experiment.plan import Plan
+from xdream.experiment.plan import Plan, plan_of
 from xdream.laboratory.session.scoring import ScoredRun, Scorer, recorded_generation
 from xdream.scoring.recordings import Array
 from xdream.store import Record
@@ -77,7 +77,7 @@ def rescore(folder: str | Path, changes: Mapping[str, Mapping[str, Any]] | None 
     with contextlib.closing(Record(folder)) as record:
         if not record.is_session:
             raise BadInput(f"{folder} is no session with a rig; there is nothing to score again")
-        plan = Plan.from_toml(record.facts["plan"])
+        plan = plan_of(record)
         assert plan.session is not None
         runs = _runs(record, plan, changes)
         told = {run.id: record.scores(run.id, noise_free=False) for run in runs}
