@@ -91,8 +91,9 @@ def rescore(folder: str | Path, changes: Mapping[str, Mapping[str, Any]] | None 
             scored = scorer.score(recorded_generation(ledger, number), plan.repeats, of)
             scorer = scored.scorer
             for run in of:
-                new = scored.scores[run.id].numpy()
-                change = compare(told[run.id][number], new)
+                before = told[run.id][number]
+                new = scored.scores[run.id].numpy()[: len(before)]
+                change = compare(before, new)
                 found.append(Rescored(run.id, targets[run.id], number, new, change))
     return found
 
@@ -114,7 +115,7 @@ def _runs(record: Record, plan: Plan, changes: Mapping[str, Mapping[str, Any]]) 
         units = [u for t in variant.targets for u in Channels(t.layer, t.units, channels).units]
         for _ in range(len(units) * variant.runs):
             run = next(recorded)
-            population = len(record.scores(run.id)[0]) if record.scores(run.id) else 0
+            population = max((len(scores) for scores in record.scores(run.id)), default=0)
             runs.append(ScoredRun(run.id, population, channel_of(run.target), score, changed.responses))
     return runs
 
