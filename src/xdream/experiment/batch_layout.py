@@ -10,7 +10,7 @@ import torch
 from xdream import random
 from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Parts, Run
-from xdream.optimizers import State, populations
+from xdream.optimizers import State, Varying, populations
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ class BatchLayout:
     def size(self) -> int:
         """Room for images in a generation."""
         return len(self.spikes)
+
+    @property
+    def varies(self) -> bool:
+        """Whether the population of any run may change."""
+        return any(isinstance(g.optimizer, Varying) for g in self.groups)
 
     @property
     def runs(self) -> tuple[Run, ...]:

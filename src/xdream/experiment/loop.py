@@ -225,18 +225,24 @@ class _Experiment:
 
     def _tell(self, layout: BatchLayout, codes: Codes, answers: Answers) -> set[int]:
         """Scores to the optimizers; returns the runs that end with this generation."""
-        scores, rows, endings = dict[RunGroup, Scores](), [], dict[int, str]()
+        scores = {
+            g: _scores(g, answers.observed[at]) for g, at in zip(layout.groups, layout.slices, strict=True)
+        }
+        # Where no population varies, the next one is known now.
+        endings = {} if layout.varies else self._endings(layout, scores, layout.populations)
+        rows = []
         for g, at in zip(layout.groups, layout.slices, strict=True):
-            scores[g] = _scores(g, answers.observed[at])
             clean = _scores(g, answers.clean[at, None])
             for r, observed, noise_free in zip(g.runs, scores[g], clean, strict=True):
                 n = layout.populations[r.id]
-                rows.append(ToldRow(r.id, observed[:n].tolist(), noise_free[:n].tolist()))
+                both = observed[:n].tolist(), noise_free[:n].tolist()
+                rows.append(ToldRow(r.id, *both, ending=endings.get(r.id)))
 
         def tell() -> tuple[list[State], dict[int, str]]:
             states = [self._told(g, scores[g]) for g in layout.groups]
-            following = populations_of(dict(zip(layout.groups, states, strict=True)))
-            endings.update(self._endings(layout, scores, following))
+            if layout.varies:
+                following = populations_of(dict(zip(layout.groups, states, strict=True)))
+                endings.update(self._endings(layout, scores, following))
             return states, endings
 
         states = self.record.told(self.generation, layout, codes, rows, tell)

@@ -80,7 +80,10 @@ class RecordPolicy(Protocol):
     def told(
         self, generation: int, layout: BatchLayout, codes: Codes, rows: Sequence[ToldRow], tell: Tell
     ) -> list[State]:
-        """The scores, in the order of the runs, each as many as were asked for; gives the new states."""
+        """The scores, in the order of the runs, each as many as were asked for; gives the new states.
+
+        rows: with the endings, but for runs whose population varies: theirs come with the states.
+        """
         ...
 
 
@@ -204,10 +207,11 @@ class ScoresOnly:
     def told(
         self, generation: int, layout: BatchLayout, codes: Codes, rows: Sequence[ToldRow], tell: Tell
     ) -> list[State]:
-        """Told before the scores are written, because an ending may follow from it; the new states are used
-        after that, and follow from what is written."""
-        states, endings = tell()
-        rows = [dataclasses.replace(row, ending=endings.get(row.run)) for row in rows]
+        """Told when the scores are written; where populations vary, before: a run's ending follows from its
+        next population, and the codes of its last generation are kept with the scores."""
+        early = tell() if layout.varies else None
+        if early is not None:
+            rows = [dataclasses.replace(row, ending=early[1].get(row.run)) for row in rows]
         runs = layout.runs
         starts = np.cumsum([0, *(r.population for r in runs)])
         kept = [
@@ -216,6 +220,7 @@ class ScoresOnly:
         ]
         self._writer.put(self._store.write_told, generation, kept)
         self._writer.wait()
+        states, _ = early or tell()
         if (generation + 1) % STATE_EVERY == 0:
             self._writer.put(self._write_states, generation + 1, layout.groups, states)
         return states
