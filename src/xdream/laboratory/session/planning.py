@@ -20,8 +20,8 @@ from xdream.store import AskedRow, ShownRow, queries
 from xdream.store.ledger import Event, Ledger
 from xdream.types import Codes, ShownImages
 
-#: (run, slot).
-Place = tuple[int, int]
+#: An image of a generation: (run, slot).
+ImageKey = tuple[int, int]
 
 
 class Planner:
@@ -70,12 +70,12 @@ class Planner:
         )
 
     def _draw(
-        self, codes: Codes, places: Sequence[tuple[Place, int]], known: Mapping[Place, tuple[int, str]]
-    ) -> tuple[list[ShownRow], dict[Place, ShownImages]]:
+        self, codes: Codes, places: Sequence[tuple[ImageKey, int]], known: Mapping[ImageKey, tuple[int, str]]
+    ) -> tuple[list[ShownRow], dict[ImageKey, ShownImages]]:
         """Every image, in chunks; as they were composed before, where they were drawn already."""
         forward = self._parts.forward
         shown: list[ShownRow] = []
-        images: dict[Place, ShownImages] = {}
+        images: dict[ImageKey, ShownImages] = {}
         chunk = 0
         while len(images) < len(places):
             rest = places[len(images) :]
