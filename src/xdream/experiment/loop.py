@@ -39,7 +39,7 @@ from xdream.experiment.plan import Plan
 from xdream.experiment.record_policy import Answers, Chunk, record_policy
 from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Parts
-from xdream.experiment.states import begun, resumed
+from xdream.experiment.states import resume_states, start_states
 from xdream.experiment.stopping import FILE_NAME as END_NAME
 from xdream.experiment.stopping import StoppingCriteria, asked_to_end
 from xdream.optimizers import State
@@ -124,8 +124,8 @@ def _compile(parts: Parts, store: Store, watcher: Watcher) -> None:
     if failed is not None:
         note(store, [failed])
         # Of the plan as it is recorded: on a resume ours differs from it.
-        plan = Plan.from_toml(queries.fact(store, "plan")).model_copy(update={"compiled": False})
-        store.write_fact("plan", plan.to_toml())
+        plan = Plan.stored(queries.fact(store, "plan"), int(queries.fact(store, "plan_schema")))
+        store.write_fact("plan", plan.model_copy(update={"compiled": False}).to_toml())
 
 
 class _Experiment:
@@ -134,9 +134,9 @@ class _Experiment:
     def __init__(self, parts: Parts, store: Store, writer: Writer, watcher: Watcher) -> None:
         self.parts, self.store, self.writer, self.watcher = parts, store, writer, watcher
         if queries.started(store):
-            groups, states, spikes, self.generation = resumed(parts, store)
+            groups, states, spikes, self.generation = resume_states(parts, store)
         else:
-            groups, states, spikes = begun(parts, store, watcher)
+            groups, states, spikes = start_states(parts, store, watcher)
             self.generation = 0
         self.states = dict(zip(groups, states, strict=True))
         self.spikes = spikes

@@ -15,7 +15,7 @@ from xdream.store import Store, queries
 from xdream.types import Scores
 
 
-def begun(
+def start_states(
     parts: Parts, store: Store, watcher: Watcher
 ) -> tuple[list[RunGroup], list[State], Mapping[int, float | None]]:
     """The first states, from the references' responses where they follow from them; committed."""
@@ -29,7 +29,7 @@ def begun(
     return groups, states, spikes
 
 
-def resumed(
+def resume_states(
     parts: Parts, store: Store
 ) -> tuple[list[RunGroup], list[State], Mapping[int, float | None], int]:
     """The states of the runs that have not ended: the latest that is written, and what was told since."""

@@ -31,7 +31,8 @@ MIGRATIONS = {
     # 4: `session` was the table of the processes that wrote; a run's generations are counted in `told`.
     3: Migration(
         read="CREATE TEMP VIEW process AS SELECT * FROM main.session;",
-        write="ALTER TABLE session RENAME TO process; ALTER TABLE run DROP COLUMN generations;",
+        write="ALTER TABLE session RENAME TO process; ALTER TABLE run DROP COLUMN generations;"
+        "INSERT INTO experiment VALUES ('plan_schema', '3');",
     ),
 }
 

@@ -23,7 +23,7 @@ from xdream.experiment.batch_layout import populations_of
 from xdream.experiment.callbacks import Nobody
 from xdream.experiment.run_groups import RunGroup, loaded_state, saved_states, state_is_due
 from xdream.experiment.runs import Parts
-from xdream.experiment.states import begun, resumed, told_scores
+from xdream.experiment.states import resume_states, start_states, told_scores
 from xdream.experiment.stopping import StoppingCriteria, asked_to_end
 from xdream.laboratory.rigs import Answer, Block, Presentation, Verdict
 from xdream.laboratory.session.composition import again
@@ -53,9 +53,9 @@ class Session:
         self.store, self.ledger, self._clock = store, Ledger(store), clock
         self.ledger.begin(self.plan.channels)
         if queries.started(store):
-            groups, states, _, self.generation = resumed(parts, store)
+            groups, states, _, self.generation = resume_states(parts, store)
         else:
-            groups, states, _ = begun(parts, store, Nobody())
+            groups, states, _ = start_states(parts, store, Nobody())
             self.generation = 0
         self.states: dict[RunGroup, State] = dict(zip(groups, states, strict=True))
         self._planner = Planner(parts, self.ledger, identity)
