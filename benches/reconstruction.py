@@ -24,6 +24,7 @@ from xdream import networks, random
 from xdream.generators import GENERATORS
 from xdream.generators.learned import Learned
 from xdream.images import references
+from xdream.images.files import decoded_photograph
 from xdream.memory import keep_freed_blocks
 from xdream.training.measure import errors
 from xdream.training.prepare import fit
@@ -126,7 +127,7 @@ def _free_photographs(size_px: int) -> Images:
     loaded = references.load(references.SCIKIT_IMAGE)
     crops = []
     for name in FREE:
-        full = references.decode((loaded.place / name).read_bytes()).to(torch.float32) / 255.0
+        full = decoded_photograph((loaded.place / name).read_bytes()).to(torch.float32) / 255.0
         side = min(full.shape[1:])
         for top, left, share in CROPS:
             y, x, s = (round(value * side) for value in (top, left, share))

@@ -19,7 +19,8 @@ from PIL import Image
 
 from xdream.errors import BadInput
 from xdream.images import references
-from xdream.images.references import decode, expected_best, load, relative_activation
+from xdream.images.files import decoded_photograph
+from xdream.images.references import expected_best, load, relative_activation
 from xdream.images.resizing import resize
 
 
@@ -115,7 +116,7 @@ def test_an_image_of_the_size_asked_for_keeps_every_value(tmp_path: Path) -> Non
 
 def test_grey_becomes_three_equal_channels() -> None:
     grey = noise()[..., 0]
-    x = decode(encoded(Image.fromarray(grey)))
+    x = decoded_photograph(encoded(Image.fromarray(grey)))
     assert x.shape == (3, 6, 9)
     assert all(np.array_equal(channel.numpy(), grey) for channel in x)
 
@@ -123,7 +124,7 @@ def test_grey_becomes_three_equal_channels() -> None:
 @pytest.mark.parametrize("kind", ["png", "tiff"])
 def test_sixteen_bits_become_eight_by_scaling_not_by_clipping(kind: str) -> None:
     grey = np.array([[0, 128, 129, 257 * 100, 65535]], dtype=np.uint16)
-    x = decode(encoded(Image.fromarray(grey), kind))
+    x = decoded_photograph(encoded(Image.fromarray(grey), kind))
     assert x[0].tolist() == [[0, 0, 1, 100, 255]]
     assert torch.equal(x[0], x[2])
 
@@ -131,16 +132,16 @@ def test_sixteen_bits_become_eight_by_scaling_not_by_clipping(kind: str) -> None
 def test_a_palette_is_looked_up() -> None:
     image = Image.fromarray(noise()).quantize(7)
     assert image.mode == "P"
-    x = decode(encoded(image))
+    x = decoded_photograph(encoded(image))
     assert np.array_equal(x.permute(1, 2, 0).numpy(), np.array(image.convert("RGB")))
 
 
 def test_transparent_pixels_lie_over_mid_grey() -> None:
     rgba = np.array([[[200, 100, 0, 255], [200, 100, 0, 0], [228, 28, 128, 51]]], dtype=np.uint8)
-    x = decode(encoded(Image.fromarray(rgba)))
+    x = decoded_photograph(encoded(Image.fromarray(rgba)))
     assert x[:, 0, :2].T.tolist() == [[200, 100, 0], [128, 128, 128]]
     assert x[:, 0, 2].tolist() == [148, 108, 128]  # a fifth of the way
-    grey = decode(encoded(Image.fromarray(np.array([[[255, 0]]], dtype=np.uint8), "LA")))
+    grey = decoded_photograph(encoded(Image.fromarray(np.array([[[255, 0]]], dtype=np.uint8), "LA")))
     assert grey.flatten().tolist() == [128, 128, 128]
 
 
@@ -148,20 +149,20 @@ def test_a_transparent_colour_of_a_palette_lies_over_mid_grey() -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 255, 0])
     image.putpixel((1, 0), 1)
-    x = decode(encoded(image, "gif", transparency=1))
+    x = decoded_photograph(encoded(image, "gif", transparency=1))
     assert x[:, 0].T.tolist() == [[255, 0, 0], [128, 128, 128]]
 
 
 def test_a_photograph_is_turned_upright_as_its_exif_says() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90° clockwise to see it upright
-    x = decode(encoded(Image.fromarray(noise()), exif=exif))
+    x = decoded_photograph(encoded(Image.fromarray(noise()), exif=exif))
     assert np.array_equal(x.permute(1, 2, 0).numpy(), np.rot90(noise(), -1))
 
 
 def test_of_a_film_the_first_frame_counts() -> None:
     frames = [Image.new("RGB", (3, 3), colour) for colour in ("red", "blue")]
-    x = decode(encoded(frames[0], "gif", save_all=True, append_images=frames[1:]))
+    x = decoded_photograph(encoded(frames[0], "gif", save_all=True, append_images=frames[1:]))
     assert x[:, 0, 0].tolist() == [255, 0, 0]
 
 
@@ -187,7 +188,7 @@ def test_every_bad_file_is_named_at_once_on_one_line(folder: Path) -> None:
 
 def test_a_photograph_that_was_cut_off_in_its_pixels_is_noticed(tmp_path: Path) -> None:
     whole = encoded(Image.fromarray(noise(64, 64)), "jpeg")
-    decode(whole)
+    decoded_photograph(whole)
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) * 3 // 4])
     with pytest.raises(BadInput, match=r"'cut.jpg' \(.*truncated"):
         load(str(tmp_path))
@@ -249,12 +250,12 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_floating_point_pixels_are_refused() -> None:
     with pytest.raises(ValueError, match="floating-point"):
-        decode(encoded(Image.fromarray(np.zeros((2, 2), np.float32)), "tiff"))
+        decoded_photograph(encoded(Image.fromarray(np.zeros((2, 2), np.float32)), "tiff"))
 
 
 def test_integers_beyond_sixteen_bits_are_refused() -> None:
     with pytest.raises(ValueError, match="outside 0 to 65535"):
-        decode(encoded(Image.fromarray(np.full((2, 2), 65536, np.int32)), "tiff"))
+        decoded_photograph(encoded(Image.fromarray(np.full((2, 2), 65536, np.int32)), "tiff"))
 
 
 @pytest.mark.parametrize("kind", ["empty", "hidden", "zip"])

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +20,7 @@ from xdream.errors import BadInput, WeightsMissing
 from xdream.experiment import loop, record_policy
 from xdream.experiment.plan import Plan
 from xdream.generators import GENERATORS
-from xdream.report import RunSummary, redraw, show, summarise, table
+from xdream.report import RunSummary, figure_style, redraw, show, summarise, table
 from xdream.report.figures import log_spaced, number
 from xdream.store import FILE_NAME, Record
 from xdream.types import quantise
@@ -94,13 +93,13 @@ def several(tmp_path: Path) -> Record:
 def written(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     """Every figure by the name of its file."""
     kept: dict[str, Figure] = {}
-    save: Callable[..., None] = Figure.savefig
+    write = figure_style.write_figure
 
-    def keep(figure: Figure, path: Path, **options: Any) -> None:
-        kept[Path(path).name] = figure
-        save(figure, path, **options)
+    def keep(figure: Figure, path: Path) -> Path:
+        kept[path.name] = figure
+        return write(figure, path)
 
-    monkeypatch.setattr(Figure, "savefig", keep)
+    monkeypatch.setattr(figure_style, "write_figure", keep)
     return kept
 
 
@@ -392,7 +391,7 @@ def test_the_best_reference_is_left_out_when_it_is_not_the_one_that_was_shown(
 
 def test_a_folder_that_cannot_be_written_is_bad_input(record: Record, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadInput, match="figures cannot be written"):
+    with pytest.raises(BadInput, match=r"figure cannot be written to .*figure.png \(.*\); make room"):
         show(record, tmp_path / "file" / "figures")
 
 

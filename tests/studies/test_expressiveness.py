@@ -20,7 +20,7 @@ from xdream.store import Record
 from xdream.studies import StudyPlan, begin, drawing, gathered, run_shard
 from xdream.studies.expressiveness import CONDITIONS, Expressiveness
 from xdream.studies.recovery import DETAIL, FEATURE, IMAGE, ORIGINAL, PIXEL, chosen, detail_kept
-from xdream.studies.table import Row, Table, pixels_of, png
+from xdream.studies.table import Row, Table, image_text, pixels_of
 
 STUDY = Expressiveness()
 
@@ -100,7 +100,7 @@ def rows(
     of = Row("expressiveness", network, "middle", "conv", generator="gen")
     for image in range(images):
         one = dataclasses.replace(of, unit=str(image))
-        yield dataclasses.replace(one, measure=ORIGINAL, image=png(patch(image)))
+        yield dataclasses.replace(one, measure=ORIGINAL, image=image_text(patch(image)))
         for condition, error in errors.items():
             genetic = condition.endswith("genetic")
             mine = dataclasses.replace(one, condition=condition, seed=0 if genetic else -1)
@@ -112,7 +112,7 @@ def rows(
                 mine, measure=DETAIL, value=(details or {}).get(condition, 0.3) * spread
             )
             number = 20 + 10 * CONDITIONS.index(condition) + image
-            yield dataclasses.replace(mine, measure=IMAGE, image=png(patch(number)))
+            yield dataclasses.replace(mine, measure=IMAGE, image=image_text(patch(number)))
             measure, much = ("presentations", presentations) if genetic else ("steps", steps)
             yield dataclasses.replace(mine, measure=measure, value=float(much))
 

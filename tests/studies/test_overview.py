@@ -17,7 +17,7 @@ from xdream.images import references
 from xdream.store import Record
 from xdream.studies import StudyPlan, begin, drawing, gathered, run_shard
 from xdream.studies.overview import BEST, IMAGE, MEAN, NATURAL_IMAGE, Overview, log_spaced, share_until
-from xdream.studies.table import Row, Table, pixels_of, png
+from xdream.studies.table import Row, Table, image_text, pixels_of
 
 STUDY = Overview()
 
@@ -41,12 +41,14 @@ def rows(
         yield dataclasses.replace(evolved, measure=BEST, x=generation, value=float(value))
         yield dataclasses.replace(evolved, measure=MEAN, x=generation, value=float(value) - 0.1)
     for generation in log_spaced(len(curve)):
-        yield dataclasses.replace(evolved, measure=IMAGE, x=generation, image=png(grey(generation % 256)))
+        yield dataclasses.replace(
+            evolved, measure=IMAGE, x=generation, image=image_text(grey(generation % 256))
+        )
     yield dataclasses.replace(evolved, measure="presentations", value=float(each * len(curve)))
     yield dataclasses.replace(evolved, measure="last", value=float(curve[-1]))
     yield dataclasses.replace(of, measure="best natural", value=natural)
     yield dataclasses.replace(of, measure="natural images", value=1000.0)
-    yield dataclasses.replace(of, measure=NATURAL_IMAGE, image=png(grey(7)))
+    yield dataclasses.replace(of, measure=NATURAL_IMAGE, image=image_text(grey(7)))
 
 
 def grey(value: int) -> np.ndarray:

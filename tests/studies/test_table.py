@@ -23,7 +23,7 @@ ROWS = (
         x=0.25,
         value=-3.0,
     ),
-    Row("overview", measure="image", image=table.png(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))),
+    Row("overview", measure="image", image=table.image_text(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))),
 )
 
 

@@ -6,12 +6,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from xdream.images.files import hwc
 from xdream.training.sheet import _page, sheet
 
 
 def test_images_stand_in_rows_of_eight_and_what_is_left_is_white() -> None:
     images = torch.arange(10).reshape(10, 1, 1, 1).expand(10, 3, 4, 4) / 10.0
-    page = _page(images, 2)
+    page = hwc(_page(images))
     assert page.shape == (8, 32, 3)
     assert page.dtype == np.uint8
     for number in range(16):
@@ -24,7 +25,7 @@ def test_an_image_stands_upright_in_its_colours() -> None:
     image = torch.zeros(1, 3, 4, 4)
     image[0, 0, 0, 3] = 1.0  # red, top right
     image[0, 2, 3, 0] = 1.0  # blue, bottom left
-    page = _page(image, 1)[:, :4]
+    page = hwc(_page(image))[:, :4]
     assert page[0, 3].tolist() == [255, 0, 0]
     assert page[3, 0].tolist() == [0, 0, 255]
     assert int(page.sum()) == 2 * 255

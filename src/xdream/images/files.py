@@ -1,21 +1,32 @@
-"""Images as files that every display program reads, pixel for pixel; and back."""
+"""Image files <-> arrays: the one codec, in both directions.
+
+Files of XDream's own keep every pixel, and equal pixels give equal bytes; photographs are read as the world
+makes them.
+"""
 
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
+from xdream import files
 from xdream.errors import BadInput
 from xdream.types import ShownImages
 
 #: What a rig can be sent.
 FORMATS = ("png", "bmp")
-
-#: A picture with more pixels than this is not decoded.
+#: An image with more pixels than this is not decoded.
 MOST_PIXELS = 64 << 20
+#: What lies under a transparent pixel.
+MID_GREY = 128
 
 
 def encoded(pixels: ShownImages, image_format: str) -> bytes:
@@ -25,33 +36,106 @@ def encoded(pixels: ShownImages, image_format: str) -> bytes:
     """
     if image_format not in FORMATS:
         raise BadInput(f"image format '{image_format}' is not known; choose {' or '.join(FORMATS)}")
-    if pixels.dtype != torch.uint8 or pixels.dim() != 3 or pixels.shape[0] != 3:
-        raise BadInput(
-            f"an image to be shown is uint8 of shape (3, h, w); this one is {pixels.dtype} of shape "
-            f"{tuple(pixels.shape)}"
-        )
-    image = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy()))
-    file = io.BytesIO()
-    image.save(file, image_format.upper())
-    return file.getvalue()
+    return _encoded(pixels, image_format)
 
 
 def png(pixels: ShownImages) -> bytes:
     """One image, (3, h, w) uint8, as a PNG file that is made quickly and is a little larger."""
-    file = io.BytesIO()
-    Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(file, "PNG", compress_level=1)
-    return file.getvalue()
+    return _encoded(pixels, "png", compress_level=1)
 
 
-def decoded(data: bytes) -> ShownImages:
-    """The pixels of a file that `encoded` made, (3, h, w) uint8. Raises BadInput for anything else."""
+def small_png(pixels: ShownImages) -> bytes:
+    """One image, (3, h, w) uint8, as a PNG file as small as it can be, to be kept."""
+    return _encoded(pixels, "png", optimize=True)
+
+
+def described_png(pixels: ShownImages, description: str) -> bytes:
+    """One image, (3, h, w) uint8, as a PNG file with a text that image viewers show."""
+    about = PngInfo()
+    about.add_text("Description", description)
+    return _encoded(pixels, "png", pnginfo=about)
+
+
+def decoded(data: bytes, formats: Sequence[str] = FORMATS) -> ShownImages:
+    """The pixels of a file that XDream made, (3, h, w) uint8. Raises BadInput for anything else."""
     try:
-        with Image.open(io.BytesIO(data), formats=[one.upper() for one in FORMATS]) as image:
+        with Image.open(io.BytesIO(data), formats=[one.upper() for one in formats]) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise BadInput(f"an image of {image.width} x {image.height} pixels is too large")
             pixels = np.array(image.convert("RGB"))
     except BadInput:
         raise
     except Exception as error:  # Pillow raises what its decoders happen to raise
-        raise BadInput(f"these bytes are no {' or '.join(FORMATS)} image: {error}") from None
+        raise BadInput(f"these bytes are no {' or '.join(formats)} image: {error}") from None
+    return chw(pixels)
+
+
+def decoded_photograph(data: bytes) -> ShownImages:
+    """The bytes of any image file -> (3, h, w) uint8, RGB.
+
+    The first frame, turned upright as its EXIF data say; grey becomes RGB, 16 bits become 8, palettes
+    are looked up, what is transparent is laid over mid-grey. Colour profiles are not applied. Raises
+    what Pillow raises, for an image so large that Pillow warns of it too.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(data)) as file:
+            rgb = np.array(_rgb(ImageOps.exif_transpose(file)))
+    return torch.from_numpy(rgb).permute(2, 0, 1)
+
+
+def write(path: Path, data: bytes, what: str = "image") -> Path:
+    """A file of an image or a figure, whole or not at all, in a folder that is made where it is missing.
+
+    what: the file is called in an error. Returns the path. Raises BadInput where it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.replace(path, data)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadInput(f"{what} cannot be written to {path} ({reason}); make room there") from None
+    return path
+
+
+def hwc(image: ShownImages) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """(3, h, w) uint8 -> (h, w, 3), as figures and image files have it."""
+    return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
+
+
+def chw(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> ShownImages:
+    """And back: (h, w, 3) uint8 -> (3, h, w)."""
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _encoded(pixels: ShownImages, image_format: str, **how: Any) -> bytes:
+    if pixels.dtype != torch.uint8 or pixels.dim() != 3 or pixels.shape[0] != 3:
+        raise BadInput(
+            f"an image to be shown is uint8 of shape (3, h, w); this one is {pixels.dtype} of shape "
+            f"{tuple(pixels.shape)}"
+        )
+    file = io.BytesIO()
+    Image.fromarray(hwc(pixels)).save(file, image_format.upper(), **how)
+    return file.getvalue()
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any of Pillow's modes to RGB."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels of unknown range")
+    if image.mode.startswith("I"):
+        return _from_16_bit(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, (MID_GREY, MID_GREY, MID_GREY, 255))
+        image = Image.alpha_composite(ground, image)
+    return image.convert("RGB")
+
+
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits (Pillow keeps it as that or as 32-bit integers); convert() would clip at 255."""
+    grey = np.asarray(image).astype(np.int64)
+    if grey.min() < 0 or grey.max() > 0xFFFF:
+        raise ValueError("integer pixels outside 0 to 65535")
+    return Image.fromarray(np.rint(grey / 257.0).astype(np.uint8)).convert("RGB")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import io
 import math
 import os
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,11 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from xdream.errors import BadInput
+from xdream.images.files import decoded_photograph
 from xdream.images.resizing import resize
 from xdream.types import ShownImages, quantise
 
@@ -40,8 +38,6 @@ SCIKIT_IMAGE_PHOTOGRAPHS = (
     "retina.jpg",
     "rocket.jpg",
 )
-#: What lies under a transparent pixel.
-MID_GREY = 128
 #: Larger files are not photographs (a film in the folder is not read into memory).
 MOST_BYTES = 256 * 2**20
 #: How many bad files a message names.
@@ -67,8 +63,8 @@ class References:
     def images(self, indices: Sequence[int], size_px: int) -> ShownImages:
         """(n, 3, size, size) uint8, RGB: whole images, resized without regard to their proportions.
 
-        Bilinear and antialiased, from 8-bit RGB as `decode` makes it. Raises BadInput when a file is no
-        longer the one that was checked.
+        Bilinear and antialiased, from 8-bit RGB as `decoded_photograph` makes it. Raises BadInput when a file
+        is no longer the one that was checked.
         """
         shown = torch.empty(len(indices), 3, size_px, size_px, dtype=torch.uint8)
         try:
@@ -101,7 +97,7 @@ def load(source: str) -> References:
         for name in names:
             try:
                 data = read(name)
-                decode(data)
+                decoded_photograph(data)
                 hashes.append(_hash(data))
             except Exception as error:  # a decoder of foreign bytes raises whatever it likes
                 bad.append(f"{name!r} ({_reason(error)})")
@@ -124,24 +120,9 @@ def place_of(source: str) -> Path:
     return _scikit_image_data() if source == SCIKIT_IMAGE else Path(absolute(source))
 
 
-def decode(data: bytes) -> torch.Tensor:
-    """The bytes of an image file -> (3, h, w) uint8, RGB.
-
-    The first frame, turned upright as its EXIF data say; grey becomes RGB, 16 bits become 8, palettes
-    are looked up, what is transparent is laid over mid-grey. Colour profiles are not applied. Raises
-    what Pillow raises, for an image so large that Pillow warns of it too.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(data)) as file:
-            rgb = np.array(_rgb(ImageOps.exif_transpose(file)))
-    return torch.from_numpy(rgb).permute(2, 0, 1)
-
-
 def at_size(data: bytes, size_px: int) -> ShownImages:
-    """The bytes of an image file -> (3, size, size) uint8: decoded as by `decode`, resized whole."""
-    full = decode(data).to(torch.float32)[None] / 255.0
+    """The bytes of an image file -> (3, size, size) uint8: a `decoded_photograph`, resized whole."""
+    full = decoded_photograph(data).to(torch.float32)[None] / 255.0
     return quantise(resize(full, (size_px, size_px)))[0]
 
 
@@ -261,27 +242,6 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
 def _check_bytes(size: int) -> None:
     if size > MOST_BYTES:
         raise OSError(f"larger than {MOST_BYTES // 2**20} MiB")
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """Any of Pillow's modes to RGB."""
-    if image.mode == "F":
-        raise ValueError("floating-point pixels of unknown range")
-    if image.mode.startswith("I"):
-        return _from_16_bit(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, (MID_GREY, MID_GREY, MID_GREY, 255))
-        image = Image.alpha_composite(ground, image)
-    return image.convert("RGB")
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits (Pillow keeps it as that or as 32-bit integers); convert() would clip at 255."""
-    grey = np.asarray(image).astype(np.int64)
-    if grey.min() < 0 or grey.max() > 0xFFFF:
-        raise ValueError("integer pixels outside 0 to 65535")
-    return Image.fromarray(np.rint(grey / 257.0).astype(np.uint8)).convert("RGB")
 
 
 def _hash(data: bytes) -> str:

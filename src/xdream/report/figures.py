@@ -1,35 +1,42 @@
 """The figures of a record: response curves, the images behind them, the best image pixel by pixel.
 
 Generations are counted from 1 here (the store counts from 0), so that the last one's number is their count.
-Nothing in a figure depends on the time or on the user's matplotlib settings: equal records give equal bytes.
+Equal records give equal bytes (see figure_style).
 """
 
 from __future__ import annotations
 
-import textwrap
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import matplotlib.style
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from xdream.errors import BadInput
 from xdream.experiment.plan import Plan
+from xdream.images import files
+from xdream.report import figure_style
+from xdream.report.figure_style import (
+    BLUE,
+    COLOURS,
+    GREY,
+    INK,
+    LIGHT,
+    VERMILION,
+    WIDTH_IN,
+    new_figure,
+    quiet,
+    style,
+)
 from xdream.report.redraw import NOT_IDENTICAL, Panel, Redrawn, best_reference, redraw
 from xdream.report.summary import RunSummary, notes_of, plan_of, summarise
 from xdream.report.text_table import number
@@ -42,32 +49,7 @@ MONTAGE_GENERATIONS = 5
 #: Runs of at most so many targets are told apart by colour.
 MOST_COLOURS = 5
 
-# Okabe & Ito's colours, which colour-blind readers tell apart.
-BLUE, VERMILION, GREY, LIGHT, INK = "#0072B2", "#D55E00", "#757575", "#B5B5B5", "#333333"
-COLOURS = (BLUE, "#E69F00", "#009E73", "#CC79A7", INK)
-WIDTH_IN, CURVE_IN, CAPTION_IN, TITLE_IN, NOTE_IN = 7.2, 2.7, 0.4, 0.3, 0.13
-STYLE = {
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "figure.titlesize": 8.5,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "lines.solid_capstyle": "round",
-    "text.parse_math": False,  # names of targets and files may hold dollar signs
-    "savefig.dpi": 200,
-}
+CURVE_IN, CAPTION_IN = 2.7, 0.4
 
 
 @dataclass(frozen=True)
@@ -145,17 +127,13 @@ def show(record: Record, folder: Path | None = None, most_runs: int = 12) -> Fig
     drawn, alarms = redraw(record, plan, [i for story in stories[:most_runs] for i in story.images])
     width = max(3, len(str(max(s.summary.run for s in stories))))
     written = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with matplotlib.style.context(STYLE, after_reset=True):
-            for story in stories[:most_runs]:
-                before = f"run{story.summary.run:0{width}d}-" if len(record.runs()) > 1 else ""
-                reference, missing = best_reference(record, plan, story.summary, drawn)
-                alarms += [missing] if missing else []
-                written.append(_run_figures(story, reference, drawn, frame, folder, before))
-            overview = _overview(stories, plan, frame, folder / "runs.png") if len(stories) > 1 else None
-    except OSError as error:
-        raise BadInput(f"figures cannot be written to {folder} ({error.strerror}); free it") from None
+    with style():
+        for story in stories[:most_runs]:
+            before = f"run{story.summary.run:0{width}d}-" if len(record.runs()) > 1 else ""
+            reference, missing = best_reference(record, plan, story.summary, drawn)
+            alarms += [missing] if missing else []
+            written.append(_run_figures(story, reference, drawn, frame, folder, before))
+        overview = _overview(stories, plan, frame, folder / "runs.png") if len(stories) > 1 else None
     if len(stories) > most_runs:
         alarms.append(f"figures of single runs are drawn for the first {most_runs} of {len(stories)}")
     return Figures(tuple(written), overview, tuple(dict.fromkeys(alarms)))
@@ -225,22 +203,22 @@ def _run_figures(
     row_in = _row_in(panels, reference)
     title, notes = _title(story.summary), frame.notes
 
-    figure = _figure(CURVE_IN + row_in, title, notes)
+    figure = new_figure(CURVE_IN + row_in, title, notes)
     places = figure.add_gridspec(2, 1, height_ratios=[CURVE_IN, row_in or 1e-3])
     labels = _curve(figure.add_subfigure(places[0]).add_subplot(), story, frame, marks=bool(panels))
     _montage(figure.add_subfigure(places[1]), panels, reference)
     _spread(figure, labels)
-    whole = _save(figure, folder / f"{before}figure.png")
+    whole = figure_style.write_figure(figure, folder / f"{before}figure.png")
 
-    figure = _figure(CURVE_IN, title, notes)
+    figure = new_figure(CURVE_IN, title, notes)
     _spread(figure, _curve(figure.add_subplot(), story, frame, marks=False))
-    response = _save(figure, folder / f"{before}response.png")
+    response = figure_style.write_figure(figure, folder / f"{before}response.png")
 
     montage = None
     if panels:
-        figure = _figure(row_in, title, notes)
+        figure = new_figure(row_in, title, notes)
         _montage(figure, panels, reference)
-        montage = _save(figure, folder / f"{before}montage.png")
+        montage = figure_style.write_figure(figure, folder / f"{before}montage.png")
     shown = [image for image in story.images if image.id in drawn]
     ever = max(shown, key=lambda image: image.noise_free_score, default=None)
     return RunFigures(
@@ -382,7 +360,7 @@ def _overview(stories: Sequence[_Story], plan: Plan, frame: _Frame, path: Path) 
     title = f"{len(stories)} runs of {_counted(len({s.summary.target for s in stories}), 'target')}"
     if len(targets) == 1:
         title = f"{len(stories)} runs of {next(iter(targets))}"
-    figure = _figure(
+    figure = new_figure(
         CURVE_IN + 0.5, f"{title}  ·  {plan.generator.name}, {', '.join(optimizers)}", frame.notes
     )
     axes = figure.add_subplot()
@@ -414,30 +392,19 @@ def _overview(stories: Sequence[_Story], plan: Plan, frame: _Frame, path: Path) 
     axes.set(xlabel="generation", xlim=_x_limits(count), ylabel=what)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _spread(figure, [label for label in labels if label is not None])
-    return _save(figure, path)
+    return figure_style.write_figure(figure, path)
 
 
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
-# ------------------------------------------------------------------ paper and ink
-
-
-def _figure(height_in: float, title: str, notes: Sequence[str]) -> Figure:
-    small = "\n".join(textwrap.fill(note, 130) for note in notes)
-    lines = len(small.splitlines())
-    figure = Figure(figsize=(WIDTH_IN, height_in + TITLE_IN + NOTE_IN * lines), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, x=0.01, ha="left")
-    if small:
-        figure.supxlabel(small, x=0.01, ha="left", fontsize=6.5, color=GREY)
-    return figure
+# ------------------------------------------------------------------ labels and images
 
 
 def _spread(figure: Figure, labels: Sequence[Text]) -> None:
     """Move labels up or down, as little as may be (least squares), until none lies on another."""
-    with _quiet():
+    with quiet():
         figure.draw_without_rendering()
     boxes = sorted(((label, label.get_window_extent()) for label in labels), key=lambda pair: pair[1].y0)
     heights = [box.height * 1.1 for _, box in boxes]
@@ -454,20 +421,6 @@ def _spread(figure: Figure, labels: Sequence[Text]) -> None:
         label.set_position((label.get_position()[0], label.get_position()[1] + moved_pt))
 
 
-def _save(figure: Figure, path: Path) -> Path:
-    with _quiet():
-        figure.savefig(path, format="png", metadata={"Software": None})
-    return path
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """A name in a script that the font lacks is drawn as boxes, without a warning for each letter."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
-
-
 def _save_image(
     image: ImageRecord | None,
     drawn: dict[int, Redrawn],
@@ -482,8 +435,6 @@ def _save_image(
     if image is None:
         return None
     one = drawn[image.id]
-    about = PngInfo()
     said = f"generation {image.generation + 1}, response {number(image.noise_free_score)}"
-    about.add_text("Description", "; ".join([said, *([] if one.exact else [NOT_IDENTICAL]), *notes]))
-    Image.fromarray(one.pixels).save(names[one.exact], pnginfo=about)
-    return names[one.exact]
+    description = "; ".join([said, *([] if one.exact else [NOT_IDENTICAL]), *notes])
+    return files.write(names[one.exact], files.described_png(files.chw(one.pixels), description))

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import io
 import math
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from xdream import files
-from xdream.errors import StoreError
-from xdream.report.figures import COLOURS, GREY, INK, LIGHT, STYLE, VERMILION, WIDTH_IN
+from xdream.report.figure_style import (
+    BLUE,
+    COLOURS,
+    GREY,
+    INK,
+    LIGHT,
+    TITLE_IN,
+    VERMILION,
+    WIDTH_IN,
+    add_notes,
+    new_figure,
+    style,
+    write_figure,
+)
 from xdream.studies.base import Group, Study
 from xdream.studies.statistics import interval
 from xdream.studies.table import Table
 
 __all__ = ["BLUE", "COLOURS", "GREY", "INK", "LIGHT", "PANEL_IN", "VERMILION", "WIDTH_IN", "draw", "strips"]
 
-BLUE = COLOURS[0]
 #: Height of a row of panels.
 PANEL_IN = 2.3
 #: What every figure of groups says below.
@@ -36,25 +42,16 @@ MORE_COLOURS = (*COLOURS, "#56B4E9", "#F0E442", VERMILION)
 
 
 def draw(study: Study, table: Table, path: Path) -> Path:
-    """The figure of a study as a PNG. Raises StoreError."""
-    with matplotlib.style.context(STYLE, after_reset=True):
-        figure = Figure(figsize=(WIDTH_IN, PANEL_IN), layout="constrained")
-        FigureCanvasAgg(figure)
-        figure.suptitle(f"{study.name}: {study.question}", x=0.01, ha="left")
+    """The figure of a study as a PNG. Raises BadInput."""
+    with style():
+        figure = new_figure(PANEL_IN - TITLE_IN, f"{study.name}: {study.question}")
         study.draw(figure, table.where(study=study.name))
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    try:
-        files.replace(path, buffer.getvalue())
-    except OSError as error:
-        raise StoreError(f"figure cannot be written to {path}: {error.strerror}") from None
-    return path
+    return write_figure(figure, path)
 
 
 def below(figure: Figure, *texts: str) -> None:
     """Small print at the foot of a figure."""
-    small = "\n".join(textwrap.fill(text, 140) for text in texts if text)
-    figure.supxlabel(small, x=0.01, ha="left", fontsize=6.5, color=GREY)
+    add_notes(figure, texts, columns=140)
 
 
 def strips(axes: Axes, groups: Sequence[Group], label: str, bound: float | None = 1.0) -> None:

@@ -11,14 +11,15 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from xdream.errors import BadInput
+from xdream.images.files import hwc
 from xdream.report.text_table import number
 from xdream.studies import drawing
 from xdream.studies.base import Group, networks_and_depths
 from xdream.studies.claims import Claim, Finding, below
 from xdream.studies.plan import Scale, Size, StudyPlan
-from xdream.studies.recovery import DETAIL, FEATURE, IMAGE, ORIGINAL, PIXEL, STEPS, Recovery, chosen, upright
+from xdream.studies.recovery import DETAIL, FEATURE, IMAGE, ORIGINAL, PIXEL, STEPS, Recovery, chosen
 from xdream.studies.statistics import interval
-from xdream.studies.table import Pixels, Row, Table, pixels_of, png
+from xdream.studies.table import Pixels, Row, Table, image_text, pixels_of
 from xdream.studies.work import Condition, Work
 
 LOSSES, SEARCHES = ("pixel", "feature"), ("gradient", "genetic")
@@ -95,7 +96,7 @@ class Expressiveness:
         """Of every image; through pixels in the first shard only, as that knows nothing of networks."""
         recovery = Recovery(work)
         for original in recovery.originals:
-            yield work.row(ORIGINAL, unit=original.unit, image=png(upright(original.pixels)))
+            yield work.row(ORIGINAL, unit=original.unit, image=image_text(hwc(original.pixels)))
         if work.shard.number == 1:
             yield from recovery.through_pixels()
         yield from recovery.through_features()

@@ -22,6 +22,7 @@ from xdream.experiment.assemble import assemble
 from xdream.experiment.defaults import hyperparameters
 from xdream.experiment.runs import Parts
 from xdream.generators import Generator, Invertible, encode, learned
+from xdream.images.files import hwc
 from xdream.images.resizing import resize
 from xdream.optimizers import OPTIMIZERS
 from xdream.studies import drawing
@@ -39,7 +40,7 @@ from xdream.studies.claims import (
 from xdream.studies.places import DEPTHS
 from xdream.studies.plan import Scale, Size, StudyPlan
 from xdream.studies.statistics import Interval, interval, paired
-from xdream.studies.table import Row, Table, pixels_of, png
+from xdream.studies.table import Row, Table, image_text, pixels_of
 from xdream.studies.work import Condition, Evolved, Work, columns
 from xdream.types import Codes
 
@@ -305,8 +306,7 @@ def _of_ends(
             image = parts.forward.draw(torch.from_numpy(code)[None].to(device))[0].cpu()
             shown[unit, one.seed] = image
             if number == 0 and one.seed < work.plan.seed + 2:
-                pixels = image.permute(1, 2, 0).numpy()
-                yield work.row("image", image=png(pixels), **columns(one))
+                yield work.row("image", image=image_text(hwc(image)), **columns(one))
     yield from _alike(work, shown)
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
+from xdream.images.files import hwc
 from xdream.report import plan_of
 from xdream.report.redraw import redraw
 from xdream.report.text_table import number
@@ -19,7 +20,7 @@ from xdream.studies import drawing
 from xdream.studies.base import Group, natural_images
 from xdream.studies.claims import Claim, Finding
 from xdream.studies.plan import Scale, Size, StudyPlan
-from xdream.studies.table import Pixels, Row, Table, pixels_of, png
+from xdream.studies.table import Pixels, Row, Table, image_text, pixels_of
 from xdream.studies.work import Condition, Evolved, Work, columns
 
 Array = npt.NDArray[np.float64]
@@ -94,7 +95,7 @@ class Overview:
         natural = work.natural
         for unit in work.units:
             [image] = natural.references.images(natural.order(unit)[:1], work.size_px)
-            yield work.row(NATURAL_IMAGE, unit=unit, image=png(image.permute(1, 2, 0).numpy()))
+            yield work.row(NATURAL_IMAGE, unit=unit, image=image_text(hwc(image)))
         for one in work.evolve(self.conditions(work.plan)):
             yield from work.rows(one)
             for generation, scores in enumerate(one.scores, 1):
@@ -221,7 +222,7 @@ def _image_rows(work: Work, one: Evolved) -> Iterator[Row]:
         work.watcher.trouble(alarm)
     for image in images:
         if image.id in drawn:
-            pixels = png(drawn[image.id].pixels)
+            pixels = image_text(drawn[image.id].pixels)
             yield work.row(IMAGE, x=image.generation + 1, image=pixels, **columns(one))
 
 

@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from xdream import files, networks
-from xdream.errors import BadInput, StoreError
+from xdream import networks
+from xdream.errors import BadInput
 from xdream.experiment.assemble import assemble
 from xdream.generators import Features, encode, layer_features
-from xdream.images.files import png as png_file
+from xdream.images.files import chw, hwc, png
+from xdream.images.files import write as write_image
 from xdream.report import plan_of
 from xdream.report.redraw import redraw
 from xdream.studies import natural
-from xdream.studies.table import Pixels, Row, png
+from xdream.studies.table import Pixels, Row, image_text
 from xdream.studies.work import GENETIC, Work
 from xdream.subjects import ImageMatch, parse_units
 from xdream.types import ShownImages
@@ -127,13 +128,13 @@ class Recovery:
                 about = {"condition": condition, "optimizer": GENETIC.name, "seed": run.seed}
                 yield self._row(original, about, "presentations", float(record.presentations(run.id)))
                 if image is not None and image.id in drawn:
-                    pixels = torch.from_numpy(drawn[image.id].pixels).permute(2, 0, 1)
+                    pixels = chw(drawn[image.id].pixels)
                     yield from self._rows(original, about, pixels)
 
     def _rows(self, original: Original, about: Mapping[str, Any], image: ShownImages) -> Iterator[Row]:
         """What is said of a recovered image."""
         pixel, feature = original.errors(image)
-        kept = detail_kept(upright(image), upright(original.pixels))
+        kept = detail_kept(hwc(image), hwc(original.pixels))
         for measure, value in (
             ("pixel error", pixel),
             (PIXEL, _ratio(pixel, original.start[0])),
@@ -141,7 +142,7 @@ class Recovery:
             (DETAIL, kept),
         ):
             yield self._row(original, about, measure, value)
-        yield self._row(original, about, IMAGE, image=png(upright(image)))
+        yield self._row(original, about, IMAGE, image=image_text(hwc(image)))
 
     def _row(
         self,
@@ -169,17 +170,7 @@ def chosen(units: int | str | None, count: int) -> list[int]:
 def _written(folder: Path, index: int, pixels: ShownImages) -> Path:
     """The file of an image, for targets to name."""
     path = folder / "images" / f"{index}.png"
-    try:
-        path.parent.mkdir(exist_ok=True)
-        files.replace(path, png_file(pixels))
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
-    return path
-
-
-def upright(image: ShownImages) -> Pixels:
-    """(3, h, w) -> (h, w, 3)."""
-    return image.permute(1, 2, 0).contiguous().numpy()
+    return write_image(path, png(pixels))
 
 
 def _ratio(a: float, b: float) -> float:

@@ -21,10 +21,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from xdream import files
 from xdream.errors import BadInput, StoreError
+from xdream.images.files import chw, decoded, hwc, small_png
 
 #: The measure that may differ between two tables of the same shard.
 TIME = "seconds"
@@ -99,19 +99,16 @@ class Table:
         return list(self.by_unit(measure, **wanted).values())
 
 
-def png(pixels: Pixels) -> str:
+def image_text(pixels: Pixels) -> str:
     """(h, w, 3) uint8 as a row's `image`."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode()
+    return base64.b64encode(small_png(chw(pixels))).decode()
 
 
 def pixels_of(image: str) -> Pixels:
     """And back. Raises BadInput."""
     try:
-        with Image.open(io.BytesIO(base64.b64decode(image, validate=True))) as file:
-            return np.asarray(file.convert("RGB"))
-    except (ValueError, OSError) as error:
+        return hwc(decoded(base64.b64decode(image, validate=True), ("png",)))
+    except ValueError as error:  # of base64, and BadInput
         raise BadInput(f"an image of the table cannot be read: {error}") from None
 
 

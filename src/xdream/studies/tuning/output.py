@@ -12,17 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.style
 import numpy as np
 import tomli_w
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from xdream import files
-from xdream.errors import BadInput
-from xdream.report.figures import BLUE, GREY, LIGHT, NOTE_IN, STYLE, TITLE_IN, VERMILION, WIDTH_IN
+from xdream.report.figure_style import BLUE, GREY, LIGHT, VERMILION, new_figure, style, write_figure
 from xdream.report.text_table import number
 from xdream.studies.tuning.results import Evaluation, Tuning
 from xdream.studies.tuning.search import Parameter
@@ -149,17 +144,12 @@ def _runs(tuning: Tuning) -> str:
 def draw(tuning: Tuning) -> Path:
     """OUT/tuning.png: the best value over the evaluations; each parameter's settings and their values."""
     rows = -(-len(tuning.parameters) // PANELS_IN_ROW)
-    plan, path = tuning.plan, tuning.folder / FIGURE_NAME
+    plan = tuning.plan
     title = f"{plan.optimizer.name} on {plan.generator.name}, {_noise(tuning)}  ·  {_runs(tuning)}"
     units = f"units used (do not report on these): {', '.join(_units(tuning))}"
     notes = [textwrap.shorten(units, 390, placeholder=" …"), f"value: {_value(tuning)}", HOW, *tuning.notes]
-    small = "\n".join(textwrap.fill(note, 130) for note in notes)
-    with matplotlib.style.context(STYLE, after_reset=True):
-        height_in = TOP_IN + PANEL_IN * rows + TITLE_IN + NOTE_IN * len(small.splitlines())
-        figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
-        FigureCanvasAgg(figure)
-        figure.suptitle(title, x=0.01, ha="left")
-        figure.supxlabel(small, x=0.01, ha="left", fontsize=6.5, color=GREY)
+    with style():
+        figure = new_figure(TOP_IN + PANEL_IN * rows, title, notes)
         heights = [TOP_IN, *[PANEL_IN] * rows]
         places = figure.add_gridspec(rows + 1, PANELS_IN_ROW, height_ratios=heights)
         top = figure.add_subplot(places[0, :])
@@ -169,13 +159,7 @@ def draw(tuning: Tuning) -> Path:
             axes = figure.add_subplot(places[row + 1, column], sharey=top)
             _draw_parameter(axes, tuning, i)
             axes.set_ylabel("value" if column == 0 else "")
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-        try:
-            files.replace(path, buffer.getvalue())
-        except OSError as error:
-            raise BadInput(f"figure cannot be written to {path} ({error.strerror}); free it") from None
-    return path
+    return write_figure(figure, tuning.folder / FIGURE_NAME)
 
 
 def _draw_course(axes: Axes, tuning: Tuning) -> None:
