@@ -39,7 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import xdream
 from xdream import memory
 from xdream.experiment.assemble import Parts, assemble
-from xdream.experiment.callbacks import Nobody
+from xdream.experiment.callbacks import NoCallback
 from xdream.experiment.forward import Forward
 from xdream.experiment.plan import Plan
 from xdream.networks import deepsim, efficientnet
@@ -128,7 +128,7 @@ def speed(options: argparse.Namespace) -> Iterator[str]:
             )
 
 
-class _Clock(Nobody):
+class _Clock(NoCallback):
     """When each generation began, and how long generator and networks took meanwhile."""
 
     def __init__(self, device: str) -> None:

@@ -20,14 +20,14 @@ import matplotlib.pyplot as plt
 import psutil
 
 import xdream
-from xdream.experiment.callbacks import Nobody
+from xdream.experiment.callbacks import NoCallback
 from xdream.experiment.plan import Plan
 
 SAMPLES = 200
 MOST_GROWTH = 1.05
 
 
-class _Memory(Nobody):
+class _Memory(NoCallback):
     """Notes (generation, bytes of memory, bytes of the folder) now and then."""
 
     def __init__(self, folder: Path, generations: int) -> None:
@@ -65,16 +65,16 @@ def main() -> int:
         threads=None if options.network else 1,
     )
     with tempfile.TemporaryDirectory() as place:
-        watcher = _Memory(Path(place) / "x", options.generations)
-        xdream.run(plan, Path(place) / "x", watcher).close()
+        callback = _Memory(Path(place) / "x", options.generations)
+        xdream.run(plan, Path(place) / "x", callback).close()
     options.out.mkdir(parents=True, exist_ok=True)
     with (options.out / f"{name}.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("generation", "memory_bytes", "record_bytes"))
-        writer.writerows(watcher.rows)
-    _draw(watcher.rows, options.out / f"{name}.png", options.record)
-    early = max(memory for _, memory, _ in watcher.rows[: len(watcher.rows) // 10])
-    late = max(memory for _, memory, _ in watcher.rows[-len(watcher.rows) // 10 :])
+        writer.writerows(callback.rows)
+    _draw(callback.rows, options.out / f"{name}.png", options.record)
+    early = max(memory for _, memory, _ in callback.rows[: len(callback.rows) // 10])
+    late = max(memory for _, memory, _ in callback.rows[-len(callback.rows) // 10 :])
     print(f"{options.generations} generations: {early / 1e6:.0f} MB at first, {late / 1e6:.0f} MB at the end")
     return 0 if late <= MOST_GROWTH * early else 1
 

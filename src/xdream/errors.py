@@ -54,6 +54,12 @@ class RigError(XDreamError):
     exit_status = 3
 
 
+class Interrupted(XDreamError):
+    """A stop was asked for, and what was done is saved; the same command, or resuming, goes on."""
+
+    exit_status = INTERRUPTED
+
+
 class ClusterLost(XDreamError):
     """The workers that shards run on, or who hands them out, are gone. What was finished stays finished."""
 

@@ -214,3 +214,20 @@ def test_an_interruption_before_the_folder_names_none(
     monkeypatch.setattr(training_run, "find", interrupted)
     assert run("--quiet") == 130
     assert capsys.readouterr().err == "xdream: interrupted\n"
+
+
+def test_an_ignored_signal_stays_ignored(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs in the background of a shell is not to be interrupted."""
+    original = Trainer._keep_average
+
+    def interrupted(self: Trainer, step: int) -> None:
+        original(self, step)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Trainer, "_keep_average", interrupted)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert run("--quiet") == 0
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -15,7 +15,7 @@ import xdream
 from xdream.errors import BadInput, StoreError, SubjectError
 from xdream.experiment import forward, replay, stopping
 from xdream.experiment.assemble import assemble
-from xdream.experiment.callbacks import Nobody
+from xdream.experiment.callbacks import NoCallback
 from xdream.experiment.plan import Plan
 from xdream.experiment.run_groups import groups_of
 from xdream.generators import GENERATORS
@@ -286,7 +286,7 @@ def test_a_run_that_no_longer_climbs_ends_and_the_others_go_on(
         assert rows_of(alone, 0) == rows_of(together, number)
 
 
-class At(Nobody):
+class At(NoCallback):
     """Does something when a generation begins."""
 
     def __init__(self, generation: int, what: Callable[[], object]) -> None:
@@ -299,8 +299,8 @@ class At(Nobody):
 
 def test_the_user_ends_runs_of_a_living_experiment(tmp_path: Path) -> None:
     folder = tmp_path / "x"
-    watcher = At(2, lambda: stopping.ask_to_end(folder, [1]))
-    record = xdream.run(plan(runs=3, presentations=40), folder, watcher)
+    callback = At(2, lambda: stopping.ask_to_end(folder, [1]))
+    record = xdream.run(plan(runs=3, presentations=40), folder, callback)
     assert [run.ending for run in record.runs()] == ["budget", "user", "budget"]
     assert [len(record.scores(run)) for run in range(3)] == [10, 3, 10]
     assert stopping.ask_to_end(folder) == []

@@ -552,7 +552,7 @@ def test_a_watcher_is_told_what_is_committed_or_about_to_be(tmp_path: Path, phot
     told: list[tuple[str, int, int]] = []
     bests: list[float] = []
 
-    class Watcher:
+    class Callback:
         def stage(self, name: str, done: int, total: int) -> None:
             told.append((name, done, total))
             if name == "generations":
@@ -562,7 +562,7 @@ def test_a_watcher_is_told_what_is_committed_or_about_to_be(tmp_path: Path, phot
             bests.append(score)
 
     record = xdream.run(
-        plan(targets=["known:linear::3,4"], references=str(photographs), batch=4), tmp_path / "x", Watcher()
+        plan(targets=["known:linear::3,4"], references=str(photographs), batch=4), tmp_path / "x", Callback()
     )
     assert told == [("references", i, 7) for i in (0, 4, 7)] + [("generations", i, 3) for i in range(4)]
     assert bests == [max(record.scores(run)[generation].max() for run in (0, 1)) for generation in range(3)]

@@ -15,7 +15,7 @@ import torch
 
 import xdream
 from xdream.errors import BadInput, StoreBusy, StoreError, SubjectError
-from xdream.experiment.callbacks import Nobody
+from xdream.experiment.callbacks import NoCallback
 from xdream.experiment.plan import Plan
 from xdream.optimizers.fdgd import FDGD
 from xdream.optimizers.genetic import Genetic
@@ -463,7 +463,7 @@ def test_it_resumes_from_another_folder_and_without_the_files_of_its_first_codes
     class Killed(BaseException):
         pass
 
-    class Killer(Nobody):
+    class Killer(NoCallback):
         def best(self, score: float) -> None:
             raise Killed
 

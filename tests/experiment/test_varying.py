@@ -14,7 +14,7 @@ import torch
 
 import xdream
 from xdream.experiment import replay, run_groups
-from xdream.experiment.callbacks import Nobody
+from xdream.experiment.callbacks import NoCallback
 from xdream.experiment.plan import Plan
 from xdream.laboratory.rigs import Answer, Block, Direct, Row
 from xdream.laboratory.session import give, resume, serve
@@ -91,7 +91,7 @@ class Stop(Exception):
     pass
 
 
-class StopAt(Nobody):
+class StopAt(NoCallback):
     def __init__(self, generation: int) -> None:
         self.generation = generation
 

@@ -19,7 +19,7 @@ import xdream
 from xdream import networks
 from xdream.cli.main import main
 from xdream.errors import BadInput, UnknownName, WeightsInvalid, WeightsMissing
-from xdream.experiment.callbacks import Nobody
+from xdream.experiment.callbacks import NoCallback
 from xdream.experiment.plan import Plan
 from xdream.generators import GENERATORS, InitialCodes, encode, learned
 from xdream.generators.base import Generator, Invertible
@@ -402,7 +402,7 @@ def test_a_file_that_has_changed_is_refused_when_an_experiment_goes_on(file: Pat
     class Killed(BaseException):
         pass
 
-    class Killer(Nobody):
+    class Killer(NoCallback):
         def best(self, score: float) -> None:
             raise Killed
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import xdream
 from xdream.errors import BadInput
-from xdream.experiment.callbacks import Nobody
+from xdream.experiment.callbacks import NoCallback
 from xdream.store import FILE_NAME
 
 MODULE = """
@@ -30,7 +30,7 @@ class Killed(BaseException):
     pass
 
 
-class Killer(Nobody):
+class Killer(NoCallback):
     """Ends an experiment after its first generation."""
 
     def best(self, score: float) -> None:

@@ -30,8 +30,8 @@ class Stop(Exception):
     """The experiment is killed here."""
 
 
-class StopAt(loop.Nobody):
-    """A watcher that kills the experiment before a generation."""
+class StopAt(loop.NoCallback):
+    """A callback that kills the experiment before a generation."""
 
     def __init__(self, generation: int) -> None:
         self.generation = generation

@@ -11,7 +11,7 @@ import torch
 
 import xdream
 from xdream.errors import BadInput, StoreBusy
-from xdream.experiment.callbacks import Nobody
+from xdream.experiment.callbacks import NoCallback
 from xdream.experiment.plan import Plan
 from xdream.store import FILE_NAME, Record, locked
 
@@ -51,7 +51,7 @@ def wait_for(path: Path) -> None:
     raise AssertionError(f"{path} did not come")
 
 
-class Halting(Nobody):
+class Halting(NoCallback):
     """Stops in the middle of an experiment, says so in a file, and waits to be killed."""
 
     def __init__(self, here: Path) -> None:

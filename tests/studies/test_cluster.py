@@ -17,6 +17,7 @@ from shards import Beside, evolve, halt, misbehave
 
 import xdream
 from xdream.errors import BadInput, ClusterLost
+from xdream.experiment.callbacks import NoCallback
 from xdream.store import LOCK_NAME, locked
 from xdream.studies import cluster, engines
 from xdream.studies.cluster import Failure, run_on
@@ -26,6 +27,32 @@ NAMES = {number: f"shard {number}" for number in range(1, 6)}
 
 def named(*numbers: int) -> dict[int, str]:
     return {number: NAMES[number] for number in numbers}
+
+
+class Told(NoCallback):
+    """A callback that remembers."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[int, int]] = []
+        self.notes: list[str] = []
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        assert name == "shards"
+        self.stages.append((done, total))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+class Interrupting(NoCallback):
+    """Ctrl-C when a shard has ended and the next one has begun."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        shards.wait_for(self.folder / "halted-2")
+        raise KeyboardInterrupt
 
 
 @pytest.fixture(autouse=True)
@@ -61,13 +88,14 @@ def test_a_worker_killed_in_the_middle_of_a_shard_loses_nothing_and_repeats_noth
         os.kill(seen["pid"], signal.SIGKILL)
 
     killer = Beside(kill)
-    told: list[tuple[int, int, int]] = []
+    told = Told()
     work = functools.partial(evolve, study, (2,))
-    failures = run_on("local:2", work, named(1, 2, 3, 4), progress=lambda *one: told.append(one))
+    failures = run_on("local:2", work, named(1, 2, 3, 4), callback=told)
 
     assert failures == []
     killer.end()
-    assert told == [(1, 4, 0), (2, 4, 0), (3, 4, 0), (4, 4, 0)]
+    assert told.stages == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert told.notes == []
     assert not seen["finished"]
     assert shards.HALT - 1 <= seen["generations"] <= shards.HALT  # the last one may have been on its way
     assert not psutil.pid_exists(seen["pid"])
@@ -88,7 +116,7 @@ def test_shards_that_fail_are_said_in_order_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "LOST_TRIES", 3)
-    told: list[tuple[int, int, int]] = []
+    told = Told()
     work = functools.partial(misbehave, tmp_path)
     failures = run_on(
         "local:1",
@@ -96,7 +124,7 @@ def test_shards_that_fail_are_said_in_order_and_the_others_go_on(
         named(2, 4, 1, 5),
         resources={"GPU": 1},  # with them, Dask lets all wait at their worker, and each loss counts for all
         threads=3,
-        progress=lambda *one: told.append(one),
+        callback=told,
     )
     assert [failure.number for failure in failures] == [2, 4, 1]
     mistake, lost, bad = failures
@@ -104,7 +132,8 @@ def test_shards_that_fail_are_said_in_order_and_the_others_go_on(
     assert bad == Failure(1, "shard 1", "the weights are gone; put them back")
     assert lost.name == "shard 4"
     assert lost.reason.startswith("its worker was lost 3 times, last that at tcp://127")
-    assert told[-1] == (4, 4, 3)
+    assert told.stages[-1] == (4, 4)
+    assert told.notes[-1] == "3 failed"
     assert shards.attempts(tmp_path, 4) == 3
     assert shards.attempts(tmp_path, 5) == 1
     assert (tmp_path / "result-5").read_text() == f"3 {os.getcwd()}"
@@ -141,12 +170,10 @@ def test_a_shard_that_stays_busy_is_given_up(tmp_path: Path, monkeypatch: pytest
 
 
 def test_after_an_interruption_nothing_else_is_begun(tmp_path: Path) -> None:
-    def interrupt(done: int, total: int, failed: int) -> None:
-        shards.wait_for(tmp_path / "halted-2")
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run_on("local:1", functools.partial(halt, tmp_path), named(1, 2, 3, 4), progress=interrupt)
+        run_on(
+            "local:1", functools.partial(halt, tmp_path), named(1, 2, 3, 4), callback=Interrupting(tmp_path)
+        )
     assert [shards.attempts(tmp_path, number) for number in (1, 2, 3, 4)] == [1, 1, 0, 0]
     assert not psutil.pid_exists(int((tmp_path / "halted-2").read_text()))
 
@@ -243,14 +270,10 @@ def test_an_interruption_leaves_the_workers_of_others_as_they_were(
 ) -> None:
     running.worker("--nthreads", "1", "--resources", "GPU=1")
 
-    def interrupt(done: int, total: int, failed: int) -> None:
-        shards.wait_for(tmp_path / "halted-2")
-        raise KeyboardInterrupt
-
     where, needs = f"dask:{running.file}", {"GPU": 1.0}
     work = functools.partial(halt, tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        run_on(where, work, named(1, 2, 3, 4), resources=needs, progress=interrupt)
+        run_on(where, work, named(1, 2, 3, 4), resources=needs, callback=Interrupting(tmp_path))
     assert psutil.pid_exists(int((tmp_path / "halted-2").read_text()))  # what has begun goes on to its end
     (tmp_path / "go").touch()
     assert run_on(where, work, named(5), resources=needs) == []

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from study_tables import NETWORK, photographs
 
+from study_tables import NETWORK, photographs
 from xdream import networks
 from xdream.errors import BadInput, StoreError
-from xdream.experiment.callbacks import Nobody
+from xdream.experiment.callbacks import NoCallback
 from xdream.images import references
 from xdream.studies import natural
 from xdream.studies.natural import Natural
@@ -26,7 +26,7 @@ def found(tmp_path: Path) -> references.References:
 
 
 def ask(found: references.References, folder: Path, units: tuple[str, ...] = UNITS) -> Natural:
-    return natural.responses(found, networks.load(NETWORK), "conv3", units, 16, CPU, folder, Nobody())
+    return natural.responses(found, networks.load(NETWORK), "conv3", units, 16, CPU, folder, NoCallback())
 
 
 def test_they_are_what_the_network_says(found: references.References, tmp_path: Path) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from study_tables import photographs, run, tiny_plan
 
+from study_tables import photographs, run, tiny_plan
 from xdream.errors import BadInput, StoreBusy, StoreError
-from xdream.experiment.callbacks import Nobody
+from xdream.experiment.callbacks import NoCallback
 from xdream.images import references
 from xdream.store import FILE_NAME as EXPERIMENT
 from xdream.store import Record, locked
@@ -35,7 +35,7 @@ class Killed(BaseException):
     pass
 
 
-class Killer(Nobody):
+class Killer(NoCallback):
     """Ends the process's work at a stage of the second generation."""
 
     def stage(self, name: str, done: int, total: int) -> None:
@@ -120,7 +120,7 @@ def test_what_cannot_be_done_is_known_before_anything_is_computed(
 def test_units_that_no_natural_image_excites_are_left_out(tmp_path: Path) -> None:
     found = references.load(str(photographs(tmp_path / "photographs", 2)))
     plan = tiny_plan("targets", tmp_path)
-    work = Work(plan, plan.shards()[0], tmp_path, Nobody())
+    work = Work(plan, plan.shards()[0], tmp_path, NoCallback())
     answers = np.array([[-1.0, 2.0, 0.5], [0.0, 1.0, 1.0]], np.float32)
     work.__dict__["natural"] = Natural(found, ("7", "3", "5"), answers)
     assert work.units == ("3", "5")

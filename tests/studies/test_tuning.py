@@ -767,7 +767,7 @@ def test_an_interruption_says_how_to_go_on(
 def test_progress_names_the_evaluation(tmp_path: Path, photographs: Path) -> None:
     told: dict[str, int] = {}
 
-    class Watcher:
+    class Callback:
         def stage(self, name: str, done: int, total: int) -> None:
             told[name] = done
 
@@ -775,7 +775,7 @@ def test_progress_names_the_evaluation(tmp_path: Path, photographs: Path) -> Non
             assert score > 0
 
     tuning.tune(
-        plan(references=str(photographs)), tmp_path / "x", ["elites"], evaluations=3, watcher=Watcher()
+        plan(references=str(photographs)), tmp_path / "x", ["elites"], evaluations=3, callback=Callback()
     )
     names = list(told)
     assert names[:2] == ["references", "evaluation 0, the start"]

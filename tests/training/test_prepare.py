@@ -4,7 +4,7 @@ import contextlib
 import errno
 import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from PIL import Image
 
 import tiny_encoder
 from xdream.errors import BadInput
+from xdream.experiment.callbacks import Callback, NoCallback
 from xdream.generators.projection import GridReader, grid_reader
 from xdream.images import references
 from xdream.training import prepare as preparing
@@ -22,25 +23,34 @@ from xdream.training.prepare import Pictures, find, fit, prepare, project
 SIZE = 16
 
 
+QUIET = NoCallback()
+
+
 class Killed(BaseException):
     """Not an error that anything handles."""
 
 
-def nobody(stage: str, done: int, total: int) -> None:
-    """A report to nobody."""
+class Killer(NoCallback):
+    """Ends the encoding when it is told of it for the n-th time."""
 
+    def __init__(self, at: int) -> None:
+        self.left = at
 
-def killer(at: int) -> Callable[[str, int, int], None]:
-    """Ends the encoding at its n-th report."""
-    left = [at]
-
-    def report(stage: str, done: int, total: int) -> None:
-        if stage.startswith("encoding"):
-            if not left[0]:
+    def stage(self, name: str, done: int, total: int) -> None:
+        if name.startswith("encoding"):
+            if not self.left:
                 raise Killed
-            left[0] -= 1
+            self.left -= 1
 
-    return report
+
+class Seen(NoCallback):
+    """Remembers how far it was."""
+
+    def __init__(self) -> None:
+        self.done: list[int] = []
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        self.done.append(done)
 
 
 @pytest.fixture
@@ -48,9 +58,9 @@ def encoder() -> GridReader:
     return grid_reader(tiny_encoder.network(), "conv3", 32, 2)
 
 
-def prepared(source: Path, encoder: GridReader, folder: Path, report: object = nobody) -> Pictures:
-    found = find("training", [str(source)], nobody)
-    return prepare("training", found, SIZE, encoder, folder, report)  # type: ignore[arg-type]
+def prepared(source: Path, encoder: GridReader, folder: Path, callback: Callback = QUIET) -> Pictures:
+    found = find("training", [str(source)], NoCallback())
+    return prepare("training", found, SIZE, encoder, folder, callback)
 
 
 # Images
@@ -76,8 +86,8 @@ def test_several_places_are_one_list_in_their_order(
     other.mkdir()
     Image.new("RGB", (9, 9), (200, 100, 0)).save(other / "a.png")
     shutil.make_archive(str(tmp_path / "pictures"), "zip", pictures)
-    found = find("training", [str(other), str(tmp_path / "pictures.zip")], nobody)
-    both = prepare("training", found, SIZE, encoder, tmp_path, nobody)
+    found = find("training", [str(other), str(tmp_path / "pictures.zip")], NoCallback())
+    both = prepare("training", found, SIZE, encoder, tmp_path, NoCallback())
     assert len(both) == 41
     assert both.images([0])[0, :, 8, 8].tolist() == [200, 100, 0]
     assert torch.equal(both.images(range(1, 41)), references.load(str(pictures)).images(range(40), SIZE))
@@ -88,14 +98,14 @@ def test_a_preparation_that_is_killed_at_any_batch_goes_on_to_equal_arrays(
     pictures: Path, tmp_path: Path, encoder: GridReader, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     monkeypatch.setattr(preparing, "ENCODER_BATCH", batch)
-    checked = find("training", [str(pictures)], nobody)
-    expected = prepare("training", checked, SIZE, encoder, tmp_path, nobody)
+    checked = find("training", [str(pictures)], NoCallback())
+    expected = prepare("training", checked, SIZE, encoder, tmp_path, NoCallback())
     for at in range(0, -(-40 // batch) + 1, 2):
         folder = tmp_path / str(at)
         folder.mkdir()
         with pytest.raises(Killed):
-            prepare("training", checked, SIZE, encoder, folder, killer(at))
-        found = prepare("training", checked, SIZE, encoder, folder, nobody)
+            prepare("training", checked, SIZE, encoder, folder, Killer(at))
+        found = prepare("training", checked, SIZE, encoder, folder, QUIET)
         np.testing.assert_array_equal(found.pixels, expected.pixels)
         np.testing.assert_array_equal(found.features, expected.features)
         assert found.digest == expected.digest
@@ -106,13 +116,13 @@ def test_what_was_written_down_is_not_encoded_again(
 ) -> None:
     monkeypatch.setattr(preparing, "ENCODER_BATCH", 1)
     with pytest.raises(Killed):
-        prepared(pictures, encoder, tmp_path, killer(25))
-    seen: list[int] = []
-    prepared(pictures, encoder, tmp_path, lambda stage, done, total: seen.append(done))
-    assert seen == list(range(20, 41))  # it is written down every 20 batches
-    seen.clear()
-    prepared(pictures, encoder, tmp_path, lambda stage, done, total: seen.append(done))
-    assert seen == [40]
+        prepared(pictures, encoder, tmp_path, Killer(25))
+    seen = Seen()
+    prepared(pictures, encoder, tmp_path, seen)
+    assert seen.done == list(range(20, 41))  # it is written down every 20 batches
+    seen = Seen()
+    prepared(pictures, encoder, tmp_path, seen)
+    assert seen.done == [40]
 
 
 def refused(folder: Path, source: Path, encoder: GridReader, message: str) -> None:
@@ -165,23 +175,23 @@ def test_features_beyond_half_precision_are_refused_wherever_they_are(
 
 
 def test_no_images_are_no_pictures(tmp_path: Path, encoder: GridReader) -> None:
-    assert find("validation", [], nobody) == []
-    assert len(prepare("validation", [], SIZE, encoder, tmp_path, nobody)) == 0
+    assert find("validation", [], NoCallback()) == []
+    assert len(prepare("validation", [], SIZE, encoder, tmp_path, NoCallback())) == 0
     assert not list(tmp_path.iterdir())
 
 
 def test_too_few_images_are_counted(pictures: Path) -> None:
-    assert len(find("training", [str(pictures)], nobody, 40)) == 1
+    assert len(find("training", [str(pictures)], NoCallback(), 40)) == 1
     with pytest.raises(BadInput, match=r"40 training images are too few .* at least 41 \(4 per dimension\)"):
-        find("training", [str(pictures)], nobody, 41)
+        find("training", [str(pictures)], NoCallback(), 41)
 
 
 def test_images_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(BadInput, match=r"'notes.txt' \(not an image"):
-        find("training", [str(tmp_path)], nobody)
+        find("training", [str(tmp_path)], NoCallback())
     with pytest.raises(BadInput, match="nowhere"):
-        find("training", [str(tmp_path / "nowhere")], nobody)
+        find("training", [str(tmp_path / "nowhere")], NoCallback())
 
 
 @contextlib.contextmanager
@@ -199,9 +209,9 @@ def test_room_that_is_missing_is_known_before_an_image_is_encoded(
     pictures: Path, tmp_path: Path, encoder: GridReader
 ) -> None:
     """A mapped file takes its room only when it is written to, and a full disk then ends the process."""
-    found = find("training", [str(pictures)], nobody)
+    found = find("training", [str(pictures)], NoCallback())
     with files_of_at_most(10_000), pytest.raises(OSError, match="File too large") as error:
-        prepare("training", found, SIZE, encoder, tmp_path, nobody)
+        prepare("training", found, SIZE, encoder, tmp_path, NoCallback())
     assert error.value.errno == errno.EFBIG
     assert not list(tmp_path.iterdir())
     assert len(prepared(pictures, encoder, tmp_path)) == 40
@@ -227,7 +237,7 @@ def test_the_code_is_that_of_an_exact_eigendecomposition(features: np.ndarray) -
     variance, axes = variance[order], axes[:, order]
     largest = np.abs(axes).argmax(0)
     axes = axes * np.sign(axes[largest, range(5)])  # the largest weight of each is positive
-    projection = fit(features, 5, 0, nobody)
+    projection = fit(features, 5, 0, NoCallback())
     np.testing.assert_allclose(projection.mean, mean, atol=1e-4)
     np.testing.assert_allclose(projection.matrix, (axes / np.sqrt(variance)).T, atol=1e-4)
     codes = project(features, projection)
@@ -235,7 +245,7 @@ def test_the_code_is_that_of_an_exact_eigendecomposition(features: np.ndarray) -
 
 
 def test_codes_are_white(features: np.ndarray) -> None:
-    codes = project(features, fit(features, 5, 0, nobody)).double().numpy()
+    codes = project(features, fit(features, 5, 0, NoCallback())).double().numpy()
     np.testing.assert_allclose(codes.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(codes.T @ codes / len(codes), np.eye(5), atol=1e-3)
 
@@ -250,7 +260,7 @@ def test_many_rows_and_columns_need_no_exact_decomposition(monkeypatch: pytest.M
     exact = wide.astype(np.float64)
     centred = exact - exact.mean(0)
     variance = np.linalg.eigvalsh(centred.T @ centred / len(exact))[::-1][:10]
-    projection = fit(wide, 10, 0, nobody)
+    projection = fit(wide, 10, 0, NoCallback())
     np.testing.assert_allclose(1 / projection.matrix.norm(dim=1).square(), variance, rtol=1e-3)
     codes = project(wide, projection).double().numpy()
     np.testing.assert_allclose(codes.T @ codes / len(codes), np.eye(10), atol=2e-3)
@@ -258,24 +268,24 @@ def test_many_rows_and_columns_need_no_exact_decomposition(monkeypatch: pytest.M
 
 def test_the_axes_do_not_depend_on_the_draw_they_begin_with(features: np.ndarray) -> None:
     before = torch.random.get_rng_state()
-    one, other = (fit(features, 5, seed, nobody) for seed in (0, 1))
+    one, other = (fit(features, 5, seed, NoCallback()) for seed in (0, 1))
     torch.testing.assert_close(one.matrix, other.matrix, atol=1e-4, rtol=0)
-    assert torch.equal(fit(features, 5, 0, nobody).matrix, one.matrix)
+    assert torch.equal(fit(features, 5, 0, NoCallback()).matrix, one.matrix)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_images_that_differ_too_little_are_refused(features: np.ndarray) -> None:
     flat = features.copy()
     flat[:, 3:] = 1.0
-    assert fit(flat, 3, 0, nobody).matrix.shape == (3, 12)
+    assert fit(flat, 3, 0, NoCallback()).matrix.shape == (3, 12)
     with pytest.raises(BadInput, match="differ in fewer than 4 ways"):
-        fit(flat, 4, 0, nobody)
+        fit(flat, 4, 0, NoCallback())
     with pytest.raises(BadInput, match="differ in fewer than 2 ways"):
-        fit(np.ones((50, 12), np.float16), 2, 0, nobody)
+        fit(np.ones((50, 12), np.float16), 2, 0, NoCallback())
 
 
 def test_a_layer_that_hardly_differs_between_images_is_refused_before_the_training() -> None:
     """The generator's file keeps the projection in half precision."""
     small = (1e-6 * np.random.default_rng(5).normal(size=(50, 12))).astype(np.float16)
     with pytest.raises(BadInput, match=r"differs between images by 1\.\de-06 at most, too little for half"):
-        fit(small, 2, 0, nobody)
+        fit(small, 2, 0, NoCallback())

@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from PIL import Image
 
 import tiny_encoder
 from xdream import networks
-from xdream.errors import BadInput, StoreBusy, StoreError
+from xdream.errors import BadInput, Interrupted, StoreBusy, StoreError
+from xdream.experiment.callbacks import NoCallback
 from xdream.generators.learned import open_file, read_card
 from xdream.generators.projection import grid_reader
 from xdream.images import references
@@ -30,7 +32,7 @@ from xdream.training.prepare import fit, project
 from xdream.training.recipe import ENCODER_LAYERS, Recipe
 from xdream.training.sheet import sheet
 from xdream.training.trainer import FeatureMaps, Trainer
-from xdream.training.training_run import _Session, resume, train
+from xdream.training.training_run import _Steps, resume, train
 from xdream.types import quantise
 
 Small = Callable[..., Recipe]
@@ -41,11 +43,14 @@ class Killed(BaseException):
     """Not an error that anything handles: a kill, after which nothing more is written."""
 
 
-class Nobody:
-    """A watch that can end a training: `end(step)` is called after each."""
+class Told(NoCallback):
+    """A callback that remembers, and can end a training: `end(step)` is called after each.
 
-    def __init__(self, end: Callable[[int], None] = lambda step: None) -> None:
-        self.end = end
+    stop_at: the step after which `stop` says yes.
+    """
+
+    def __init__(self, end: Callable[[int], None] = lambda step: None, stop_at: int | None = None) -> None:
+        self.end, self.stop_at = end, stop_at
         self.steps: list[int] = []
         self.stages: list[str] = []
         self.noted: list[str] = []
@@ -60,6 +65,9 @@ class Nobody:
     def note(self, text: str) -> None:
         self.noted.append(text)
 
+    def stop(self) -> bool:
+        return self.stop_at is not None and self.stop_at in self.steps
+
 
 def at(step: int, what: Callable[[], object]) -> Callable[[int], None]:
     return lambda done: (what(), None)[1] if done == step else None
@@ -69,8 +77,11 @@ def kill() -> None:
     raise Killed
 
 
-def interrupt() -> None:
-    signal.raise_signal(signal.SIGINT)
+def stopped(recipe: Recipe, folder: Path, step: int) -> None:
+    """A training that was asked to stop after a step."""
+    told = Told(stop_at=step)
+    with pytest.raises(Interrupted, match=f"after step {step} of {recipe.steps}, which is saved"):
+        train(recipe, folder, told, stop=told.stop)
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -104,7 +115,7 @@ def blank_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
 def whole(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a training that nothing interrupted: 8 steps, checkpoints after 3, 6 and 8."""
     folder = tmp_path_factory.mktemp("trainings") / "whole"
-    train(small(), folder, Nobody())
+    train(small(), folder, Told())
     return folder
 
 
@@ -112,9 +123,9 @@ def whole(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_generator_says_how_it_came_to_be(small: Small, tmp_path: Path, pictures: Path) -> None:
-    watch = Nobody()
+    told = Told()
     recipe = small(validation=str(pictures), seed=3, sheet_every=4)
-    file = train(recipe, tmp_path / "a" / "b", watch)
+    file = train(recipe, tmp_path / "a" / "b", told)
     assert file == tmp_path / "a" / "b" / "tiny.safetensors"
     card = read_card(file)
     assert card["name"] == "tiny"
@@ -126,16 +137,16 @@ def test_the_generator_says_how_it_came_to_be(small: Small, tmp_path: Path, pict
         "grid": 2,
         "fingerprint": networks.fingerprint(tiny_encoder.network().module),
     }
-    told = card["provenance"]
-    assert told["images"]["count"] == told["validation"]["count"] == 40
-    assert told["images"]["sha256"] == told["validation"]["sha256"]
-    assert len(told["images"]["sha256"]) == 64
-    assert (told["recipe"]["seed"], told["recipe"]["steps"], told["device"]) == (3, 8, "cpu")
-    assert told["recipe"]["losses"] == recipe.losses.model_dump()
-    assert told["sources"] == [pictures.name]
+    about = card["provenance"]
+    assert about["images"]["count"] == about["validation"]["count"] == 40
+    assert about["images"]["sha256"] == about["validation"]["sha256"]
+    assert len(about["images"]["sha256"]) == 64
+    assert (about["recipe"]["seed"], about["recipe"]["steps"], about["device"]) == (3, 8, "cpu")
+    assert about["recipe"]["losses"] == recipe.losses.model_dump()
+    assert about["sources"] == [pictures.name]
     assert str(pictures.parent) not in json.dumps(card)
     assert set(card["metrics"]) == {"images", "pixel_error", "feature_error", "code_error"}
-    assert watch.stages == [
+    assert told.stages == [
         "checking training images",
         "checking validation images",
         "encoding training images",
@@ -144,9 +155,9 @@ def test_the_generator_says_how_it_came_to_be(small: Small, tmp_path: Path, pict
         "training",
         "measuring",
     ]
-    assert watch.steps == list(range(1, 9))
+    assert told.steps == list(range(1, 9))
     for name in ("loss", "image", "feature", "code", "adversarial", "discriminator"):
-        assert f"{name} " in watch.noted[0]
+        assert f"{name} " in told.noted[0]
     sheets = sorted(path.name for path in file.parent.glob("*.png"))
     assert sheets == ["sheet-000004.png", "sheet-000008.png"]
     assert not list(file.parent.glob("*.partial"))
@@ -183,7 +194,7 @@ def test_metrics_are_those_of_images_that_were_not_trained_with(
     found = references.load(str(pictures))
     shown = found.images(range(40), 16)
     features = parts.encoder(shown / 255.0).half()
-    projection = fit(features.numpy(), 8, 0, lambda *_: None)
+    projection = fit(features.numpy(), 8, 0, NoCallback())
     kept = parts.kept.folded().eval()
     held_out = training_run.Pictures(shown.numpy(), features.numpy(), "")
     parts.maps.calibrate(shown[:9] / 255.0)
@@ -213,16 +224,16 @@ def test_images_of_each_step_are_each_once_per_epoch(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows: list[int] = []
-    drawn = _Session._rows
+    drawn = _Steps._rows
 
-    def noting(self: _Session, step: int) -> list[int]:
+    def noting(self: _Steps, step: int) -> list[int]:
         found = drawn(self, step)
         rows.extend(found)
         return found
 
-    monkeypatch.setattr(_Session, "_rows", noting)
+    monkeypatch.setattr(_Steps, "_rows", noting)
     monkeypatch.setattr(Trainer, "step", lambda self, number, images, codes: {"loss": 0.0})
-    train(small(steps=20, batch=6, checkpoint_every=100), tmp_path / "run", Nobody())
+    train(small(steps=20, batch=6, checkpoint_every=100), tmp_path / "run", Told())
     assert len(rows) == 120
     epochs = [rows[start : start + 40] for start in (0, 40, 80)]
     assert all(sorted(epoch) == list(range(40)) for epoch in epochs)
@@ -231,13 +242,13 @@ def test_images_of_each_step_are_each_once_per_epoch(
 
 
 def test_a_step_may_be_larger_than_all_images(small: Small, tmp_path: Path) -> None:
-    assert train(small(steps=1, batch=90), tmp_path / "run", Nobody()).exists()
+    assert train(small(steps=1, batch=90), tmp_path / "run", Told()).exists()
 
 
 def test_the_seed_decides_everything(small: Small, whole: Path, tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
-    train(small(), tmp_path / "again", Nobody())
-    train(small(seed=1), tmp_path / "other", Nobody())
+    train(small(), tmp_path / "again", Told())
+    train(small(seed=1), tmp_path / "other", Told())
     assert same(tmp_path / "again", whole)
     assert losses(tmp_path / "again") == losses(whole)
     assert not same(tmp_path / "other", whole)
@@ -249,7 +260,7 @@ def test_losses_are_the_means_between_checkpoints(
 ) -> None:
     made = iter(range(1, 9))
     monkeypatch.setattr(Trainer, "step", lambda self, number, images, codes: {"loss": float(next(made))})
-    train(small(), tmp_path / "run", Nobody())
+    train(small(), tmp_path / "run", Told())
     assert [(row["step"], row["loss"]) for row in losses(tmp_path / "run")] == [
         ("3", "2.00000"),
         ("6", "5.00000"),
@@ -266,10 +277,10 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_to_the_same_generato
 ) -> None:
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
-        train(small(), folder, Nobody(at(step, kill)))
-    watch = Nobody()
-    resume(folder, watch)
-    assert watch.steps[0] == (step - 1) // 3 * 3 + 1
+        train(small(), folder, Told(at(step, kill)))
+    told = Told()
+    resume(folder, told)
+    assert told.steps[0] == (step - 1) // 3 * 3 + 1
     assert same(folder, whole)
     assert losses(folder) == losses(whole)
 
@@ -279,11 +290,10 @@ def test_an_interrupted_training_goes_on_where_it_was_to_the_same_generator(
     small: Small, whole: Path, tmp_path: Path, step: int
 ) -> None:
     folder = tmp_path / "interrupted"
-    with pytest.raises(KeyboardInterrupt):
-        train(small(), folder, Nobody(at(step, interrupt)))
-    watch = Nobody()
-    resume(folder, watch)
-    assert watch.steps[0] == step + 1
+    stopped(small(), folder, step)
+    told = Told()
+    resume(folder, told)
+    assert told.steps[0] == step + 1
     assert same(folder, whole)
     steps = [int(row["step"]) for row in losses(folder)]
     assert steps == sorted({3, 6, 8, step})
@@ -292,67 +302,71 @@ def test_an_interrupted_training_goes_on_where_it_was_to_the_same_generator(
 def test_a_training_may_be_interrupted_again_and_again(small: Small, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "often"
     with pytest.raises(Killed):
-        train(small(), folder, Nobody(at(2, kill)))
-    for step, end, error in [(1, interrupt, KeyboardInterrupt), (3, kill, Killed), (7, kill, Killed)]:
-        with pytest.raises(error):
-            resume(folder, Nobody(at(step, end)))
-    resume(folder, Nobody())
+        train(small(), folder, Told(at(2, kill)))
+    told = Told(stop_at=1)
+    with pytest.raises(Interrupted):
+        resume(folder, told, stop=told.stop)
+    for step in (3, 7):
+        with pytest.raises(Killed):
+            resume(folder, Told(at(step, kill)))
+    resume(folder, Told())
     assert same(folder, whole)
     assert [row["step"] for row in losses(folder)] == ["1", "3", "6", "8"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_step_is_finished_before_an_interruption_ends_the_training(
-    small: Small, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
-) -> None:
-    """In the middle of the fifth step, between the discriminator's update and the generator's."""
-    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+def in_the_fifth_step(monkeypatch: pytest.MonkeyPatch, what: Callable[[], object]) -> None:
+    """Between the discriminator's update and the generator's."""
     original = Trainer._losses
 
     def interrupted(self: Trainer, *values: Any) -> Any:
         if float(self.adam_d.state_dict()["state"][0]["step"]) == 5:
-            signal.raise_signal(number)
+            what()
         return original(self, *values)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_losses", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train(small(), tmp_path / "run", Nobody())
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
-    watch = Nobody()
-    resume(tmp_path / "run", watch)
-    assert watch.steps[0] == 6
-    assert same(tmp_path / "run", whole)
+    monkeypatch.setattr(Trainer, "_losses", interrupted)
 
 
-def test_a_second_interruption_ends_at_once_and_half_a_step_is_not_saved(
+def test_a_step_is_finished_before_a_stop_ends_the_training(
     small: Small, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Trainer._losses
-
-    def interrupted(self: Trainer, *values: Any) -> Any:
-        if float(self.adam_d.state_dict()["state"][0]["step"]) == 5:
-            interrupt()
-            interrupt()
-        return original(self, *values)
-
+    asked = threading.Event()
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_losses", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train(small(), tmp_path / "run", Nobody())
-    watch = Nobody()
-    resume(tmp_path / "run", watch)
-    assert watch.steps[0] == 4
+        in_the_fifth_step(patch, asked.set)
+        with pytest.raises(Interrupted, match="after step 5 of 8"):
+            train(small(), tmp_path / "run", stop=asked.is_set)
+    told = Told()
+    resume(tmp_path / "run", told)
+    assert told.steps[0] == 6
     assert same(tmp_path / "run", whole)
 
 
-def test_an_ignored_signal_stays_ignored(small: Small, tmp_path: Path) -> None:
-    """What runs under nohup, or in the background of a shell, is not to be interrupted."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        assert train(small(), tmp_path / "run", Nobody(at(2, interrupt))).exists()
-    finally:
-        signal.signal(signal.SIGINT, before)
+def test_an_end_in_the_middle_of_a_step_saves_no_half_of_it(
+    small: Small, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        in_the_fifth_step(patch, kill)
+        with pytest.raises(Killed):
+            train(small(), tmp_path / "run")
+    told = Told()
+    resume(tmp_path / "run", told)
+    assert told.steps[0] == 4
+    assert same(tmp_path / "run", whole)
+
+
+def test_a_stop_ends_the_preparation_too_and_the_training_goes_on_to_the_same_generator(
+    small: Small, whole: Path, tmp_path: Path
+) -> None:
+    told = Told()
+    with pytest.raises(Interrupted, match="while encoding training images"):
+        train(small(), tmp_path / "run", told, stop=lambda: "checking validation images" in told.stages)
+    assert not (tmp_path / "run" / "projection.safetensors").exists()
+    resume(tmp_path / "run")
+    assert same(tmp_path / "run", whole)
+
+
+def test_no_signal_is_handled(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("a library leaves signals alone"))
+    assert train(small(steps=1), tmp_path / "run").exists()
 
 
 def test_a_kill_while_it_is_measured_costs_no_step(
@@ -361,27 +375,28 @@ def test_a_kill_while_it_is_measured_costs_no_step(
     with monkeypatch.context() as patch:
         patch.setattr(training_run, "measure", lambda *_: kill())
         with pytest.raises(Killed):
-            train(small(), tmp_path / "run", Nobody())
-    watch = Nobody()
-    resume(tmp_path / "run", watch)
-    assert watch.steps == []
+            train(small(), tmp_path / "run", Told())
+    told = Told()
+    resume(tmp_path / "run", told)
+    assert told.steps == []
     assert same(tmp_path / "run", whole)
 
 
 def test_a_finished_training_only_names_its_file(whole: Path) -> None:
-    watch = Nobody()
+    told = Told()
     before = {path: path.read_bytes() for path in whole.iterdir()}
-    assert resume(whole, watch) == whole / "tiny.safetensors"
-    assert watch.stages == []
+    assert resume(whole, told) == whole / "tiny.safetensors"
+    assert told.stages == []
     assert {path: path.read_bytes() for path in whole.iterdir()} == before
 
 
 def test_the_projection_is_fitted_once(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Killed):
-        train(small(), tmp_path / "run", Nobody(at(1, kill)))
+        train(small(), tmp_path / "run", Told(at(1, kill)))
     monkeypatch.setattr(training_run, "fit", lambda *_: kill())
-    with pytest.raises(KeyboardInterrupt):
-        resume(tmp_path / "run", Nobody(at(2, interrupt)))
+    told = Told(stop_at=2)
+    with pytest.raises(Interrupted):
+        resume(tmp_path / "run", told, stop=told.stop)
 
 
 def test_a_training_goes_on_from_another_folder(
@@ -389,27 +404,27 @@ def test_a_training_goes_on_from_another_folder(
 ) -> None:
     monkeypatch.chdir(pictures.parent)
     with pytest.raises(Killed):
-        train(small(images=pictures.name), tmp_path / "run", Nobody(at(4, kill)))
+        train(small(images=pictures.name), tmp_path / "run", Told(at(4, kill)))
     monkeypatch.chdir(tmp_path)
-    resume(tmp_path / "run", Nobody())
+    resume(tmp_path / "run", Told())
     assert same(tmp_path / "run", whole)
 
 
 def test_only_one_process_trains_in_a_folder(small: Small, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(Killed):
-        train(small(), folder, Nobody(at(4, kill)))
+        train(small(), folder, Told(at(4, kill)))
     lock = locked(folder)
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    watch = Nobody()
+    told = Told()
     with pytest.raises(StoreBusy, match="in use by a living run"):
-        resume(folder, watch)
-    assert watch.stages == []
+        resume(folder, told)
+    assert told.stages == []
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     lock.release()
     with pytest.raises(StoreBusy):
-        resume(folder, Nobody(lambda step: locked(folder) and None))
-    resume(folder, Nobody())
+        resume(folder, Told(lambda step: locked(folder) and None))
+    resume(folder, Told())
     locked(folder).release()
 
 
@@ -418,13 +433,13 @@ def test_only_one_process_trains_in_a_folder(small: Small, tmp_path: Path) -> No
 
 def killed(small: Small, folder: Path) -> None:
     with pytest.raises(Killed):
-        train(small(), folder, Nobody(at(4, kill)))
+        train(small(), folder, Told(at(4, kill)))
 
 
 def unresumable(folder: Path, message: str) -> None:
     before = {path: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(BadInput, match=message) as error:
-        resume(folder, Nobody())
+        resume(folder, Told())
     assert "\n" not in str(error.value)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -467,7 +482,7 @@ def test_a_checkpoint_that_cannot_be_read_is_said_and_can_be_left_out(
         (folder / name).write_bytes(content[: len(content) // 2])
         unresumable(folder, f"{name} cannot be read .*; delete it")
         (folder / name).unlink()
-    resume(folder, Nobody())
+    resume(folder, Told())
     assert same(folder, whole)
     assert losses(folder) == losses(whole)
 
@@ -477,7 +492,7 @@ def test_what_was_deleted_is_prepared_again(small: Small, whole: Path, tmp_path:
     folder = tmp_path / "run"
     killed(small, folder)
     (folder / name).unlink()
-    resume(folder, Nobody())
+    resume(folder, Told())
     assert same(folder, whole)
     assert (folder / name).read_bytes() == (whole / name).read_bytes()
 
@@ -541,12 +556,12 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(
     with monkeypatch.context() as patch:
         FullDisk(patch, name, after)
         with pytest.raises(BadInput, match=r"No space left on device; make room") as error:
-            train(recipe, folder, Nobody())
+            train(recipe, folder, Told())
     assert "\n" not in str(error.value)
     assert not list(folder.glob("*.partial"))
-    watch = Nobody()
-    resume(folder, watch)
-    assert (watch.steps or [None])[0] == goes_on_at
+    told = Told()
+    resume(folder, told)
+    assert (told.steps or [None])[0] == goes_on_at
     assert same(folder, whole)
     if recipe.checkpoint_every == 3:
         assert losses(folder) == losses(whole)
@@ -560,8 +575,8 @@ def test_a_disk_full_from_the_start_leaves_a_folder_to_begin_in(
     with monkeypatch.context() as patch:
         FullDisk(patch, "recipe")
         with pytest.raises(BadInput, match=r"No space left on device; make room$"):
-            train(small(), folder, Nobody())
-    assert train(small(), folder, Nobody()).exists()
+            train(small(), folder, Told())
+    assert train(small(), folder, Told()).exists()
 
 
 # What is refused before a folder is made
@@ -599,7 +614,7 @@ def test_what_cannot_work_is_known_before_a_folder_is_made(
     small: Small, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(BadInput, match=message) as error:
-        train(small(**changes), tmp_path / "a" / "run", Nobody())
+        train(small(**changes), tmp_path / "a" / "run", Told())
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
 
@@ -612,7 +627,7 @@ def test_a_damaged_image_is_named_before_a_folder_is_made(
     content = (pictures / "00.png").read_bytes()
     (mine / "torn.png").write_bytes(content[: len(content) // 2])
     with pytest.raises(BadInput, match=r"'torn.png'"):
-        train(small(images=(str(pictures), str(mine))), tmp_path / "run", Nobody())
+        train(small(images=(str(pictures), str(mine))), tmp_path / "run", Told())
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
@@ -621,13 +636,13 @@ def test_a_folder_with_other_things_in_it_is_not_trained_in(
 ) -> None:
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(BadInput, match="is not empty; give a new one"):
-        train(small(), tmp_path, Nobody())
+        train(small(), tmp_path, Told())
     with pytest.raises(BadInput, match=r"already holds a training with another recipe \(seed\); .*--resume"):
-        train(small(seed=77), whole, Nobody())
+        train(small(seed=77), whole, Told())
     with pytest.raises(StoreError, match="cannot be made"):
-        train(small(), tmp_path / "notes", Nobody())
+        train(small(), tmp_path / "notes", Told())
     with pytest.raises(BadInput, match=r"recipe .*recipe.toml' cannot be read"):
-        resume(tmp_path, Nobody())
+        resume(tmp_path, Told())
 
 
 def test_a_diverging_training_ends_with_its_last_checkpoint(
@@ -641,7 +656,7 @@ def test_a_diverging_training_ends_with_its_last_checkpoint(
 
     monkeypatch.setattr(Trainer, "step", step)
     with pytest.raises(BadInput, match=r"diverged at step 4: .*code nan.*; begin anew"):
-        train(small(), tmp_path / "run", Nobody())
+        train(small(), tmp_path / "run", Told())
     with safetensors.safe_open(tmp_path / "run" / folders.CHECKPOINT, "pt") as file:
         assert file.metadata()["step"] == "3"
 
@@ -655,12 +670,12 @@ def test_few_images_are_enough_for_few_dimensions(small: Small, tmp_path: Path, 
     for number in range(8):
         (few / f"{number}.png").write_bytes((pictures / f"{number:02d}.png").read_bytes())
     recipe = small(images=str(few), dimensions=2, random_share=0.0, steps=2)
-    assert open_file(train(recipe, tmp_path / "run", Nobody())).code_shape == (2,)
+    assert open_file(train(recipe, tmp_path / "run", Told())).code_shape == (2,)
 
 
 def test_a_network_of_any_size_is_shown_images_of_224_px(small: Small, tmp_path: Path) -> None:
     recipe = small(network="python:tiny_encoder:module", steps=1)
-    assert read_card(train(recipe, tmp_path / "run", Nobody()))["encoder"]["size_px"] == 224
+    assert read_card(train(recipe, tmp_path / "run", Told()))["encoder"]["size_px"] == 224
 
 
 @pytest.mark.parametrize(
@@ -674,7 +689,7 @@ def test_the_networks_that_come_with_it_are_encoders(
     sizes: dict[str, Any] = {"encoder_size_px": 64, "image_size_px": 32, "channels": (8, 8, 4, 4)}
     sizes["feature_layers"] = None
     recipe = small(network=network, layer=layer, refined=(0, 0, 0, 0), steps=1, **sizes)
-    generator = open_file(train(recipe, tmp_path / "run", Nobody()))
+    generator = open_file(train(recipe, tmp_path / "run", Told()))
     assert generator.image_size_px == 32
     assert generator.invert(torch.rand(2, 3, 32, 32)).shape == (2, 8)
 
@@ -699,7 +714,7 @@ def test_a_sheet_shows_originals_reconstructions_and_random_codes(
         return sheet(given)
 
     monkeypatch.setattr(training_run, "sheet", noting)
-    train(small(steps=1), tmp_path / "run", Nobody())
+    train(small(steps=1), tmp_path / "run", Told())
     assert list(kinds) == ["originals", "reconstructions", "random codes"]
     shown = references.load(str(pictures)).images(range(0, 32, 2), 16)  # 16 of the 40
     assert torch.equal(quantise(kinds["originals"]), shown)

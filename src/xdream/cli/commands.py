@@ -21,7 +21,7 @@ import torch
 from xdream import networks, report, training
 from xdream.cli import doctor, study_commands
 from xdream.cli.progress import Bar
-from xdream.errors import INTERRUPTED, BadInput, XDreamError
+from xdream.errors import INTERRUPTED, BadInput, Interrupted, XDreamError
 from xdream.experiment import loop, opening, replay, stopping
 from xdream.experiment.plan import Plan
 from xdream.generators import GENERATORS, encode, layer_features, learned
@@ -120,7 +120,10 @@ def _tell_block(number: int, presentations: int) -> None:
 
 @contextlib.contextmanager
 def _stopping() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came: the commit under way is finished. A second one ends at once."""
+    """Whether Ctrl-C or SIGTERM came: the commit under way is finished. A second one ends at once.
+
+    A signal that is ignored (nohup, the background of a shell) stays ignored.
+    """
     asked = threading.Event()
 
     def ask(number: int, frame: object) -> None:
@@ -128,7 +131,8 @@ def _stopping() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    taken = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, ask) for number in taken}
     try:
         yield asked.is_set
     finally:
@@ -207,7 +211,7 @@ def _watched(
     try:
         with bar:
             found = work(bar)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         print(f"xdream: interrupted{go_on if begun.exists() else ''}", file=sys.stderr)
         return INTERRUPTED
     except XDreamError as error:
@@ -385,7 +389,9 @@ def _train_generator(options: argparse.Namespace) -> int:
         folder = Path(options.out or f"generators/{recipe.name}")
         work = functools.partial(training.train, recipe, folder)
     begun = folder / training.RECIPE
-    return _watched(work, _print_generator, begun, options, again="xdream train-generator --resume")
+    again = "xdream train-generator --resume"
+    with _stopping() as stop:
+        return _watched(lambda bar: work(bar, stop=stop), _print_generator, begun, options, again)
 
 
 def _print_generator(file: Path, options: argparse.Namespace) -> int:

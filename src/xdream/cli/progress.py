@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 
 class Bar:
-    """A watcher that draws a bar; a context manager, so that the bar is closed when the work fails."""
+    """A callback that draws a bar; a context manager, so that the bar is closed when the work fails."""
 
     def __init__(self, *, hidden: bool = False) -> None:
         self._hidden = hidden

@@ -135,19 +135,13 @@ def _on_cluster(found: Study, plan: StudyPlan, folder: Path, options: argparse.N
     """All shards on a cluster; whether some failed."""
     shards = {shard.number: shard.name for shard in studies.shards_of(folder)}
     with Bar(hidden=options.quiet) as bar:
-
-        def progress(done: int, total: int, failed: int) -> None:
-            bar.stage("shards", done, total)
-            if failed:
-                bar.note(f"{failed} failed")
-
         failures = cluster.run_on(
             options.cluster,
             functools.partial(_one, plan.study, folder.absolute()),
             shards,
             resources=_resources(options.resource, plan.device),
             threads=plan.threads,
-            progress=progress,
+            callback=bar,
         )
     if failures:
         print(f"{len(failures)} of {len(shards)} shards failed:", file=sys.stderr)

@@ -11,7 +11,7 @@ import torch
 
 from xdream import networks
 from xdream.errors import BadInput
-from xdream.experiment.callbacks import Watcher
+from xdream.experiment.callbacks import Callback
 from xdream.experiment.forward import BatchSize
 from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Initial, Parts, Run
@@ -77,7 +77,7 @@ def _codes_from(path: str, generator: Generator) -> Codes:
         raise BadInput(f"codes '{path}': {error}") from None
 
 
-def show_references(parts: Parts, store: Store, watcher: Watcher) -> dict[int, torch.Tensor]:
+def show_references(parts: Parts, store: Store, callback: Callback) -> dict[int, torch.Tensor]:
     """Each run's noise-free responses to all references, (N,); what is in the store is not shown again.
 
     None of a rig, which sees them in its blocks.
@@ -92,7 +92,7 @@ def show_references(parts: Parts, store: Store, watcher: Watcher) -> dict[int, t
     batch = BatchSize(parts.forward, parts.plan.batch, lambda size: store.write_fact("batch", str(size)))
     start = 0
     while start < count:
-        watcher.stage("references", start, count)
+        callback.stage("references", start, count)
         some = range(start, min(start + batch.size, count))
         if all(i in known[r.id] for r in parts.runs for i in some):
             start = some.stop
@@ -110,7 +110,7 @@ def show_references(parts: Parts, store: Store, watcher: Watcher) -> dict[int, t
         store.write_reference_responses(new)
         for index, run_id, response in new:
             known[run_id][index] = response
-    watcher.stage("references", count, count)
+    callback.stage("references", count, count)
     return {
         r.id: torch.tensor([known[r.id][i] for i in range(count)], dtype=torch.float64) for r in parts.runs
     }

@@ -23,7 +23,7 @@ import torch
 from xdream.errors import BadInput
 from xdream.experiment.assemble import assemble
 from xdream.experiment.batch_layout import BatchLayout, Stream, batch_layout, interleaved, populations_of
-from xdream.experiment.callbacks import Nobody, Watcher
+from xdream.experiment.callbacks import Callback, NoCallback
 from xdream.experiment.forward import BatchSize
 from xdream.experiment.opening import (
     check_draws,
@@ -51,7 +51,7 @@ from xdream.types import Codes, Scores, ShownImages
 def run(
     plan: Plan | str | Path,
     out: str | Path | None = None,
-    watcher: Watcher | None = None,
+    callback: Callback | None = None,
     like: Record | None = None,
 ) -> Record:
     """Run an experiment from the start, in the folder `out` (default runs/DATE-TIME-NAME).
@@ -79,7 +79,7 @@ def run(
                     for r in parts.runs
                     for index, response in enumerate(like.reference_responses(r.id).tolist())
                 )
-            _go_on(parts, store, watcher or Nobody())
+            _go_on(parts, store, callback or NoCallback())
         except BadInput:
             # Only the references' responses can show that a plan is impossible (no scale for the noise).
             if not queries.started(store):
@@ -89,7 +89,7 @@ def run(
     return Record(folder)
 
 
-def resume(folder: str | Path, watcher: Watcher | None = None) -> Record:
+def resume(folder: str | Path, callback: Callback | None = None) -> Record:
     """Continue an experiment as if it had never stopped; a finished one is only read.
 
     Raises BadInput when the plan's parts have changed since: references, weights, images to match, draws.
@@ -103,24 +103,24 @@ def resume(folder: str | Path, watcher: Watcher | None = None) -> Record:
     record.close()  # the last connection to close tidies the file up, and that is to be the writer
     with Store.open_existing(Path(folder), versions()) as store:
         note(store, parts.notes)
-        _go_on(parts, store, watcher or Nobody())
+        _go_on(parts, store, callback or NoCallback())
     return Record(folder)
 
 
-def _go_on(parts: Parts, store: Store, watcher: Watcher) -> None:
+def _go_on(parts: Parts, store: Store, callback: Callback) -> None:
     """From wherever the store is to the end."""
     if parts.plan.compiled:
-        _compile(parts, store, watcher)
+        _compile(parts, store, callback)
     with Writer() as writer:
-        _Experiment(parts, store, writer, watcher).go()
+        _Experiment(parts, store, writer, callback).go()
 
 
-def _compile(parts: Parts, store: Store, watcher: Watcher) -> None:
+def _compile(parts: Parts, store: Store, callback: Callback) -> None:
     """Compile the networks. Where that cannot be done, the record says so; a resume does not try again."""
     assert parts.plan.batch is not None
-    watcher.stage("compiling", 0, 1)
+    callback.stage("compiling", 0, 1)
     failed = parts.forward.compile(parts.plan.batch)
-    watcher.stage("compiling", 1, 1)
+    callback.stage("compiling", 1, 1)
     if failed is not None:
         note(store, [failed])
         # Of the plan as it is recorded: on a resume ours differs from it.
@@ -131,12 +131,12 @@ def _compile(parts: Parts, store: Store, watcher: Watcher) -> None:
 class _Experiment:
     """One process's part of an experiment: from wherever the store is, to the end."""
 
-    def __init__(self, parts: Parts, store: Store, writer: Writer, watcher: Watcher) -> None:
-        self.parts, self.store, self.writer, self.watcher = parts, store, writer, watcher
+    def __init__(self, parts: Parts, store: Store, writer: Writer, callback: Callback) -> None:
+        self.parts, self.store, self.writer, self.callback = parts, store, writer, callback
         if queries.started(store):
             groups, states, spikes, self.generation = resume_states(parts, store)
         else:
-            groups, states, spikes = start_states(parts, store, watcher)
+            groups, states, spikes = start_states(parts, store, callback)
             self.generation = 0
         self.states = dict(zip(groups, states, strict=True))
         self.spikes = spikes
@@ -153,7 +153,7 @@ class _Experiment:
         layout = None
         while self.states:
             longest = max(longest, self.generation + 1)  # small populations make more generations
-            self.watcher.stage("generations", self.generation, longest)
+            self.callback.stage("generations", self.generation, longest)
             sizes = populations_of(self.states)
             if layout is None or layout.populations != sizes:
                 layout = batch_layout(list(self.states), self.spikes, sizes)
@@ -162,7 +162,7 @@ class _Experiment:
             if ended:
                 left = (g.without(state, ended) for g, state in self.states.items())
                 self.states = dict(one for one in left if one is not None)
-        self.watcher.stage("generations", longest, longest)
+        self.callback.stage("generations", longest, longest)
 
     def _generation(self, layout: BatchLayout) -> set[int]:
         """Ask, show, tell; returns the runs that ended with it."""
@@ -248,7 +248,7 @@ class _Experiment:
         states = self.record.told(self.generation, layout, codes, rows, tell)
         self.states = dict(zip(layout.groups, states, strict=True))
         bests = [score for row in rows for score in row.noise_free_scores if not math.isnan(score)]
-        self.watcher.best(max(bests, default=-math.inf))
+        self.callback.best(max(bests, default=-math.inf))
         return set(endings)
 
     def _told(self, g: RunGroup, scores: Scores) -> State:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from xdream.experiment.callbacks import Watcher
+from xdream.experiment.callbacks import Callback
 from xdream.experiment.initialization import first_state, noise_scales, show_references
 from xdream.experiment.run_groups import RunGroup, groups_of, loaded_state, saved_states
 from xdream.experiment.runs import Parts
@@ -16,11 +16,11 @@ from xdream.types import Scores
 
 
 def start_states(
-    parts: Parts, store: Store, watcher: Watcher
+    parts: Parts, store: Store, callback: Callback
 ) -> tuple[list[RunGroup], list[State], Mapping[int, float | None]]:
     """The first states, from the references' responses where they follow from them; committed."""
     groups = groups_of(parts.runs)
-    responses = show_references(parts, store, watcher)
+    responses = show_references(parts, store, callback)
     states = [first_state(parts, g, responses) for g in groups]
     spikes = noise_scales(parts, responses)
     store.write_start(

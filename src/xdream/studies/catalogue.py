@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xdream.errors import BadInput
-from xdream.experiment.callbacks import Watcher
+from xdream.experiment.callbacks import Callback
 from xdream.registry import nearest
 from xdream.studies import study_folder as folders
 from xdream.studies.base import Study
@@ -45,7 +45,7 @@ def named(name: str) -> Study:
     return STUDIES[name]
 
 
-def run(plan: StudyPlan, folder: str | Path, watcher: Watcher | None = None) -> Table:
+def run(plan: StudyPlan, folder: str | Path, callback: Callback | None = None) -> Table:
     """A whole study, shard after shard; one that was interrupted goes on. The table is also in the folder.
 
     Raises BadInput before anything is computed; SubjectError, StoreError, after which the same call goes on.
@@ -53,5 +53,5 @@ def run(plan: StudyPlan, folder: str | Path, watcher: Watcher | None = None) -> 
     study, place = named(plan.study), Path(folder)
     folders.begin(study, plan, place)
     for shard in folders.shards_of(place):
-        folders.run_shard(study, place, shard.number, watcher)
+        folders.run_shard(study, place, shard.number, callback)
     return folders.finished(place)

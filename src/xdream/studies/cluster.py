@@ -18,11 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from xdream.errors import BadInput, ClusterLost, StoreBusy, XDreamError
+from xdream.experiment.callbacks import Callback, NoCallback
 from xdream.studies import engines
 from xdream.studies.engines import Engine, offering, opened, written
-
-#: (done, total, failed): so many shards have ended, so many of them without a result.
-Progress = Callable[[int, int, int], None]
 
 #: A shard whose folder another process works in (a worker that was given up but lives) is tried so often, …
 BUSY_TRIES = 20
@@ -50,14 +48,15 @@ def run_on(
     *,
     resources: Mapping[str, float] | None = None,
     threads: int | None = None,
-    progress: Progress | None = None,
+    callback: Callback | None = None,
 ) -> list[Failure]:
     """Run `work(number)` for each shard, and return those that failed, in the order of `shards`.
 
     where: local:N, dask:ADDRESS, slurm:CONFIG, pbs:CONFIG or lsf:CONFIG (`engines`). shards: number -> name.
     work: does or goes on with a shard in a folder that all workers see, a finished one in no time. It must
     be picklable, and runs in the folder that is the current one here. resources: of one shard, as workers
-    offer them. threads: of PyTorch for one shard; None: a worker's share of its machine or job.
+    offer them. threads: of PyTorch for one shard; None: a worker's share of its machine or job. callback: is
+    told of the stage "shards".
 
     Raises BadInput before anything is run, also when no worker offers the resources; ClusterLost. After an
     interruption, or any other exception, no further shard is begun.
@@ -67,11 +66,7 @@ def run_on(
     needs = dict(resources or {})
     with opened(where, needs) as engine:
         task = _Task(work, threads if threads is not None else engine.threads, os.getcwd())
-        return _Running(engine, task, shards, needs, progress or _nobody).go()
-
-
-def _nobody(done: int, total: int, failed: int) -> None:
-    """Tell nobody."""
+        return _Running(engine, task, shards, needs, callback or NoCallback()).go()
 
 
 # ------------------------------------------------------------------ in a worker
@@ -118,10 +113,10 @@ class _Running:
         task: _Task,
         shards: Mapping[int, str],
         needs: Mapping[str, float],
-        progress: Progress,
+        callback: Callback,
     ) -> None:
         self._engine, self._client = engine, engine.client
-        self._task, self._shards, self._needs, self._progress = task, shards, needs, progress
+        self._task, self._shards, self._needs, self._callback = task, shards, needs, callback
         self._topic = f"xdream-{uuid.uuid4().hex}"
         self._futures: dict[int, Any] = {}
         #: In their order; without, Dask takes any.
@@ -192,7 +187,9 @@ class _Running:
                 "again: what is finished is not run again"
             )
         self._done += 1
-        self._progress(self._done, len(self._shards), len(self._failures))
+        self._callback.stage("shards", self._done, len(self._shards))
+        if self._failures:
+            self._callback.note(f"{len(self._failures)} failed")
 
     def _reason(self, number: int, error: BaseException) -> str | None:
         """Why a shard failed; None when it is handed out again instead."""

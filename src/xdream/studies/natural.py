@@ -26,7 +26,7 @@ import torch
 
 from xdream import files, networks
 from xdream.errors import StoreError
-from xdream.experiment.callbacks import Watcher
+from xdream.experiment.callbacks import Callback
 from xdream.images import references
 from xdream.images.references import References
 from xdream.memory import out_of_memory
@@ -123,7 +123,7 @@ def responses(
     size_px: int,
     device: torch.device,
     folder: Path,
-    watcher: Watcher,
+    callback: Callback,
 ) -> Natural:
     """Asked for where they are not there yet. folder: of all studies' natural responses.
 
@@ -137,7 +137,7 @@ def responses(
     try:
         parts.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(parts / LOCK_NAME):
-            _complete(parts, found, size_px, subject, watcher)
+            _complete(parts, found, size_px, subject, callback)
             together = _read(parts, found, len(units))
     except OSError as error:
         raise StoreError(f"{parts} cannot be used: {error.strerror or error}") from None
@@ -145,7 +145,7 @@ def responses(
     return Natural(found, tuple(units), together)
 
 
-def _complete(parts: Path, found: References, size_px: int, subject: Subject, watcher: Watcher) -> None:
+def _complete(parts: Path, found: References, size_px: int, subject: Subject, callback: Callback) -> None:
     """The files that are missing."""
     for number in range(_count(found)):
         path = parts / f"{number:05}.npy"
@@ -153,13 +153,13 @@ def _complete(parts: Path, found: References, size_px: int, subject: Subject, wa
             continue
         answers = []
         for start in range(number * PART, min((number + 1) * PART, len(found)), READ):
-            watcher.stage("natural images", start, len(found))
+            callback.stage("natural images", start, len(found))
             rows = range(start, min(start + READ, (number + 1) * PART, len(found)))
             answers.append(_answers(found, rows, size_px, subject))
         buffer = io.BytesIO()
         np.save(buffer, np.concatenate(answers))
         files.replace(path, buffer.getvalue())
-    watcher.stage("natural images", len(found), len(found))
+    callback.stage("natural images", len(found), len(found))
 
 
 def _read(parts: Path, found: References, units: int) -> Array:

@@ -219,7 +219,7 @@ def _image_rows(work: Work, one: Evolved) -> Iterator[Row]:
     images = [image for image in chosen if image is not None]
     drawn, alarms = redraw(one.record, plan_of(one.record), images)
     for alarm in alarms:
-        work.watcher.trouble(alarm)
+        work.callback.trouble(alarm)
     for image in images:
         if image.id in drawn:
             pixels = image_text(drawn[image.id].pixels)

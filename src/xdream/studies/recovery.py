@@ -122,7 +122,7 @@ class Recovery:
             last = [record.best_image(run.id, len(record.scores(run.id)) - 1) for run in runs]
             drawn, alarms = redraw(record, plan_of(record), [image for image in last if image is not None])
             for alarm in alarms:
-                self._work.watcher.trouble(alarm)
+                self._work.callback.trouble(alarm)
             of_runs = [original for original in originals for _ in range(seeds)]
             for run, image, original in zip(runs, last, of_runs, strict=True):
                 about = {"condition": condition, "optimizer": GENETIC.name, "seed": run.seed}

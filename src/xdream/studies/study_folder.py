@@ -22,7 +22,7 @@ import filelock
 
 from xdream import files, networks
 from xdream.errors import BadInput, StoreError
-from xdream.experiment.callbacks import Nobody, Watcher
+from xdream.experiment.callbacks import Callback, NoCallback
 from xdream.images import references
 from xdream.store import FILE_NAME as EXPERIMENT
 from xdream.store import LOCK_NAME, locked
@@ -99,7 +99,7 @@ def shard_folder(folder: Path, shard: Shard) -> Path:
     return folder / SHARDS / f"{shard.number:03}-{shard.name}"
 
 
-def run_shard(study: Study, folder: Path, number: int, watcher: Watcher | None = None) -> Path:
+def run_shard(study: Study, folder: Path, number: int, callback: Callback | None = None) -> Path:
     """Compute one shard, or go on with it; its result. One that is done is left as it is.
 
     Raises BadInput, SubjectError, StoreError; StoreBusy while another living process computes it.
@@ -114,7 +114,7 @@ def run_shard(study: Study, folder: Path, number: int, watcher: Watcher | None =
     try:
         if not result.exists():
             started = time.monotonic()
-            work = Work(plan, shard, own, watcher or Nobody())
+            work = Work(plan, shard, own, callback or NoCallback())
             with _writing(own):
                 rows = list(study.rows(work))
             rows.append(work.row(table.TIME, time.monotonic() - started))

@@ -18,7 +18,7 @@ from xdream import networks
 from xdream.description import Part
 from xdream.errors import BadInput
 from xdream.experiment import loop
-from xdream.experiment.callbacks import Labelled, Watcher
+from xdream.experiment.callbacks import Callback, LabelledCallback
 from xdream.experiment.defaults import hyperparameters
 from xdream.experiment.plan import Plan, Variant
 from xdream.generators import learned
@@ -97,8 +97,8 @@ class Evolved:
 class Work:
     """What a shard computes with. folder: of the shard. Constructing does nothing."""
 
-    def __init__(self, plan: StudyPlan, shard: Shard, folder: Path, watcher: Watcher) -> None:
-        self.plan, self.shard, self.folder, self.watcher = plan, shard, folder, watcher
+    def __init__(self, plan: StudyPlan, shard: Shard, folder: Path, callback: Callback) -> None:
+        self.plan, self.shard, self.folder, self.callback = plan, shard, folder, callback
 
     @property
     def place(self) -> Place:
@@ -123,7 +123,7 @@ class Work:
             self.size_px,
             networks.device(self.plan.device),
             study.parent / "natural",
-            self.watcher,
+            self.callback,
         )
 
     @cached_property
@@ -143,7 +143,7 @@ class Work:
         wanted = len(natural.units) if isinstance(self.plan.units, str) else self.plan.units
         assert wanted is not None
         if len(excited) < wanted:
-            self.watcher.trouble(
+            self.callback.trouble(
                 f"{self.shard.name}: only {len(excited)} of {wanted} units respond above 0 to natural "
                 "images; the others are left out"
             )
@@ -166,10 +166,10 @@ class Work:
         """An experiment of the shard, run or gone on with; one that is done is only read."""
         folder = self.folder / key
         # The best of many unlike runs says nothing.
-        watcher = Labelled(self.watcher, f"{self.shard.name}, {said}", with_best=False)
+        callback = LabelledCallback(self.callback, f"{self.shard.name}, {said}", with_best=False)
         if (folder / FILE_NAME).exists():
-            return loop.resume(folder, watcher)
-        return loop.run(plan, folder, watcher)
+            return loop.resume(folder, callback)
+        return loop.run(plan, folder, callback)
 
     def target(self, unit: str) -> str:
         """As in a plan."""

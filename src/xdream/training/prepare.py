@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from xdream.errors import BadInput, SubjectError
+from xdream.experiment.callbacks import Callback
 from xdream.files import replace
 from xdream.generators.projection import GridReader, Projection
 from xdream.images import references
@@ -34,9 +35,6 @@ ROWS = 4096
 SPARE_AXES, ROUNDS = 32, 8
 #: Images per dimension of the code, at least: fewer would not say what a typical code is.
 LEAST_IMAGES_PER_DIMENSION = 4
-
-#: Called with (stage, done, total).
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Pictures:
         return torch.from_numpy(self.pixels[np.asarray(rows)])
 
 
-def find(name: str, sources: Sequence[str], report: Report, least: int = 0) -> list[References]:
+def find(name: str, sources: Sequence[str], callback: Callback, least: int = 0) -> list[References]:
     """The images of some folders or zip files, checked.
 
     name: what they are called. least: how many they must be. Raises BadInput for images that cannot be
@@ -67,9 +65,9 @@ def find(name: str, sources: Sequence[str], report: Report, least: int = 0) -> l
     """
     found = []
     for place, source in enumerate(sources):
-        report(f"checking {name} images", place, len(sources))
+        callback.stage(f"checking {name} images", place, len(sources))
         found.append(references.load(source))
-    report(f"checking {name} images", len(sources), len(sources))
+    callback.stage(f"checking {name} images", len(sources), len(sources))
     count = sum(len(one) for one in found)
     if count < least:
         raise BadInput(
@@ -85,7 +83,7 @@ def prepare(
     size_px: int,
     encoder: GridReader,
     folder: Path,
-    report: Report,
+    callback: Callback,
 ) -> Pictures:
     """Images as the training needs them.
 
@@ -97,20 +95,20 @@ def prepare(
     digest = hashlib.sha256(hashes.encode()).hexdigest()
     if not count:
         return Pictures(np.empty((0, 3, size_px, size_px), np.uint8), np.empty((0, 0), np.float16), digest)
-    progress = _Progress(
+    written = _RowsWritten(
         folder / f"{name}.json", digest, (count, size_px, encoder.features), encoder.identity
     )
     files = folder / f"{name}-pixels.npy", folder / f"{name}-features.npy"
     if not all(path.exists() for path in files):  # deleted since: what is made in their place is empty
-        progress.done = 0
+        written.done = 0
     pixels = _array(files[0], (count, 3, size_px, size_px), np.uint8)
     features = _array(files[1], (count, encoder.features), np.float16)
-    start = progress.done
+    start = written.done
     for one, first, rows in _batches(found, ENCODER_BATCH):
         at = slice(first + rows.start, first + rows.stop)
         if at.stop <= start:
             continue
-        report(f"encoding {name} images", at.start, count)
+        callback.stage(f"encoding {name} images", at.start, count)
         shown = one.images(rows, size_px)
         pixels[at] = shown.numpy()
         try:
@@ -123,15 +121,15 @@ def prepare(
                 f"layer '{encoder.layer}' gives values beyond half precision, or none; choose another layer"
             )
         features[at] = read.numpy()
-        if at.stop - progress.done >= 20 * ENCODER_BATCH or at.stop == count:
+        if at.stop - written.done >= 20 * ENCODER_BATCH or at.stop == count:
             pixels.flush()
             features.flush()
-            progress.reached(at.stop)
-    report(f"encoding {name} images", count, count)
+            written.reached(at.stop)
+    callback.stage(f"encoding {name} images", count, count)
     return Pictures(pixels, features, digest)
 
 
-class _Progress:
+class _RowsWritten:
     """How many rows are in the files beside, and of what."""
 
     def __init__(self, path: Path, digest: str, shape: tuple[int, ...], encoder: str) -> None:
@@ -139,14 +137,14 @@ class _Progress:
         self._of = {"digest": digest, "shape": list(shape), "encoder": encoder}
         self.done = 0
         if path.exists():
-            written = json.loads(path.read_text())
+            there = json.loads(path.read_text())
             for key, what in (("digest", "images are"), ("encoder", "encoder is"), ("shape", "sizes are")):
-                if written[key] != self._of[key]:
+                if there[key] != self._of[key]:
                     raise BadInput(
                         f"the {what} not what {path.parent} was begun with; put back what was, or give "
                         "another folder"
                     )
-            self.done = written["done"]
+            self.done = there["done"]
 
     def reached(self, rows: int) -> None:
         """Write it."""
@@ -192,7 +190,7 @@ def _batches(found: Sequence[References], size: int) -> Iterator[tuple[Reference
         first += len(one)
 
 
-def fit(features: npt.NDArray[np.float16], dimensions: int, seed: int, report: Report) -> Projection:
+def fit(features: npt.NDArray[np.float16], dimensions: int, seed: int, callback: Callback) -> Projection:
     """The projection onto the principal axes of the features, each scaled to variance 1 over the images.
 
     Randomised subspace iteration (Halko, Martinsson & Tropp 2011, algorithm 4.4), a pass over the features
@@ -208,7 +206,7 @@ def fit(features: npt.NDArray[np.float16], dimensions: int, seed: int, report: R
     q = torch.linalg.qr(torch.randn(width, axes, generator=rng)).Q
     small = q
     for turn in range(ROUNDS):
-        report("fitting the code", turn, ROUNDS)
+        callback.stage("fitting the code", turn, ROUNDS)
         product = torch.zeros(width, axes)
         for i in range(0, n, ROWS):
             x = _rows(features, i) - mean
@@ -217,7 +215,7 @@ def fit(features: npt.NDArray[np.float16], dimensions: int, seed: int, report: R
         q_next = torch.linalg.qr(product).Q
         if turn < ROUNDS - 1:
             q = q_next
-    report("fitting the code", ROUNDS, ROUNDS)
+    callback.stage("fitting the code", ROUNDS, ROUNDS)
     variance, within = torch.linalg.eigh((small + small.T) / 2)
     order = torch.argsort(variance, descending=True)[:dimensions]
     variance, directions = variance[order], q @ within[:, order]

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
 from xdream import networks, random
-from xdream.errors import BadInput, StoreError
+from xdream.errors import BadInput, Interrupted, StoreError
+from xdream.experiment.callbacks import Callback, LabelledCallback, NoCallback
 from xdream.files import replace
 from xdream.generators import InitialCodes
 from xdream.generators.learned import SUFFIX, write
@@ -46,24 +43,21 @@ from xdream.types import Codes
 CALIBRATION_IMAGES = 64
 #: Of each kind on a sheet.
 SHEET_IMAGES = 16
+#: The stage of the steps.
+TRAINING = "training"
 
 
-class Watch(Protocol):
-    """Who is told how far a training is."""
-
-    def stage(self, name: str, done: int, total: int) -> None:
-        """`done` of `total` of something."""
-        ...
-
-    def note(self, text: str) -> None:
-        """A short text to stand beside it."""
-        ...
+def _never() -> bool:
+    return False
 
 
-def train(recipe: Recipe, folder: Path, watch: Watch) -> Path:
+def train(
+    recipe: Recipe, folder: Path, callback: Callback | None = None, *, stop: Callable[[], bool] = _never
+) -> Path:
     """Train a generator in a new folder, and return its file; one with the same recipe goes on.
 
-    Raises BadInput.
+    stop: asked after each step and between the stages before; when it says yes, what is done is saved and
+    Interrupted is raised; `resume` goes on. Raises BadInput.
     """
     recipe = _resolved(recipe)
     networks.device(recipe.device)
@@ -88,29 +82,53 @@ def train(recipe: Recipe, folder: Path, watch: Watch) -> Path:
                 f"{folder} already holds a training with another recipe ({keys}); give a new folder, or go "
                 f"on with --resume {folder}"
             )
-        return resume(folder, watch)
+        return resume(folder, callback, stop=stop)
     check_empty(folder)
-    images = _find(recipe, watch)
+    callback = _Stoppable(callback or NoCallback(), stop)
+    images = _find(recipe, callback)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"folder {folder} cannot be made: {error.strerror}") from None
     with ours(folder):
         replace(folder / RECIPE, recipe.to_toml().encode())
-        return _finish(recipe, folder, images, watch)
+        return _finish(recipe, folder, images, callback)
 
 
-def resume(folder: Path, watch: Watch) -> Path:
-    """Go on with a training where it was interrupted; the file when it is done. Raises BadInput."""
+def resume(folder: Path, callback: Callback | None = None, *, stop: Callable[[], bool] = _never) -> Path:
+    """Go on with a training where it was interrupted; the file when it is done.
+
+    stop: as of `train`. Raises BadInput, Interrupted.
+    """
     recipe = Recipe.read(folder / RECIPE)
     out = folder / f"{recipe.name}{SUFFIX}"
     if out.exists():
         return out
+    callback = _Stoppable(callback or NoCallback(), stop)
     with ours(folder):
-        return _finish(recipe, folder, _find(recipe, watch), watch)
+        return _finish(recipe, folder, _find(recipe, callback), callback)
 
 
-def _finish(recipe: Recipe, folder: Path, images: Mapping[str, list[References]], watch: Watch) -> Path:
+class _Stoppable(LabelledCallback):
+    """A callback that ends the work between two parts of a stage when a stop was asked for.
+
+    Of the training itself a step is finished and saved first, so there `asked` is looked at instead.
+    """
+
+    def __init__(self, callback: Callback, asked: Callable[[], bool]) -> None:
+        super().__init__(callback, "generations")
+        self.asked = asked
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Pass on, or raise Interrupted."""
+        if name != TRAINING and self.asked():
+            raise Interrupted(f"interrupted while {name}, {done} of {total} done")
+        super().stage(name, done, total)
+
+
+def _finish(
+    recipe: Recipe, folder: Path, images: Mapping[str, list[References]], callback: _Stoppable
+) -> Path:
     """From wherever the training is to the generator file."""
     out = folder / f"{recipe.name}{SUFFIX}"
     keep_freed_blocks()
@@ -119,21 +137,20 @@ def _finish(recipe: Recipe, folder: Path, images: Mapping[str, list[References]]
     device = networks.device(recipe.device)
     network, encoder = _open_encoder(recipe, device)
     size = recipe.image_size_px
-    pictures = prepare("training", images["training"], size, encoder, folder, watch.stage)
-    held_out = prepare("validation", images["validation"], size, encoder, folder, watch.stage)
-    projection = _projection(folder / PROJECTION, pictures, recipe, watch)
+    pictures = prepare("training", images["training"], size, encoder, folder, callback)
+    held_out = prepare("validation", images["validation"], size, encoder, folder, callback)
+    projection = _projection(folder / PROJECTION, pictures, recipe, callback)
     codes = project(pictures.features, projection)
     maps = _maps(recipe, network, device)
     maps.calibrate(_floats(pictures, list(range(min(CALIBRATION_IMAGES, len(pictures)))), device))
     trainer = Trainer(recipe, _architecture(recipe), maps, encoder, projection, device)
-    session = _Session(recipe, folder, trainer, pictures, codes, watch)
-    seconds = session.run()
+    seconds = _Steps(recipe, folder, trainer, pictures, codes, callback).run()
     kept = trainer.kept.folded().eval().to(device)
     kept.load_state_dict({key: _as_kept(value) for key, value in kept.state_dict().items()})
     projection = Projection(_as_kept(projection.mean), _as_kept(projection.matrix))
-    watch.stage("measuring", 0, 1)
+    callback.stage("measuring", 0, 1)
     metrics = measure(kept, maps, encoder, projection.to(device), held_out, device)
-    watch.stage("measuring", 1, 1)
+    callback.stage("measuring", 1, 1)
     spec = EncoderSpec(
         recipe.network,
         recipe.layer,
@@ -150,23 +167,29 @@ def _finish(recipe: Recipe, folder: Path, images: Mapping[str, list[References]]
     return out
 
 
-class _Session:
+class _Steps:
     """The steps between two kills."""
 
     def __init__(
-        self, recipe: Recipe, folder: Path, trainer: Trainer, pictures: Pictures, codes: Codes, watch: Watch
+        self,
+        recipe: Recipe,
+        folder: Path,
+        trainer: Trainer,
+        pictures: Pictures,
+        codes: Codes,
+        callback: _Stoppable,
     ) -> None:
         self.recipe = recipe
         self.folder = folder
         self.trainer = trainer
         self.pictures = pictures
         self.codes = codes
-        self.watch = watch
+        self.callback = callback
         self.done = 0
         self.seconds = 0.0
 
     def run(self) -> float:
-        """All steps that are left. Returns the seconds of all sessions together."""
+        """All steps that are left. Returns the seconds of all of them, before a kill too."""
         recipe = self.recipe
         self._load()
         self._sheet_if_due()  # the disk may have been full when it was
@@ -174,26 +197,25 @@ class _Session:
         since = time.monotonic()
         saved = self.done
         stopping = False
-        with _interruptions() as interrupted:
-            while self.done < recipe.steps and not stopping:
-                rows = self._rows(self.done)
-                images = _floats(self.pictures, rows, self.trainer.device)
-                losses = self.trainer.step(self.done, images, self.codes[rows].to(self.trainer.device))
-                self._check_finite(losses)
-                self.done += 1
-                sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
-                self.watch.note(" ".join(f"{name} {value:.3f}" for name, value in losses.items()))
-                self.watch.stage("training", self.done, recipe.steps)
-                stopping = interrupted()
-                if stopping or self.done % recipe.checkpoint_every == 0 or self.done == recipe.steps:
-                    now = time.monotonic()
-                    self.seconds += now - since
-                    since = now
-                    self._save({name: value / (self.done - saved) for name, value in sums.items()}, saved)
-                    sums, saved = {}, self.done
-                self._sheet_if_due()
+        while self.done < recipe.steps and not stopping:
+            rows = self._rows(self.done)
+            images = _floats(self.pictures, rows, self.trainer.device)
+            losses = self.trainer.step(self.done, images, self.codes[rows].to(self.trainer.device))
+            self._check_finite(losses)
+            self.done += 1
+            sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
+            self.callback.note(" ".join(f"{name} {value:.3f}" for name, value in losses.items()))
+            self.callback.stage(TRAINING, self.done, recipe.steps)
+            stopping = self.callback.asked()
+            if stopping or self.done % recipe.checkpoint_every == 0 or self.done == recipe.steps:
+                now = time.monotonic()
+                self.seconds += now - since
+                since = now
+                self._save({name: value / (self.done - saved) for name, value in sums.items()}, saved)
+                sums, saved = {}, self.done
+            self._sheet_if_due()
         if stopping:
-            raise KeyboardInterrupt
+            raise Interrupted(f"interrupted after step {self.done} of {recipe.steps}, which is saved")
         return self.seconds
 
     def _check_finite(self, losses: Mapping[str, float]) -> None:
@@ -331,7 +353,7 @@ def _architecture(recipe: Recipe) -> UpArchitecture:
     return UpArchitecture(recipe.dimensions, recipe.channels, recipe.refined)
 
 
-def _projection(path: Path, pictures: Pictures, recipe: Recipe, watch: Watch) -> Projection:
+def _projection(path: Path, pictures: Pictures, recipe: Recipe, callback: _Stoppable) -> Projection:
     """Fitted once, then read."""
     if path.exists():
         kept, _ = read_tensors(path)
@@ -340,7 +362,7 @@ def _projection(path: Path, pictures: Pictures, recipe: Recipe, watch: Watch) ->
                 f"{path} is of another recipe; resume with the one that {path.parent} was begun with"
             )
         return Projection(kept["mean"], kept["matrix"])
-    projection = fit(pictures.features, recipe.dimensions, recipe.seed, watch.stage)
+    projection = fit(pictures.features, recipe.dimensions, recipe.seed, callback)
     save_tensors({"mean": projection.mean, "matrix": projection.matrix}, path, {})
     return projection
 
@@ -349,39 +371,12 @@ def _floats(pictures: Pictures, rows: list[int], device: torch.device) -> torch.
     return pictures.images(rows).to(device, torch.float32) / 255.0
 
 
-def _find(recipe: Recipe, watch: Watch) -> dict[str, list[References]]:
+def _find(recipe: Recipe, callback: _Stoppable) -> dict[str, list[References]]:
     least = LEAST_IMAGES_PER_DIMENSION * recipe.dimensions
     return {
-        "training": find("training", recipe.images, watch.stage, least),
-        "validation": find("validation", recipe.validation, watch.stage),
+        "training": find("training", recipe.images, callback, least),
+        "validation": find("validation", recipe.validation, callback),
     }
-
-
-@contextmanager
-def _interruptions() -> Iterator[Callable[[], bool]]:
-    """Says whether the user has asked for the end, by Ctrl-C or SIGTERM: a step half done is no state to go
-    on from. Asked a second time, the end comes at once, and the training goes on from its last checkpoint."""
-    asked = False
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # only there they come, and can be taken
-        before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-        before = {n: handler for n, handler in before.items() if handler not in (None, signal.SIG_IGN)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def note(*_: object) -> None:
-        nonlocal asked
-        asked = True
-        restore()
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield lambda: asked
-    finally:
-        restore()
 
 
 def _provenance(

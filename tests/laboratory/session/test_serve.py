@@ -13,7 +13,7 @@ from session_rig import Rig, served, session_plan
 
 from xdream.cli.main import main
 from xdream.errors import BadInput, RigError, StoreFull, SubjectSilent
-from xdream.experiment.callbacks import Nobody
+from xdream.experiment.callbacks import NoCallback
 from xdream.laboratory.rigs import Answer, Arrival, Block, Claim, Command, Direct, Row
 from xdream.laboratory.session import give, orders, resume, serve, serving
 from xdream.laboratory.session.session import Session
@@ -51,8 +51,8 @@ class Scripted(Direct):
         self.closed += 1
 
 
-class Notes(Nobody):
-    """A watcher that remembers."""
+class Notes(NoCallback):
+    """A callback that remembers."""
 
     def __init__(self) -> None:
         self.troubles: list[str] = []
@@ -239,7 +239,7 @@ def test_orders_left_in_the_folder_are_carried_out_once(tmp_path: Path) -> None:
 
 
 def test_a_watcher_that_fails_never_stops_a_session(tmp_path: Path) -> None:
-    class Broken(Nobody):
+    class Broken(NoCallback):
         def stage(self, name: str, done: int, total: int) -> None:
             raise RuntimeError("no display")
 

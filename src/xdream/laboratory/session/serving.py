@@ -17,7 +17,7 @@ from xdream.description import Part
 from xdream.errors import BadInput, RigError, StoreBusy, StoreError, StoreFull, SubjectSilent
 from xdream.experiment import opening
 from xdream.experiment.assemble import assemble
-from xdream.experiment.callbacks import Nobody, Watcher
+from xdream.experiment.callbacks import Callback, NoCallback
 from xdream.experiment.plan import Plan
 from xdream.experiment.runs import Parts
 from xdream.laboratory.rigs import BRIDGES, Answer, Arrival, Block, Bridge, Claim, Command, Pair
@@ -40,7 +40,7 @@ SCORES_NOTE = "scores are those of the recordings, with their noise: the best of
 def serve(
     plan: Plan | str | Path,
     out: str | Path | None = None,
-    watcher: Watcher | None = None,
+    callback: Callback | None = None,
     *,
     bridge: Bridge | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -65,7 +65,7 @@ def serve(
     with opening.new_store(parts, folder, [SCORES_NOTE], session=identity or secrets.token_hex(4)) as store:
         orders.forget(folder)
         try:
-            _serve(parts, store, made, watcher or Nobody(), stop)
+            _serve(parts, store, made, callback or NoCallback(), stop)
         except BadInput:
             if not queries.has_blocks(store):  # the bridge could not be opened
                 store.discard()
@@ -75,7 +75,7 @@ def serve(
 
 def resume(
     folder: str | Path,
-    watcher: Watcher | None = None,
+    callback: Callback | None = None,
     *,
     bridge: Bridge | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -91,7 +91,7 @@ def resume(
     made = bridge or bridge_of(parts.plan)
     with Store.open_existing(Path(folder), opening.versions()) as store:
         opening.note(store, parts.notes)
-        _serve(parts, store, made, watcher or Nobody(), stop)
+        _serve(parts, store, made, callback or NoCallback(), stop)
     return Record(folder)
 
 
@@ -106,13 +106,13 @@ def _made(part: Part) -> Bridge:
     return BRIDGES.make(part.name, **part.options)
 
 
-def _serve(parts: Parts, store: Store, bridge: Bridge, watcher: Watcher, stop: Callable[[], bool]) -> None:
+def _serve(parts: Parts, store: Store, bridge: Bridge, callback: Callback, stop: Callable[[], bool]) -> None:
     identity = queries.fact(store, "session")
     session = Session(parts, store, identity)
     assert parts.plan.session is not None
     bridge.open(identity, parts.plan.session.channels)
     try:
-        Server(session, bridge, watcher, stop).go()
+        Server(session, bridge, callback, stop).go()
     finally:
         bridge.close()
 
@@ -124,12 +124,12 @@ class Server:
         self,
         session: Session,
         bridge: Bridge,
-        watcher: Watcher,
+        callback: Callback,
         stop: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.session, self.bridge, self.watcher = session, bridge, watcher
+        self.session, self.bridge, self.callback = session, bridge, callback
         self._stop, self._clock, self._wait = stop, clock, wait
         self._offered: tuple[int, int] | None = None
         self._heard = clock()
@@ -144,7 +144,7 @@ class Server:
         self.tell_status()
         if self.session.paused is not None:
             text = f"paused: {self.session.paused}; go on with: xdream go-on {self.session.store.folder}"
-            self._to_watcher(lambda: self.watcher.trouble(text))
+            self._to_callback(lambda: self.callback.trouble(text))
         while not self.session.over:
             self.tick()
         with contextlib.suppress(RigError):
@@ -272,7 +272,7 @@ class Server:
         """Trouble that is waited for: said once."""
         if text != self._trouble:
             self._trouble = text
-            self._to_watcher(lambda: self.watcher.trouble(text))
+            self._to_callback(lambda: self.callback.trouble(text))
             with contextlib.suppress(StoreError):  # a full disk may be what is said
                 self.session.say("trouble", text)
             self.tell_status()
@@ -296,21 +296,21 @@ class Server:
             raise SubjectSilent(f"{text} to block {self.session.status()['block']}; see to the rig")
         else:
             self._written(lambda: self.session.say("silent", text))
-        self._to_watcher(lambda: self.watcher.trouble(text))
+        self._to_callback(lambda: self.callback.trouble(text))
 
     def _watch(self) -> None:
         if self._watched == self.session.generation:
             return
         self._watched = self.session.generation
         status = self.session.status()
-        self._to_watcher(lambda: self.watcher.stage("generations", self._watched, status["generations"]))
+        self._to_callback(lambda: self.callback.stage("generations", self._watched, status["generations"]))
 
-    def _to_watcher(self, say: Callable[[], None]) -> None:
+    def _to_callback(self, say: Callable[[], None]) -> None:
         """A bar or a figure that fails never ends a session."""
         try:
             say()
         except Exception as error:
-            self.watcher = Nobody()
+            self.callback = NoCallback()
             text = f"progress is not shown: {error!r}"
             self._written(lambda: self.session.say("watcher", text))
 

@@ -20,7 +20,7 @@ import torch
 
 from xdream.errors import BadInput
 from xdream.experiment.batch_layout import populations_of
-from xdream.experiment.callbacks import Nobody
+from xdream.experiment.callbacks import NoCallback
 from xdream.experiment.run_groups import RunGroup, loaded_state, saved_states, state_is_due
 from xdream.experiment.runs import Parts
 from xdream.experiment.states import resume_states, start_states, told_scores
@@ -55,7 +55,7 @@ class Session:
         if queries.started(store):
             groups, states, _, self.generation = resume_states(parts, store)
         else:
-            groups, states, _ = start_states(parts, store, Nobody())
+            groups, states, _ = start_states(parts, store, NoCallback())
             self.generation = 0
         self.states: dict[RunGroup, State] = dict(zip(groups, states, strict=True))
         self._planner = Planner(parts, self.ledger, identity)

@@ -13,7 +13,7 @@ from pathlib import Path
 from xdream.errors import BadInput
 from xdream.experiment import loop
 from xdream.experiment.assemble import assemble
-from xdream.experiment.callbacks import Labelled, Nobody, Watcher
+from xdream.experiment.callbacks import Callback, LabelledCallback, NoCallback
 from xdream.experiment.plan import Plan
 from xdream.report import summarise
 from xdream.store import FILE_NAME as EXPERIMENT_NAME
@@ -31,7 +31,7 @@ def tune(
     parameters: Sequence[str] = (),
     steps: Mapping[str, Sequence[float]] | None = None,
     evaluations: int | None = None,
-    watcher: Watcher | None = None,
+    callback: Callback | None = None,
 ) -> Tuning:
     """Search for the hyperparameters with which the plan's runs do best, in `folder`.
 
@@ -52,16 +52,16 @@ def tune(
     task = Task(evaluations=evaluations, notes=notes, plan=resolved, parameters=found)
     folder = Path(folder)
     with begun(folder, task, any_threads=plan.threads is None) as going:
-        return _replayed(folder, going, _evaluating(folder, watcher or Nobody()), keep_table=True)
+        return _replayed(folder, going, _evaluating(folder, callback or NoCallback()), keep_table=True)
 
 
-def resume(folder: str | Path, watcher: Watcher | None = None) -> Tuning:
+def resume(folder: str | Path, callback: Callback | None = None) -> Tuning:
     """Continue a tuning as if it had never stopped; a finished one is only replayed."""
     folder = Path(folder)
     task = Task.read(folder)
     lock = locked(folder)
     try:
-        return _replayed(folder, task, _evaluating(folder, watcher or Nobody()), keep_table=True)
+        return _replayed(folder, task, _evaluating(folder, callback or NoCallback()), keep_table=True)
     finally:
         lock.release()
 
@@ -131,13 +131,13 @@ def _asked(task: Task, results: Mapping[Setting, float]) -> Iterator[tuple[Posit
             yield position, setting
 
 
-def _evaluating(folder: Path, watcher: Watcher) -> _Evaluate:
+def _evaluating(folder: Path, callback: Callback) -> _Evaluate:
     """Each evaluation read, gone on with, or run, whichever is needed."""
 
     def evaluate(number: int, plan: Plan, label: str) -> Record:
         place = place_of(folder, number)
         # Only the first shows references; the others take the responses over.
-        labelled = Labelled(watcher, label, hidden=("references",) if number else ())
+        labelled = LabelledCallback(callback, label, hidden=("references",) if number else ())
         if (place / EXPERIMENT_NAME).exists():
             return loop.resume(place, labelled)
         if number == 0:
