@@ -20,6 +20,7 @@ from xdream.studies.hyperparameters import (
     settings,
 )
 from xdream.studies.table import Row, Table
+from xdream.studies.work import check_budget
 
 STUDY = STUDIES["hyperparameters"]
 DEFAULTS = {
@@ -101,12 +102,10 @@ def test_a_learned_generator_is_varied_around_the_defaults_of_the_one_in_the_pac
 
 
 def test_a_budget_below_the_largest_population_is_refused_before_anything_is_run() -> None:
-    def asked(presentations: int) -> StudyPlan:
-        return StudyPlan.make(study=STUDY.name, generators=["natural-v1"], presentations=presentations)
-
-    with pytest.raises(BadInput, match=r"presentations is 49.* 50;"):
-        STUDY.conditions(asked(49))
-    conditions = STUDY.conditions(asked(50))
+    conditions = STUDY.conditions(StudyPlan.make(study=STUDY.name, generators=["natural-v1"]))
+    with pytest.raises(BadInput, match=r"presentations is 49, .*'population = 50' of 50.*at least 50"):
+        check_budget(conditions, 49)
+    check_budget(conditions, 50)
     assert conditions[0].name == "default"
     assert not conditions[0].optimizer.options
     [one] = [c for c in conditions if c.name == "population = 50"]

@@ -14,7 +14,7 @@ import torch
 from xdream import networks
 from xdream.description import Part
 from xdream.errors import BadInput
-from xdream.experiment import defaults, initialization
+from xdream.experiment import budget, defaults, initialization
 from xdream.experiment.forward import Forward, fitting_batch
 from xdream.experiment.plan import Plan, PreprocessingPlan, TargetPlan
 from xdream.experiment.runs import Initial, Parts, Run
@@ -295,12 +295,7 @@ def _numbered(value: Any, channels: Sequence[str]) -> Any:
 def _generations(plan: Plan, population: int, hyperparameters: dict[str, Any]) -> tuple[int, tuple[str, ...]]:
     """How many generations the budget buys, and what to say of the rest."""
     each = population * plan.repeats
-    generations = plan.presentations // each
-    if generations < 1:
-        raise BadInput(
-            f"presentations is {plan.presentations}, below one generation of {each} "
-            f"({population} images x {plan.repeats} repeats); give at least {each}"
-        )
+    generations = budget.generations(plan.presentations, population, plan.repeats)
     notes = []
     if hyperparameters.get("population", population) != population:
         notes.append(

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xdream.scoring.recordings import Array
+from xdream.scoring.responses import NORMAL
 
 #: So many of the latest blocks are compared with; who keeps levels need keep no more.
 MOST = 20
@@ -22,8 +23,6 @@ LEAST = 5
 LIMIT = 6.0
 #: Silence is odd when it had at most this probability.
 CHANCE = 1e-6
-#: Of a normal distribution: its standard deviation over its median absolute deviation.
-NORMAL = 1.4826
 
 
 @dataclass(frozen=True, eq=False)

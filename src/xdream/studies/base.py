@@ -14,8 +14,9 @@ from xdream.studies.plan import Scale, Size, StudyPlan
 from xdream.studies.table import Row, Table
 from xdream.studies.work import Condition, Work
 
-#: With fewer natural images than this the best of them is no measure of what nature has.
-FEW_NATURAL = 1_000
+#: With fewer natural images than this the best of them is no measure of what nature has, and no claim that
+#: compares with it is judged.
+LEAST_NATURAL_FOR_VERDICT = 1_000
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def published_place(row: Row) -> str:
 def few_natural(table: Table) -> str:
     """Why claims that compare with natural images cannot be tested; "" where they can."""
     count = natural_images(table)
-    return "" if count >= FEW_NATURAL else f"only {count:.0f} natural images"
+    return "" if count >= LEAST_NATURAL_FOR_VERDICT else f"only {count:.0f} natural images"
 
 
 def natural_images(table: Table) -> float:

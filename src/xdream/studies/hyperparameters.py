@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from xdream.description import Part
-from xdream.errors import BadInput
 from xdream.experiment import defaults
 from xdream.generators import learned
 from xdream.studies import drawing
@@ -141,15 +140,9 @@ class Hyperparameters:
     }
 
     def conditions(self, plan: StudyPlan) -> tuple[Condition, ...]:
-        """The defaults, then every setting. Raises BadInput for a budget below the largest population."""
+        """The defaults, then every setting."""
         generator = plan.generators[0]
         tried = settings(defaults_with(generator))
-        largest = max(one.value for one in tried if one.parameter == "population")
-        if plan.presentations is not None and plan.presentations < largest:
-            raise BadInput(
-                f"presentations is {plan.presentations}, below one generation of the largest population that "
-                f"is tried, {largest:g}; give at least that"
-            )
         return (Condition(DEFAULT, generator), *(_condition(one, generator) for one in tried))
 
     def rows(self, work: Work) -> Iterator[Row]:

@@ -16,7 +16,7 @@ from xdream.studies.statistics import FEWEST, summarised
 from xdream.studies.table import Table
 
 #: With fewer natural images than this the report warns of it.
-FEW_NATURAL = 10_000
+LEAST_NATURAL_WITHOUT_WARNING = 10_000
 
 
 def markdown(study: Study, table: Table, note: str = "") -> str:
@@ -140,7 +140,7 @@ def _what(table: Table) -> str:
     if left:
         where = ", ".join(f"{row.value:.0f} of {row.network}:{row.layer or 'output'}" for row in left)
         text += f" Units without a response above 0 to natural images are left out: {where}."
-    if natural and max(natural) < FEW_NATURAL:
+    if natural and max(natural) < LEAST_NATURAL_WITHOUT_WARNING:
         text += (
             " With so few natural images their best is low and relative activation high; the paper had 1.43 "
             "million."

@@ -32,7 +32,7 @@ from xdream.studies.places import Place, candidates
 from xdream.studies.plan import Shard, StudyPlan
 from xdream.studies.statistics import import_scipy
 from xdream.studies.table import Table
-from xdream.studies.work import Work
+from xdream.studies.work import Work, check_budget
 from xdream.subjects import parse_units
 
 FILE_NAME, SHARDS_FILE, TABLE = "study.toml", "shards.json", "table.csv"
@@ -49,8 +49,7 @@ def resolved(study: Study, plan: StudyPlan) -> tuple[StudyPlan, tuple[Shard, ...
     networks.device(plan.device)
     if not references.place_of(plan.references).exists():
         raise BadInput(f"references '{plan.references}' do not exist; give a folder or zip file of images")
-    for condition in study.conditions(plan):
-        condition.check_budget(plan.presentations)
+    check_budget(study.conditions(plan), plan.presentations)
     shards = plan.shards()
     for shard in shards:
         cost(study, plan, shard)  # units that are not there are known now

@@ -17,9 +17,10 @@ import numpy as np
 from xdream import networks
 from xdream.description import Part
 from xdream.errors import BadInput
-from xdream.experiment import loop
+from xdream.experiment import budget, loop
 from xdream.experiment.callbacks import Callback, LabelledCallback
 from xdream.experiment.defaults import hyperparameters
+from xdream.experiment.initialization import NOISE_REFERENCES
 from xdream.experiment.plan import Plan, Variant
 from xdream.generators import learned
 from xdream.optimizers import OPTIMIZERS
@@ -30,8 +31,6 @@ from xdream.studies.places import Place, candidates, short
 from xdream.studies.plan import Shard, StudyPlan
 from xdream.studies.table import Row
 
-#: Whose expected best sets the scale of the noise (Xiao & Kreiman 2020).
-NOISE_REFERENCES = 10_000
 #: Responses to natural images are asked for this many units, or twice, three times as many.
 SPARE_STEP = 16
 
@@ -57,14 +56,19 @@ class Condition:
     seeds: int | None = None
     init: str | Callable[[str], str] = "default"
 
-    def check_budget(self, presentations: int | None) -> None:
-        """Raise BadInput where the budget does not suffice for one generation."""
+    @property
+    def population(self) -> int:
+        """Images of one generation."""
         tuned = learned.tuned_as(self.generator.name)
         values = hyperparameters(tuned, self.optimizer.name, noisy=self.spikes is not None)
-        population = OPTIMIZERS.make(self.optimizer.name, **values | self.optimizer.options).population
-        least = population * self.repeats
-        if presentations is not None and presentations < least:
-            raise BadInput(f"presentations is {presentations}; one generation of '{self.name}' takes {least}")
+        return OPTIMIZERS.make(self.optimizer.name, **values | self.optimizer.options).population
+
+
+def check_budget(conditions: Sequence[Condition], presentations: int | None) -> None:
+    """Raise BadInput where the budget of a run does not pay for one generation of each condition."""
+    largest = max(conditions, key=lambda one: one.population * one.repeats, default=None)
+    if largest is not None and presentations is not None:
+        budget.generations(presentations, largest.population, largest.repeats, f"'{largest.name}'")
 
 
 @dataclass(frozen=True)

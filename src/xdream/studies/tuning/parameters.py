@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xdream.errors import BadInput
+from xdream.experiment import budget
 from xdream.experiment.plan import Plan
 from xdream.optimizers import OPTIMIZERS
 from xdream.registry import nearest
@@ -132,9 +133,8 @@ def admission(plan: Plan, parameters: Sequence[Parameter]) -> Callable[[Setting]
     def admit(setting: Setting) -> Setting | None:
         try:
             optimizer = OPTIMIZERS.make(plan.optimizer.name, **optimizer_options(plan, parameters, setting))
+            budget.generations(plan.presentations, optimizer.population, plan.repeats)
         except ValueError:  # ours, and what an optimizer from elsewhere may raise
-            return None
-        if optimizer.population * plan.repeats > plan.presentations:
             return None
         return tuple(
             optimizer.population if name == "population" else value
