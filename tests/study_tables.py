@@ -9,7 +9,7 @@ from PIL import Image
 
 from xdream import studies
 from xdream.studies import Study, StudyPlan, Table
-from xdream.studies.table import Row
+from xdream.studies.table import TableRow
 
 NETWORK = "python:tiny_encoder:network"
 DEPTHS = ("early", "middle", "late", "output")
@@ -25,11 +25,13 @@ def table(
     **columns: Any,
 ) -> Table:
     """From (condition, depth) -> the values of the units, in order."""
-    rows = [Row(study, network, "early", measure="natural images", value=float(natural))]
-    rows.append(Row(study, network, "early", measure="presentations", value=float(presentations)))
+    rows = [TableRow(study, network, "early", measure="natural images", value=float(natural))]
+    rows.append(TableRow(study, network, "early", measure="presentations", value=float(presentations)))
     for (condition, depth), of_units in values.items():
         rows += [
-            Row(study, network, depth, depth, str(unit), condition=condition, measure=measure, value=value)
+            TableRow(
+                study, network, depth, depth, str(unit), condition=condition, measure=measure, value=value
+            )
             for unit, value in enumerate(of_units)
         ]
     return Table(rows)

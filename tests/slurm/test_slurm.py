@@ -11,7 +11,7 @@ import pytest
 
 import xdream
 from xdream.errors import BadInput
-from xdream.studies import engines
+from xdream.studies import worker_pools
 from xdream.studies.cluster import run_on
 
 STUDIES = Path(__file__).parents[1] / "studies"
@@ -74,7 +74,7 @@ def test_shards_run_as_jobs(study: Path) -> None:
 
 
 def test_a_job_that_is_cancelled_is_replaced(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "JOB_LOST_S", 5)
+    monkeypatch.setattr(worker_pools, "JOB_LOST_S", 5)
 
     def cancel() -> None:
         shards.wait_for(study / "halted-2")

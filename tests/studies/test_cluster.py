@@ -19,7 +19,7 @@ import xdream
 from xdream.errors import BadInput, ClusterLost
 from xdream.experiment.callbacks import NoCallback
 from xdream.store import LOCK_NAME, locked
-from xdream.studies import cluster, engines
+from xdream.studies import cluster, worker_pools
 from xdream.studies.cluster import Failure, run_on
 
 NAMES = {number: f"shard {number}" for number in range(1, 6)}
@@ -115,7 +115,7 @@ def test_a_worker_killed_in_the_middle_of_a_shard_loses_nothing_and_repeats_noth
 def test_shards_that_fail_are_said_in_order_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "LOST_TRIES", 3)
+    monkeypatch.setattr(worker_pools, "LOST_TRIES", 3)
     told = Told()
     work = functools.partial(misbehave, tmp_path)
     failures = run_on(
@@ -260,7 +260,7 @@ def test_workers_with_many_threads_are_refused(tmp_path: Path, running: "Running
 def test_a_cluster_without_workers_is_not_waited_for(
     tmp_path: Path, running: "Running", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "CONNECT_S", 3.0)
+    monkeypatch.setattr(worker_pools, "CONNECT_S", 3.0)
     with pytest.raises(BadInput, match="has no workers; start some: dask worker"):
         run_on(f"dask:{running.file}", functools.partial(misbehave, tmp_path), named(5))
 
@@ -296,7 +296,7 @@ def test_a_scheduler_that_goes_is_said(tmp_path: Path, running: "Running") -> No
 def test_workers_that_all_go_are_said(
     tmp_path: Path, running: "Running", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(worker_pools, "PATIENCE_S", 1.0)
     monkeypatch.setattr(cluster, "LOOK_S", 0.2)
     running.worker("--nthreads", "1")
 
@@ -331,7 +331,7 @@ def test_a_bad_place_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(engines, "CONNECT_S", 0.5)
+    monkeypatch.setattr(worker_pools, "CONNECT_S", 0.5)
     (tmp_path / "damaged.json").write_text("{}")
     with pytest.raises(BadInput, match=said):
         run_on(where, functools.partial(misbehave, tmp_path), named(5))
@@ -410,9 +410,9 @@ def test_ctrl_c_means_what_it_meant_before_jobs_were_looked_at(tmp_path: Path) -
     """In a process of its own, in which the package was not imported before."""
     (tmp_path / "jobs.toml").write_text('jobs = 1\ncores = 1\nmemory = "1 GB"\n')
     code = (
-        "import signal, sys; from xdream.errors import BadInput; from xdream.studies import engines\n"
+        "import signal, sys; from xdream.errors import BadInput; from xdream.studies import worker_pools\n"
         "before = signal.getsignal(signal.SIGINT)\n"
-        "try:\n    engines.opened('lsf:jobs.toml', {}).__enter__()\n"
+        "try:\n    worker_pools.opened('lsf:jobs.toml', {}).__enter__()\n"
         "except BadInput as error:\n    assert 'bsub' in str(error), error\n"
         "assert 'dask_jobqueue' in sys.modules\n"
         "assert signal.getsignal(signal.SIGINT) is before"

@@ -19,8 +19,8 @@ from xdream.images import references
 from xdream.store import Record
 from xdream.studies import StudyPlan, begin, drawing, gathered, run_shard
 from xdream.studies.expressiveness import CONDITIONS, Expressiveness
-from xdream.studies.recovery import DETAIL, FEATURE, IMAGE, ORIGINAL, PIXEL, chosen, detail_kept
-from xdream.studies.table import Row, Table, image_text, pixels_of
+from xdream.studies.image_recovery import DETAIL, FEATURE, IMAGE, ORIGINAL, PIXEL, chosen, detail_kept
+from xdream.studies.table import Table, TableRow, image_text, pixels_of
 
 STUDY = Expressiveness()
 
@@ -95,9 +95,9 @@ def rows(
     images: int = 6,
     presentations: int = 10_000,
     steps: int = 100,
-) -> Iterator[Row]:
+) -> Iterator[TableRow]:
     """Errors and details with some spread."""
-    of = Row("expressiveness", network, "middle", "conv", generator="gen")
+    of = TableRow("expressiveness", network, "middle", "conv", generator="gen")
     for image in range(images):
         one = dataclasses.replace(of, unit=str(image))
         yield dataclasses.replace(one, measure=ORIGINAL, image=image_text(patch(image)))
@@ -121,7 +121,7 @@ def patch(number: int) -> np.ndarray:
     return np.full((16, 16, 3), (number, 200, 7), dtype=np.uint8)
 
 
-def verdicts(found: Iterator[Row]) -> list[str]:
+def verdicts(found: Iterator[TableRow]) -> list[str]:
     """Pixels by gradient, by genetic, their detail; features by gradient, by genetic, their detail."""
     return [one.verdict for one in STUDY.findings(Table(found))]
 

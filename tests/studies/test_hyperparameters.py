@@ -19,8 +19,8 @@ from xdream.studies.hyperparameters import (
     defaults_with,
     settings,
 )
-from xdream.studies.table import Row, Table
-from xdream.studies.work import check_budget
+from xdream.studies.shard_work import check_budget
+from xdream.studies.table import Table, TableRow
 
 STUDY = STUDIES["hyperparameters"]
 DEFAULTS = {
@@ -38,11 +38,11 @@ Reached = Callable[[Setting, int], tuple[float, float]]
 def made(reached: Reached, units: int = 8, network: str = "net", presentations: float = 1_000.0) -> Table:
     """A table of one network. reached: (setting, unit) -> final response, rise, both over the default's."""
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[TableRow]:
         for parameter, default in DEFAULTS.items():
-            yield Row(STUDY.name, network, condition=parameter, measure=DEFAULT_VALUE, value=default)
+            yield TableRow(STUDY.name, network, condition=parameter, measure=DEFAULT_VALUE, value=default)
         for unit in range(units):
-            of = Row(STUDY.name, network, "late", "fc6", str(unit))
+            of = TableRow(STUDY.name, network, "late", "fc6", str(unit))
             yield replaced(of, condition="default", measure="presentations", value=presentations)
             yield replaced(of, condition="default", measure=INITIAL, value=0.3)
             for one in settings(DEFAULTS):
@@ -52,8 +52,8 @@ def made(reached: Reached, units: int = 8, network: str = "net", presentations: 
     return Table(rows())
 
 
-def replaced(row: Row, **values: object) -> Row:
-    return Row(**{**row.__dict__, **values})  # type: ignore[arg-type]
+def replaced(row: TableRow, **values: object) -> TableRow:
+    return TableRow(**{**row.__dict__, **values})  # type: ignore[arg-type]
 
 
 def as_published(one: Setting, unit: int) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from xdream.images import references
 from xdream.store import Record
 from xdream.studies import StudyPlan, begin, drawing, gathered, run_shard
 from xdream.studies.overview import BEST, IMAGE, MEAN, NATURAL_IMAGE, Overview, log_spaced, share_until
-from xdream.studies.table import Row, Table, image_text, pixels_of
+from xdream.studies.table import Table, TableRow, image_text, pixels_of
 
 STUDY = Overview()
 
@@ -34,8 +34,8 @@ def rows(
     each: int = 20,
     seed: int = 0,
     natural: float = 0.5,
-) -> Iterator[Row]:
-    of = Row("overview", network, "output", "fc", unit)
+) -> Iterator[TableRow]:
+    of = TableRow("overview", network, "output", "fc", unit)
     evolved = dataclasses.replace(of, generator="gen", optimizer="genetic", condition="gen", seed=seed)
     for generation, value in enumerate(curve, 1):
         yield dataclasses.replace(evolved, measure=BEST, x=generation, value=float(value))
@@ -55,7 +55,7 @@ def grey(value: int) -> np.ndarray:
     return np.full((16, 16, 3), value, dtype=np.uint8)
 
 
-def finding(*tables: Iterator[Row]) -> tuple[str, str, str]:
+def finding(*tables: Iterator[TableRow]) -> tuple[str, str, str]:
     [one] = STUDY.findings(Table(row for rows in tables for row in rows))
     return one.verdict, one.why, one.ours
 

@@ -22,7 +22,7 @@ from xdream.studies.random_exploration import (
     expected_within,
     line,
 )
-from xdream.studies.table import Row, Table
+from xdream.studies.table import Table, TableRow
 
 STUDY = STUDIES["random-exploration"]
 LOGARITHMIC, BELOW, CATEGORIES = range(3)
@@ -48,9 +48,9 @@ def made(
 ) -> Table:
     """A table of one network with a late and an early layer. Curves: (images, unit) -> expected best."""
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[TableRow]:
         for depth in ("early", "late"):
-            layer = Row(STUDY.name, network, depth, depth)
+            layer = TableRow(STUDY.name, network, depth, depth)
             yield replace(layer, measure="categories", value=float(categories))
             for unit in range(units):
                 one = replace(layer, unit=str(unit))

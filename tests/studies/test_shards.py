@@ -23,10 +23,10 @@ from xdream.studies import (
     unfinished,
     write_outputs,
 )
-from xdream.studies.natural import Natural
+from xdream.studies.natural_responses import Natural
+from xdream.studies.shard_work import Work
 from xdream.studies.study_folder import FILE_NAME, RESULT, SHARDS, shard_folder
-from xdream.studies.table import TIME, Row, Table
-from xdream.studies.work import Work
+from xdream.studies.table import TIME, Table, TableRow
 
 TARGETS = STUDIES["targets"]
 
@@ -178,6 +178,6 @@ def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
 
 
 def test_two_tables_of_unlike_studies_are_not_mixed() -> None:
-    rows = [Row("targets", "net", measure="last", unit="1", value=value) for value in (1.0, 2.0)]
+    rows = [TableRow("targets", "net", measure="last", unit="1", value=value) for value in (1.0, 2.0)]
     with pytest.raises(BadInput, match="unlike studies"):
         table.merged([Table([row]) for row in rows])

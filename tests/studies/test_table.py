@@ -6,13 +6,13 @@ import pytest
 
 from xdream.errors import BadInput
 from xdream.studies import table
-from xdream.studies.table import Row, Table
+from xdream.studies.table import Table, TableRow
 
 ROWS = (
-    Row("targets", "caffenet", "late", "fc6", "7", "pixels", "genetic", "clean", 3, "last", value=1.5),
-    Row("targets", "caffenet", "late", "fc6", "7", "pixels", "genetic", "clean", 4, "last", value=2.5),
-    Row("targets", "caffenet", "late", "fc6", "8", "pixels", "genetic", "clean", 3, "last"),
-    Row(
+    TableRow("targets", "caffenet", "late", "fc6", "7", "pixels", "genetic", "clean", 3, "last", value=1.5),
+    TableRow("targets", "caffenet", "late", "fc6", "7", "pixels", "genetic", "clean", 4, "last", value=2.5),
+    TableRow("targets", "caffenet", "late", "fc6", "8", "pixels", "genetic", "clean", 3, "last"),
+    TableRow(
         "targets",
         "caffenet",
         "early",
@@ -23,7 +23,9 @@ ROWS = (
         x=0.25,
         value=-3.0,
     ),
-    Row("overview", measure="image", image=table.image_text(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))),
+    TableRow(
+        "overview", measure="image", image=table.image_text(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    ),
 )
 
 
@@ -36,7 +38,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path, suffix: str) -> None:
 
 def test_numbers_keep_every_digit(tmp_path: Path) -> None:
     value = 0.1 + 0.2
-    table.write(Table([Row(measure="last", value=value)]), tmp_path / "t.csv")
+    table.write(Table([TableRow(measure="last", value=value)]), tmp_path / "t.csv")
     assert table.read(tmp_path / "t.csv").rows[0].value == value
 
 
@@ -61,13 +63,15 @@ def test_merging_keeps_each_row_once() -> None:
 
 
 def test_merging_refuses_two_numbers_for_the_same_thing() -> None:
-    other = Row("targets", "caffenet", "late", "fc6", "7", "pixels", "genetic", "clean", 3, "last", value=9.0)
+    other = TableRow(
+        "targets", "caffenet", "late", "fc6", "7", "pixels", "genetic", "clean", 3, "last", value=9.0
+    )
     with pytest.raises(BadInput, match=r"1\.5 and 9"):
         table.merged([Table(ROWS), Table([other])])
 
 
 def test_the_time_that_a_shard_took_may_differ() -> None:
-    first, second = (Table([Row("targets", measure=table.TIME, value=value)]) for value in (1.0, 2.0))
+    first, second = (Table([TableRow("targets", measure=table.TIME, value=value)]) for value in (1.0, 2.0))
     assert table.merged([first, second]).rows[0].value == 1.0
 
 
@@ -98,7 +102,7 @@ def test_a_name_without_a_known_ending_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_infinite_number_survives(tmp_path: Path) -> None:
-    table.write(Table([Row(measure="last", value=math.inf)]), tmp_path / "t.csv")
+    table.write(Table([TableRow(measure="last", value=math.inf)]), tmp_path / "t.csv")
     assert table.read(tmp_path / "t.csv").rows[0].value == math.inf
 
 
@@ -117,7 +121,9 @@ def test_a_table_that_breaks_off_is_refused(tmp_path: Path) -> None:
 
 def test_evolutions_of_unlike_length_are_not_merged() -> None:
     tables = [
-        Table([Row("targets", "net", unit=str(n), condition="clean", measure="presentations", value=value)])
+        Table(
+            [TableRow("targets", "net", unit=str(n), condition="clean", measure="presentations", value=value)]
+        )
         for n, value in enumerate((100.0, 300.0))
     ]
     with pytest.raises(BadInput, match="with 100 and with 300 presentations"):

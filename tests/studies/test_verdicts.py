@@ -9,7 +9,7 @@ from study_tables import DEPTHS, around, table, verdicts
 from xdream.studies import STUDIES, Study, StudyPlan, Table
 from xdream.studies.initialisations import ALIKE, BETWEEN, INITIAL, LOCATIONS, spread
 from xdream.studies.optimizers import NAMES, SPIKES, name_of, noise_measures
-from xdream.studies.table import Row
+from xdream.studies.table import TableRow
 
 RELATIVE = "relative activation"
 
@@ -68,7 +68,7 @@ def test_targets_of_one_unit_say_nothing() -> None:
 
 
 def renamed(found: Table, network: str) -> Table:
-    return Table(Row(**{**vars(row), "network": network}) for row in found.rows)
+    return Table(TableRow(**{**vars(row), "network": network}) for row in found.rows)
 
 
 @pytest.mark.parametrize(("more", "verdict"), [(0.0, "reproduced"), (0.5, "not reproduced")])
@@ -189,7 +189,8 @@ def optimizers_table(changes: dict[str, tuple[float, float]]) -> Table:
         for depth in DEPTHS
     }
     levels = [
-        Row("optimizers", "caffenet", optimizer="genetic", measure="SNR", x=x, value=x) for x in (5, 20, 250)
+        TableRow("optimizers", "caffenet", optimizer="genetic", measure="SNR", x=x, value=x)
+        for x in (5, 20, 250)
     ]
     return joined(table("optimizers", values), Table(levels))
 
@@ -259,11 +260,11 @@ def initialisations_table(**changes: Any) -> Table:
         "help": {"early": 0.0, "middle": 0.05, "late": 0.1, "output": 0.2},
         "ivt": 0.3, "spread": 0.05, "middle": 0.9, "start": 0.1, "fine": 0.4, "coarse": 0.6, "trap": 0.0,
     } | changes  # fmt: skip
-    rows: list[Row] = []
+    rows: list[TableRow] = []
 
     def add(depth: str, unit: int, measure: str, value: float, **columns: Any) -> None:
         rows.append(
-            Row(
+            TableRow(
                 "initialisations",
                 "caffenet",
                 depth,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from xdream.studies import Study, StudyPlan, begin, gathered, run_shard
-from xdream.studies.base import Group
+from xdream.studies.base import UnitGroup
 from xdream.studies.claims import Finding
 from xdream.studies.table import Table
 
@@ -59,7 +59,7 @@ def verdicts(findings: list[Finding], network: str) -> list[str]:
     return [one.verdict for one in findings if one.network == network]
 
 
-def group(study: Study, table: Table, **wanted: str) -> Group:
+def group(study: Study, table: Table, **wanted: str) -> UnitGroup:
     """The only one with these attributes."""
     [found] = [
         one for one in study.groups(table) if all(getattr(one, key) == value for key, value in wanted.items())

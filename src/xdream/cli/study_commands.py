@@ -14,7 +14,7 @@ from typing import Any
 from xdream import studies
 from xdream.cli.progress import Bar
 from xdream.errors import INTERRUPTED, BadInput
-from xdream.studies import STUDIES, Study, StudyPlan, Table, cluster, engines, report, table
+from xdream.studies import STUDIES, Study, StudyPlan, Table, cluster, report, table, worker_pools
 from xdream.studies.study_folder import FILE_NAME, RESULT, finished, shard_folder
 
 #: Flags that are keys of a study's plan under the same name.
@@ -31,7 +31,7 @@ def study(options: argparse.Namespace) -> int:
     folder = Path(options.out or f"studies/{plan.study}-{plan.scale}")
     _check_part(options.shard)
     if options.cluster is not None:
-        engines.check(options.cluster)
+        worker_pools.check(options.cluster)
         _resources(options.resource, plan.device)
     if options.list:
         return _list(found, plan, folder, options)

@@ -9,10 +9,10 @@ from typing import Protocol
 from matplotlib.figure import Figure
 
 from xdream.studies.claims import Finding, published_median, too_short
-from xdream.studies.places import DEPTHS, layer_at, short
+from xdream.studies.network_layers import DEPTHS, layer_at, short
 from xdream.studies.plan import Scale, Size, StudyPlan
-from xdream.studies.table import Row, Table
-from xdream.studies.work import Condition, Work
+from xdream.studies.shard_work import Condition, Work
+from xdream.studies.table import Table, TableRow
 
 #: With fewer natural images than this the best of them is no measure of what nature has, and no claim that
 #: compares with it is judged.
@@ -20,7 +20,7 @@ LEAST_NATURAL_FOR_VERDICT = 1_000
 
 
 @dataclass(frozen=True)
-class Group:
+class UnitGroup:
     """What is reported together: a condition at one depth of a network.
 
     values: by unit. published: the median in the paper; of the same layer, or else of CaffeNet's at that
@@ -56,11 +56,11 @@ class Study(Protocol):
         """The evolutions of each unit; their number says what the study costs. Raises BadInput."""
         ...
 
-    def rows(self, work: Work) -> Iterator[Row]:
+    def rows(self, work: Work) -> Iterator[TableRow]:
         """Everything that a shard adds to the table. Raises BadInput, SubjectError, StoreError."""
         ...
 
-    def groups(self, table: Table) -> Iterator[Group]:
+    def groups(self, table: Table) -> Iterator[UnitGroup]:
         """What is reported, in order."""
         ...
 
@@ -73,7 +73,7 @@ class Study(Protocol):
         ...
 
 
-def evolved_rows(work: Work, conditions: tuple[Condition, ...]) -> Iterator[Row]:
+def evolved_rows(work: Work, conditions: tuple[Condition, ...]) -> Iterator[TableRow]:
     """The rows of a study that is nothing but its evolutions."""
     yield from work.natural_rows()
     for one in work.evolve(conditions):
@@ -82,14 +82,14 @@ def evolved_rows(work: Work, conditions: tuple[Condition, ...]) -> Iterator[Row]
 
 def groups_of(
     table: Table, measure: str, published: Callable[[str, str], float | None] | None = None
-) -> Iterator[Group]:
+) -> Iterator[UnitGroup]:
     """The values of a measure, by condition, network and depth. published: of (condition, layer's name)."""
     some = table.where(measure=measure)
     for condition in some.among("condition"):
         for network, depth in networks_and_depths(some.where(condition=condition)):
             here = some.where(condition=condition, network=network, depth=depth)
-            known = published and published(condition, published_place(here.rows[0]))
-            yield Group(condition, network, depth, here.by_unit(measure), known)
+            known = published and published(condition, published_layer(here.rows[0]))
+            yield UnitGroup(condition, network, depth, here.by_unit(measure), known)
 
 
 def networks_and_depths(table: Table) -> list[tuple[str, str]]:
@@ -100,7 +100,7 @@ def networks_and_depths(table: Table) -> list[tuple[str, str]]:
     return sorted(found, key=lambda one: (networks.index(one[0]), order.get(one[1], len(order))))
 
 
-def published_place(row: Row) -> str:
+def published_layer(row: TableRow) -> str:
     """What the published data call a layer, or CaffeNet's at the same depth: `caffenet|conv2`."""
     own = f"{row.network}|{row.layer}"
     if published_median("2/3", own) is not None:

@@ -19,8 +19,8 @@ from typing import Any
 
 from xdream.errors import BadInput, ClusterLost, StoreBusy, XDreamError
 from xdream.experiment.callbacks import Callback, NoCallback
-from xdream.studies import engines
-from xdream.studies.engines import Engine, offering, opened, written
+from xdream.studies import worker_pools
+from xdream.studies.worker_pools import WorkerPool, offering, opened, written
 
 #: A shard whose folder another process works in (a worker that was given up but lives) is tried so often, …
 BUSY_TRIES = 20
@@ -52,7 +52,7 @@ def run_on(
 ) -> list[Failure]:
     """Run `work(number)` for each shard, and return those that failed, in the order of `shards`.
 
-    where: local:N, dask:ADDRESS, slurm:CONFIG, pbs:CONFIG or lsf:CONFIG (`engines`). shards: number -> name.
+    where: local:N, dask:ADDRESS, slurm:CONFIG, pbs:CONFIG or lsf:CONFIG (`worker_pools`). shards: number -> name.
     work: does or goes on with a shard in a folder that all workers see, a finished one in no time. It must
     be picklable, and runs in the folder that is the current one here. resources: of one shard, as workers
     offer them. threads: of PyTorch for one shard; None: a worker's share of its machine or job. callback: is
@@ -64,9 +64,9 @@ def run_on(
     if not shards:
         return []
     needs = dict(resources or {})
-    with opened(where, needs) as engine:
-        task = _Task(work, threads if threads is not None else engine.threads, os.getcwd())
-        return _Running(engine, task, shards, needs, callback or NoCallback()).go()
+    with opened(where, needs) as pool:
+        task = _Task(work, threads if threads is not None else pool.threads, os.getcwd())
+        return _Running(pool, task, shards, needs, callback or NoCallback()).go()
 
 
 # ------------------------------------------------------------------ in a worker
@@ -109,13 +109,13 @@ class _Running:
 
     def __init__(
         self,
-        engine: Engine,
+        pool: WorkerPool,
         task: _Task,
         shards: Mapping[int, str],
         needs: Mapping[str, float],
         callback: Callback,
     ) -> None:
-        self._engine, self._client = engine, engine.client
+        self._pool, self._client = pool, pool.client
         self._task, self._shards, self._needs, self._callback = task, shards, needs, callback
         self._topic = f"xdream-{uuid.uuid4().hex}"
         self._futures: dict[int, Any] = {}
@@ -183,7 +183,7 @@ class _Running:
             self._failures[number] = Failure(number, self._shards[number], reason)
         elif future.status != "finished":
             raise ClusterLost(
-                f"the connection to the scheduler of {self._engine.where} was lost; give the same command "
+                f"the connection to the scheduler of {self._pool.where} was lost; give the same command "
                 "again: what is finished is not run again"
             )
         self._done += 1
@@ -197,7 +197,7 @@ class _Running:
 
         if isinstance(error, KilledWorker):
             begun = self._begun[number]
-            if begun < engines.LOST_TRIES and self._handed[number] < HANDED_OUT:
+            if begun < worker_pools.LOST_TRIES and self._handed[number] < HANDED_OUT:
                 self._hand_out(number)  # it only waited on workers that were lost with others
                 return None
             at = f"last that at {error.last_worker.address}"
@@ -214,8 +214,8 @@ class _Running:
         now = time.monotonic()
         if offering(self._client, self._needs):
             self._seen = now
-        elif now - self._seen > self._engine.patience_s:
+        elif now - self._seen > self._pool.patience_s:
             raise ClusterLost(
-                f"{self._engine.where} has had no worker{written(self._needs, ' with ')} for "
-                f"{self._engine.patience_s:.0f} s; start some, and give the same command again"
+                f"{self._pool.where} has had no worker{written(self._needs, ' with ')} for "
+                f"{self._pool.patience_s:.0f} s; start some, and give the same command again"
             )

@@ -25,7 +25,7 @@ from xdream.report.figure_style import (
     style,
     write_figure,
 )
-from xdream.studies.base import Group, Study
+from xdream.studies.base import Study, UnitGroup
 from xdream.studies.statistics import interval
 from xdream.studies.table import Table
 
@@ -54,7 +54,7 @@ def below(figure: Figure, *texts: str) -> None:
     add_notes(figure, texts, columns=140)
 
 
-def strips(axes: Axes, groups: Sequence[Group], label: str, bound: float | None = 1.0) -> None:
+def strips(axes: Axes, groups: Sequence[UnitGroup], label: str, bound: float | None = 1.0) -> None:
     """Units as dots, by depth along the axis and by condition in colour, with medians and their intervals."""
     depths = list(dict.fromkeys(group.depth for group in groups))
     conditions = list(dict.fromkeys(group.condition for group in groups))
@@ -98,7 +98,7 @@ def colour_of(number: int) -> str:
     return MORE_COLOURS[number % len(MORE_COLOURS)]
 
 
-def by_network(figure: Figure, groups: Sequence[Group], label: str, bound: float | None = 1.0) -> None:
+def by_network(figure: Figure, groups: Sequence[UnitGroup], label: str, bound: float | None = 1.0) -> None:
     """A panel of strips for each network, side by side, with one legend."""
     networks = list(dict.fromkeys(group.network for group in groups))
     conditions = list(dict.fromkeys(group.condition for group in groups))

@@ -14,13 +14,13 @@ from xdream.errors import BadInput
 from xdream.images.files import hwc
 from xdream.report.text_table import number
 from xdream.studies import drawing
-from xdream.studies.base import Group, networks_and_depths
+from xdream.studies.base import UnitGroup, networks_and_depths
 from xdream.studies.claims import Claim, Finding, below
+from xdream.studies.image_recovery import DETAIL, FEATURE, IMAGE, ORIGINAL, PIXEL, STEPS, Recovery, chosen
 from xdream.studies.plan import Scale, Size, StudyPlan
-from xdream.studies.recovery import DETAIL, FEATURE, IMAGE, ORIGINAL, PIXEL, STEPS, Recovery, chosen
+from xdream.studies.shard_work import Condition, Work
 from xdream.studies.statistics import interval
-from xdream.studies.table import Pixels, Row, Table, image_text, pixels_of
-from xdream.studies.work import Condition, Work
+from xdream.studies.table import Pixels, Table, TableRow, image_text, pixels_of
 
 LOSSES, SEARCHES = ("pixel", "feature"), ("gradient", "genetic")
 #: Every condition by its loss and what makes the loss small.
@@ -92,7 +92,7 @@ class Expressiveness:
             )
         return tuple(Condition(f"{loss}, genetic", first) for loss in LOSSES)
 
-    def rows(self, work: Work) -> Iterator[Row]:
+    def rows(self, work: Work) -> Iterator[TableRow]:
         """Of every image; through pixels in the first shard only, as that knows nothing of networks."""
         recovery = Recovery(work)
         for original in recovery.originals:
@@ -101,13 +101,13 @@ class Expressiveness:
             yield from recovery.through_pixels()
         yield from recovery.through_features()
 
-    def groups(self, table: Table) -> Iterator[Group]:
+    def groups(self, table: Table) -> Iterator[UnitGroup]:
         """The error that was minimised."""
         for condition in CONDITIONS:
             some = table.where(condition=condition)
             for network, depth in networks_and_depths(some):
                 here = some.where(network=network, depth=depth)
-                yield Group(condition, network, depth, here.by_unit(_error(condition)))
+                yield UnitGroup(condition, network, depth, here.by_unit(_error(condition)))
 
     def findings(self, table: Table) -> Iterator[Finding]:
         """Of each network by itself; through pixels of the first."""
@@ -278,7 +278,7 @@ def _draw_cell(axes: Axes, cell: tuple[Pixels, str] | None) -> None:
         axes.set_xlabel(cell[1], fontsize=6, labelpad=2, linespacing=1.1)
 
 
-def _draw_measures(part: SubFigure, groups: Sequence[Group], table: Table) -> None:
+def _draw_measures(part: SubFigure, groups: Sequence[UnitGroup], table: Table) -> None:
     """Every image as a dot: its error, and its fine detail."""
     left, right = part.subplots(1, 2)
     renamed = [

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from matplotlib.figure import Figure
 
 from xdream.studies import drawing
-from xdream.studies.base import Group, evolved_rows, groups_of, hardly_begun
+from xdream.studies.base import UnitGroup, evolved_rows, groups_of, hardly_begun
 from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every, published_median
-from xdream.studies.places import DEPTHS, short
+from xdream.studies.network_layers import DEPTHS, short
 from xdream.studies.plan import Scale, Size, StudyPlan
+from xdream.studies.shard_work import Condition, Work
 from xdream.studies.statistics import Interval, interval, paired
-from xdream.studies.table import Row, Table
-from xdream.studies.work import Condition, Work
+from xdream.studies.table import Table, TableRow
 
 RELATIVE = "relative activation"
 #: What the published data call a generator.
@@ -79,11 +79,11 @@ class Generators:
         """The genetic algorithm without noise, with the hyperparameters of each generator."""
         return tuple(Condition(short(one.name), one) for one in plan.generators)
 
-    def rows(self, work: Work) -> Iterator[Row]:
+    def rows(self, work: Work) -> Iterator[TableRow]:
         """Of every unit and generator."""
         yield from evolved_rows(work, self.conditions(work.plan))
 
-    def groups(self, table: Table) -> Iterator[Group]:
+    def groups(self, table: Table) -> Iterator[UnitGroup]:
         """By generator and layer."""
         yield from groups_of(table, RELATIVE, _published)
 

@@ -17,12 +17,12 @@ from xdream.description import Part
 from xdream.experiment import defaults
 from xdream.generators import learned
 from xdream.studies import drawing
-from xdream.studies.base import Group, networks_and_depths
+from xdream.studies.base import UnitGroup, networks_and_depths
 from xdream.studies.claims import TOO_FEW, Claim, Finding, above, below, every, too_short
 from xdream.studies.plan import Scale, Size, StudyPlan
+from xdream.studies.shard_work import GENETIC, Condition, Work
 from xdream.studies.statistics import Interval, interval
-from xdream.studies.table import Row, Table
-from xdream.studies.work import GENETIC, Condition, Work
+from xdream.studies.table import Table, TableRow
 
 #: Of the last generation, over that with the defaults, of the same unit.
 RELATIVE = "relative to default"
@@ -145,7 +145,7 @@ class Hyperparameters:
         tried = settings(defaults_with(generator))
         return (Condition(DEFAULT, generator), *(_condition(one, generator) for one in tried))
 
-    def rows(self, work: Work) -> Iterator[Row]:
+    def rows(self, work: Work) -> Iterator[TableRow]:
         """Of every evolution; then of every unit and setting, over all seeds, what follows (x: the value)."""
         yield from work.natural_rows()
         conditions = self.conditions(work.plan)
@@ -169,13 +169,13 @@ class Hyperparameters:
                 yield work.row(RELATIVE, _over(reached, end), **which)
                 yield work.row(RISE, _over(reached - start, end - start), **which)
 
-    def groups(self, table: Table) -> Iterator[Group]:
+    def groups(self, table: Table) -> Iterator[UnitGroup]:
         """Every setting, by network and depth."""
         for setting in _settings_in(table):
             some = table.where(measure=RELATIVE, condition=setting.parameter, x=setting.value)
             for network, depth in networks_and_depths(some):
                 values = some.by_unit(RELATIVE, network=network, depth=depth)
-                yield Group(str(setting), network, depth, values)
+                yield UnitGroup(str(setting), network, depth, values)
 
     def findings(self, table: Table) -> Iterator[Finding]:
         """Over the units of all layers and networks; the table of groups has each by itself."""

@@ -26,7 +26,7 @@ from xdream.images.files import hwc
 from xdream.images.resizing import resize
 from xdream.optimizers import OPTIMIZERS
 from xdream.studies import drawing
-from xdream.studies.base import Group, groups_of, hardly_begun, networks_and_depths, undecidable
+from xdream.studies.base import UnitGroup, groups_of, hardly_begun, networks_and_depths, undecidable
 from xdream.studies.claims import (
     TOO_FEW,
     Claim,
@@ -37,11 +37,11 @@ from xdream.studies.claims import (
     every,
     published_median,
 )
-from xdream.studies.places import DEPTHS
+from xdream.studies.network_layers import DEPTHS
 from xdream.studies.plan import Scale, Size, StudyPlan
+from xdream.studies.shard_work import Condition, Evolved, Work, columns
 from xdream.studies.statistics import Interval, interval, paired
-from xdream.studies.table import Row, Table, image_text, pixels_of
-from xdream.studies.work import Condition, Evolved, Work, columns
+from xdream.studies.table import Table, TableRow, image_text, pixels_of
 from xdream.types import Codes
 
 RELATIVE, INITIAL, BETWEEN = "relative activation", "initial relative activation", "between two ends"
@@ -129,7 +129,7 @@ class Initialisations:
             *(Condition(name, first, seeds=1, init=_not_yet) for name in prepared),
         )
 
-    def rows(self, work: Work) -> Iterator[Row]:
+    def rows(self, work: Work) -> Iterator[TableRow]:
         """Of every evolution; of the lines between its ends, and of its images."""
         yield from work.natural_rows()
         beginnings = _Beginnings(work)
@@ -144,14 +144,14 @@ class Initialisations:
         plan = report.plan_of(ends[0][0].record)
         yield from _of_ends(work, assemble(plan.model_copy(update={"variants": (), "compiled": False})), ends)
 
-    def groups(self, table: Table) -> Iterator[Group]:
+    def groups(self, table: Table) -> Iterator[UnitGroup]:
         """Final and initial relative activation by beginning; the spread over seeds."""
         yield from groups_of(table, RELATIVE, _published)
         for group in groups_of(table, INITIAL, partial(_published, measure="Rel_act_init")):
-            yield Group(f"{group.condition}, at the start", *_rest(group))
+            yield UnitGroup(f"{group.condition}, at the start", *_rest(group))
         for network, depth in networks_and_depths(table):
             some = table.where(network=network, depth=depth)
-            yield Group(SPREAD, network, depth, spread(some), PUBLISHED_SPREAD.get(depth))
+            yield UnitGroup(SPREAD, network, depth, spread(some), PUBLISHED_SPREAD.get(depth))
 
     def findings(self, table: Table) -> Iterator[Finding]:
         """Over the units of all networks; the table of groups has each by itself."""
@@ -280,7 +280,7 @@ def _end_code(one: Evolved) -> npt.NDArray[np.float32]:
 
 def _of_ends(
     work: Work, parts: Parts, ends: Sequence[tuple[Evolved, npt.NDArray[np.float32]]]
-) -> Iterator[Row]:
+) -> Iterator[TableRow]:
     """Responses on the lines between two ends, the ends' images, and how alike these are."""
     by_unit: dict[str, list[tuple[Evolved, npt.NDArray[np.float32]]]] = defaultdict(list)
     for one, code in ends:
@@ -310,7 +310,7 @@ def _of_ends(
     yield from _alike(work, shown)
 
 
-def _alike(work: Work, shown: Mapping[tuple[str, int], torch.Tensor]) -> Iterator[Row]:
+def _alike(work: Work, shown: Mapping[tuple[str, int], torch.Tensor]) -> Iterator[TableRow]:
     """Mean correlation of a unit's images with each other, and with those of the other units."""
     for measure, size in ((ALIKE, None), (f"{ALIKE} at {COARSE_PX} px", COARSE_PX)):
         vectors = {key: _vector(image, size) for key, image in shown.items()}
@@ -346,7 +346,7 @@ def _published(condition: str, place: str, measure: str = "Rel_act") -> float | 
     return published_median("4", f"{name}|{place.partition('|')[2]}", measure=measure)
 
 
-def _rest(group: Group) -> tuple[str, str, dict[tuple[str, ...], float], float | None]:
+def _rest(group: UnitGroup) -> tuple[str, str, dict[tuple[str, ...], float], float | None]:
     return group.network, group.depth, group.values, group.published
 
 
@@ -432,7 +432,7 @@ def _beginnings(table: Table, why: str) -> Iterator[Finding]:
 # ------------------------------------------------------------------ the figure
 
 
-def _draw(figure: Figure, table: Table, groups: Sequence[Group]) -> None:
+def _draw(figure: Figure, table: Table, groups: Sequence[UnitGroup]) -> None:
     shown = table.among("network")
     rows = len(shown)
     figure.set_size_inches(drawing.WIDTH_IN, 0.9 + 3.9 * rows)

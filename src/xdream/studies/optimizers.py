@@ -27,13 +27,13 @@ from matplotlib.figure import Figure
 
 from xdream.description import Part
 from xdream.studies import drawing
-from xdream.studies.base import Group, groups_of, undecidable
+from xdream.studies.base import UnitGroup, groups_of, undecidable
 from xdream.studies.claims import TOO_FEW, Claim, Finding, above, at_most, every, published_median
-from xdream.studies.places import DEPTHS
+from xdream.studies.network_layers import DEPTHS
 from xdream.studies.plan import Scale, Size, StudyPlan
+from xdream.studies.shard_work import Condition, Evolved, Work, columns
 from xdream.studies.statistics import Interval, interval, paired
-from xdream.studies.table import Row, Table
-from xdream.studies.work import Condition, Evolved, Work, columns
+from xdream.studies.table import Table, TableRow
 
 RELATIVE = "relative activation"
 NOISE_MEASURES = ("relative noise", "SNR", "self-correlation")
@@ -127,14 +127,14 @@ class Optimizers:
             *(of(name, SPIKES, REPEATS) for name in NAMES),
         )
 
-    def rows(self, work: Work) -> Iterator[Row]:
+    def rows(self, work: Work) -> Iterator[TableRow]:
         """Of every unit, also how noisy its last generation was."""
         yield from work.natural_rows()
         for one in work.evolve(self.conditions(work.plan)):
             yield from work.rows(one)
             yield from _noise_rows(work, one)
 
-    def groups(self, table: Table) -> Iterator[Group]:
+    def groups(self, table: Table) -> Iterator[UnitGroup]:
         """By optimizer and noise."""
         yield from groups_of(table, RELATIVE, _published)
 
@@ -202,7 +202,7 @@ def noise_measures(activations: npt.NDArray[np.float64], k: float) -> dict[str, 
     }
 
 
-def _noise_rows(work: Work, one: Evolved) -> Iterator[Row]:
+def _noise_rows(work: Work, one: Evolved) -> Iterator[TableRow]:
     spikes = one.condition.spikes
     if spikes is None or one.condition.repeats > 1:
         return

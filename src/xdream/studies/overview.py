@@ -17,11 +17,11 @@ from xdream.report import plan_of
 from xdream.report.redraw import redraw
 from xdream.report.text_table import number
 from xdream.studies import drawing
-from xdream.studies.base import Group, natural_images
+from xdream.studies.base import UnitGroup, natural_images
 from xdream.studies.claims import Claim, Finding
 from xdream.studies.plan import Scale, Size, StudyPlan
-from xdream.studies.table import Pixels, Row, Table, image_text, pixels_of
-from xdream.studies.work import Condition, Evolved, Work, columns
+from xdream.studies.shard_work import Condition, Evolved, Work, columns
+from xdream.studies.table import Pixels, Table, TableRow, image_text, pixels_of
 
 Array = npt.NDArray[np.float64]
 #: network, depth, layer, unit, generator, seed
@@ -89,7 +89,7 @@ class Overview:
         """The genetic algorithm without noise, with each generator that was asked for."""
         return tuple(Condition(one.name, one) for one in plan.generators)
 
-    def rows(self, work: Work) -> Iterator[Row]:
+    def rows(self, work: Work) -> Iterator[TableRow]:
         """Of every evolution all generations, and the images of some."""
         yield from work.natural_rows()
         natural = work.natural
@@ -103,7 +103,7 @@ class Overview:
                 yield work.row(MEAN, float(np.nanmean(scores)), x=generation, **columns(one))
             yield from _image_rows(work, one)
 
-    def groups(self, table: Table) -> Iterator[Group]:
+    def groups(self, table: Table) -> Iterator[UnitGroup]:
         """How soon half of the rise is made, and nearly all of it."""
         found = curves(table)
         for network, depth, generator in dict.fromkeys((key[0], key[1], key[4]) for key in found):
@@ -115,7 +115,7 @@ class Overview:
             for part, published in PUBLISHED.items():
                 risen = {unit: share for unit, share in _by_unit(alike, part).items() if math.isfinite(share)}
                 known = published if depth == "output" else None
-                yield Group(f"{100 * part:.0f} % of the rise, {generator}", network, depth, risen, known)
+                yield UnitGroup(f"{100 * part:.0f} % of the rise, {generator}", network, depth, risen, known)
 
     def findings(self, table: Table) -> Iterator[Finding]:
         """Of each network by itself."""
@@ -213,7 +213,7 @@ def log_spaced(count: int) -> list[int]:
     return [*chosen, count]
 
 
-def _image_rows(work: Work, one: Evolved) -> Iterator[Row]:
+def _image_rows(work: Work, one: Evolved) -> Iterator[TableRow]:
     """The best of some generations, drawn again from its code."""
     chosen = [one.record.best_image(one.run, generation - 1) for generation in log_spaced(len(one.scores))]
     images = [image for image in chosen if image is not None]

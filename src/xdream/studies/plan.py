@@ -18,7 +18,7 @@ from xdream.generators import GENERATORS, Generator
 from xdream.images import references
 from xdream.images.references import SCIKIT_IMAGE
 from xdream.networks import Network
-from xdream.studies.places import Place, places, short
+from xdream.studies.network_layers import LayerChoice, layers_at, short
 
 Scale = Literal["tiny", "small", "paper"]
 
@@ -37,7 +37,7 @@ class Shard:
     """A part of a study that is computed by itself: a layer of a network. number: from 1."""
 
     number: int
-    place: Place
+    place: LayerChoice
 
     @property
     def name(self) -> str:
@@ -119,9 +119,9 @@ class StudyPlan(Description):
 
     def shards(self) -> tuple[Shard, ...]:
         """A shard per layer, in order. Raises BadInput."""
-        found: list[Place] = []
+        found: list[LayerChoice] = []
         for network in self.networks:
-            of_network = places(self.network(network), self.layers, self.image_size_px)
+            of_network = layers_at(self.network(network), self.layers, self.image_size_px)
             found += {place.layer: place for place in of_network}.values()  # few layers serve several depths
         return tuple(Shard(number, place) for number, place in enumerate(found, 1))
 

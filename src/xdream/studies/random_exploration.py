@@ -15,14 +15,14 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from xdream import random
 from xdream.images import references
 from xdream.studies import drawing
-from xdream.studies.base import Group, natural_images, networks_and_depths, published_place
+from xdream.studies.base import UnitGroup, natural_images, networks_and_depths, published_layer
 from xdream.studies.claims import TOO_FEW, Claim, Finding, above, below, every, published_median, too_short
-from xdream.studies.natural import Array
-from xdream.studies.places import DEPTHS
+from xdream.studies.natural_responses import Array
+from xdream.studies.network_layers import DEPTHS
 from xdream.studies.plan import Scale, Size, StudyPlan
+from xdream.studies.shard_work import Condition, Evolved, Work, columns
 from xdream.studies.statistics import interval
-from xdream.studies.table import Row, Table
-from xdream.studies.work import Condition, Evolved, Work, columns
+from xdream.studies.table import Table, TableRow
 
 #: Measures, both relative to the best of all natural images; x: images shown.
 EXPECTED, REACHED = "expected best", "best of the generation"
@@ -114,7 +114,7 @@ class RandomExploration:
         """One evolution, with the first generator."""
         return (Condition(EVOLVED, plan.generators[0]),)
 
-    def rows(self, work: Work) -> Iterator[Row]:
+    def rows(self, work: Work) -> Iterator[TableRow]:
         """The curves of natural images, in closed form, then those of the evolutions."""
         yield from work.natural_rows()
         yield from natural_curves(work)
@@ -122,7 +122,7 @@ class RandomExploration:
             yield from work.rows(one)
             yield from _evolved_curve(work, one)
 
-    def groups(self, table: Table) -> Iterator[Group]:
+    def groups(self, table: Table) -> Iterator[UnitGroup]:
         """Powers of ten of natural images; the evolution's end."""
         for condition in (ALL, TEN):
             some = table.where(measure=EXPECTED, condition=condition)
@@ -179,7 +179,7 @@ class RandomExploration:
         )
 
 
-def natural_curves(work: Work) -> Iterator[Row]:
+def natural_curves(work: Work) -> Iterator[TableRow]:
     """The expected best of ever more natural images over the best, from all and from ten categories."""
     natural = work.natural
     usable = [images for images in natural.categories.values() if len(images) >= LEAST_IMAGES]
@@ -198,7 +198,7 @@ def natural_curves(work: Work) -> Iterator[Row]:
             yield work.row(EXPECTED, value, condition=TEN, unit=unit, x=float(n))
 
 
-def _evolved_curve(work: Work, one: Evolved) -> Iterator[Row]:
+def _evolved_curve(work: Work, one: Evolved) -> Iterator[TableRow]:
     """The best of some generations over the best natural image."""
     best = work.natural.best(one.unit)
     shown = np.cumsum([len(scores) for scores in one.scores]) * one.condition.repeats
@@ -213,13 +213,13 @@ def _evolved_curve(work: Work, one: Evolved) -> Iterator[Row]:
 # ------------------------------------------------------------------ from the table
 
 
-def _groups(name: str, table: Table, measure: str, published: str) -> Iterator[Group]:
+def _groups(name: str, table: Table, measure: str, published: str) -> Iterator[UnitGroup]:
     for network, depth in networks_and_depths(table.where(measure=measure)):
         here = table.where(measure=measure, network=network, depth=depth)
         known = None
         if published:
-            known = published_median("2/3", published_place(here.rows[0]), published)
-        yield Group(name, network, depth, here.by_unit(measure), known)
+            known = published_median("2/3", published_layer(here.rows[0]), published)
+        yield UnitGroup(name, network, depth, here.by_unit(measure), known)
 
 
 def _images(table: Table) -> int:

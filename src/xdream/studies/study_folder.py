@@ -26,13 +26,13 @@ from xdream.experiment.callbacks import Callback, NoCallback
 from xdream.images import references
 from xdream.store import FILE_NAME as EXPERIMENT
 from xdream.store import LOCK_NAME, locked
-from xdream.studies import drawing, natural, report, single, table
+from xdream.studies import drawing, experiment_rows, natural_responses, report, table
 from xdream.studies.base import Study
-from xdream.studies.places import Place, candidates
+from xdream.studies.network_layers import LayerChoice, candidates
 from xdream.studies.plan import Shard, StudyPlan
+from xdream.studies.shard_work import Work, check_budget
 from xdream.studies.statistics import import_scipy
 from xdream.studies.table import Table
-from xdream.studies.work import Work, check_budget
 from xdream.subjects import parse_units
 
 FILE_NAME, SHARDS_FILE, TABLE = "study.toml", "shards.json", "table.csv"
@@ -75,7 +75,7 @@ def begin(study: Study, plan: StudyPlan, folder: Path) -> StudyPlan:
                         f"{folder} holds a study with another {', '.join(other)}; give --out for a new folder"
                     )
                 return there
-            natural.write_manifest(folder, plan.references)
+            natural_responses.write_manifest(folder, plan.references)
             files.replace(folder / SHARDS_FILE, json.dumps([asdict(one) for one in shards]).encode())
             files.replace(path, plan.to_toml().encode())
     return plan
@@ -86,7 +86,7 @@ def shards_of(folder: Path) -> tuple[Shard, ...]:
     path = folder / SHARDS_FILE
     try:
         found = json.loads(path.read_text("utf-8"))
-        return tuple(Shard(one["number"], Place(**one["place"])) for one in found)
+        return tuple(Shard(one["number"], LayerChoice(**one["place"])) for one in found)
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, TypeError, KeyError):
@@ -159,7 +159,7 @@ def gathered(places: Sequence[Path], *, partial: bool = False) -> Table:
     tables = []
     for place in places:
         if (place / EXPERIMENT).exists():
-            tables.append(Table(single.rows_of(place)))
+            tables.append(Table(experiment_rows.rows_of(place)))
         else:
             tables += [_read(path) for path in _tables(place, partial)]
     return table.merged(tables)

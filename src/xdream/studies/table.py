@@ -33,7 +33,7 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One number, or one image.
 
     unit: its number in the layer, with `@y,x` where it is not at the centre; "" for none. x, value: NaN where
@@ -61,14 +61,14 @@ class Row:
         return (*dataclasses.astuple(self)[:10], x)
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+COLUMNS = tuple(field.name for field in dataclasses.fields(TableRow))
 _NUMBERS = ("x", "value")
 
 
 class Table:
     """Rows, and what is asked of them."""
 
-    def __init__(self, rows: Iterable[Row]) -> None:
+    def __init__(self, rows: Iterable[TableRow]) -> None:
         self.rows = tuple(rows)
 
     def __len__(self) -> int:
@@ -139,7 +139,7 @@ def read(path: Path) -> Table:
     check_name(path)
     try:
         rows = _parquet_rows(path) if path.suffix == ".parquet" else _csv_rows(path)
-        return Table(Row(**row) for row in rows)
+        return Table(TableRow(**row) for row in rows)
     except OSError as error:
         raise BadInput(f"table '{path}' cannot be read: {error}") from None
     except (ValueError, TypeError, KeyError, csv.Error, UnicodeDecodeError) as error:
@@ -148,7 +148,7 @@ def read(path: Path) -> Table:
 
 def merged(tables: Sequence[Table]) -> Table:
     """All rows, each once. Raises BadInput when two tables contradict each other."""
-    known: dict[tuple[Any, ...], Row] = {}
+    known: dict[tuple[Any, ...], TableRow] = {}
     for table in tables:
         for row in table.rows:
             before = known.setdefault(row.key, row)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from xdream.studies import drawing
 from xdream.studies.base import (
-    Group,
+    UnitGroup,
     evolved_rows,
     groups_of,
     missing_networks,
@@ -17,11 +17,11 @@ from xdream.studies.base import (
     undecidable,
 )
 from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every, published_median
-from xdream.studies.places import DEPTHS, short
+from xdream.studies.network_layers import DEPTHS, short
 from xdream.studies.plan import Scale, Size, StudyPlan
+from xdream.studies.shard_work import Condition, Work
 from xdream.studies.statistics import Interval, difference, interval, share_above
-from xdream.studies.table import Row, Table
-from xdream.studies.work import Condition, Work
+from xdream.studies.table import Table, TableRow
 
 RELATIVE = "relative activation"
 OVER_EXPECTED = "over expected best"
@@ -74,11 +74,11 @@ class Targets:
         """The genetic algorithm without noise, with each generator that was asked for."""
         return tuple(Condition(short(one.name), one) for one in plan.generators)
 
-    def rows(self, work: Work) -> Iterator[Row]:
+    def rows(self, work: Work) -> Iterator[TableRow]:
         """Of every unit."""
         yield from evolved_rows(work, self.conditions(work.plan))
 
-    def groups(self, table: Table) -> Iterator[Group]:
+    def groups(self, table: Table) -> Iterator[UnitGroup]:
         """By layer and generator; then the number-matched measure."""
         yield from groups_of(table, RELATIVE, lambda _, place: published_median("2/3", place))
 

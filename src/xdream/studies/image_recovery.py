@@ -21,9 +21,9 @@ from xdream.images.files import chw, hwc, png
 from xdream.images.files import write as write_image
 from xdream.report import plan_of
 from xdream.report.redraw import redraw
-from xdream.studies import natural
-from xdream.studies.table import Pixels, Row, image_text
-from xdream.studies.work import GENETIC, Work
+from xdream.studies import natural_responses
+from xdream.studies.shard_work import GENETIC, Work
+from xdream.studies.table import Pixels, TableRow, image_text
 from xdream.subjects import ImageMatch, parse_units
 from xdream.types import ShownImages
 
@@ -71,7 +71,7 @@ class Recovery:
         self._device = networks.device(work.plan.device)
         self._network = work.plan.network(work.place.network)
         self._steps = FEW_STEPS if work.plan.scale == "tiny" else STEPS
-        found = natural.from_manifest(work.folder.parent.parent, work.plan.references)
+        found = natural_responses.from_manifest(work.folder.parent.parent, work.plan.references)
         numbers = chosen(work.plan.units, len(found))
         shown = found.images(numbers, work.size_px)
         paths = [
@@ -88,13 +88,13 @@ class Recovery:
             measures = ImageMatch("pixels", pixels[None]), ImageMatch("layer", pixels[None], reader)
             self.originals.append(Original(str(i), pixels, path, measures, _errors(measures, start)))
 
-    def through_pixels(self) -> Iterator[Row]:
+    def through_pixels(self) -> Iterator[TableRow]:
         """By gradient, and by one experiment of all images."""
         yield from self._descended("pixel, gradient", None)
         targets = [f"match:{original.path}::0" for original in self.originals]
         yield from self._evolved("pixel, genetic", "pixel", targets, self.originals)
 
-    def through_features(self) -> Iterator[Row]:
+    def through_features(self) -> Iterator[TableRow]:
         """By gradient, and by an experiment of each image: every target loads a network of its own."""
         size_px = self._generator.image_size_px
         features = layer_features(self._network, self._place.layer, size_px, self._device)
@@ -103,7 +103,7 @@ class Recovery:
             target = f"match:{original.path}:{self._place}:0"
             yield from self._evolved("feature, genetic", f"feature-{original.unit}", [target], [original])
 
-    def _descended(self, condition: str, features: Features | None) -> Iterator[Row]:
+    def _descended(self, condition: str, features: Features | None) -> Iterator[TableRow]:
         images = torch.stack([original.pixels for original in self.originals]).to(torch.float32) / 255.0
         codes, _ = encode(self._generator, images, self._steps, "opt", features)
         about = {"condition": condition, "optimizer": "gradient"}
@@ -114,7 +114,7 @@ class Recovery:
 
     def _evolved(
         self, condition: str, key: str, targets: Sequence[str], originals: Sequence[Original]
-    ) -> Iterator[Row]:
+    ) -> Iterator[TableRow]:
         seeds = self._work.plan.seeds or 1
         plan = self._work.base(targets=targets, generator=self._part, optimizer=GENETIC, runs=seeds)
         with contextlib.closing(self._work.experiment(key, plan, key)) as record:
@@ -131,7 +131,7 @@ class Recovery:
                     pixels = chw(drawn[image.id].pixels)
                     yield from self._rows(original, about, pixels)
 
-    def _rows(self, original: Original, about: Mapping[str, Any], image: ShownImages) -> Iterator[Row]:
+    def _rows(self, original: Original, about: Mapping[str, Any], image: ShownImages) -> Iterator[TableRow]:
         """What is said of a recovered image."""
         pixel, feature = original.errors(image)
         kept = detail_kept(hwc(image), hwc(original.pixels))
@@ -151,7 +151,7 @@ class Recovery:
         measure: str,
         value: float = math.nan,
         image: str = "",
-    ) -> Row:
+    ) -> TableRow:
         name = self._part.name
         return self._work.row(measure, value, unit=original.unit, generator=name, image=image, **about)
 

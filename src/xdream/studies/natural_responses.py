@@ -32,7 +32,7 @@ from xdream.images.references import References
 from xdream.memory import out_of_memory
 from xdream.networks import Network
 from xdream.store import LOCK_NAME
-from xdream.studies.places import short
+from xdream.studies.network_layers import short
 from xdream.subjects import Subject, network_units
 from xdream.types import ShownImages
 

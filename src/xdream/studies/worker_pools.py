@@ -58,7 +58,7 @@ _LISTS = frozenset(("worker_extra_args", "job_script_prologue", "job_directives_
 
 
 @dataclass(frozen=True)
-class Engine:
+class WorkerPool:
     """Workers that shards can be handed to.
 
     client: of Dask. threads: for a shard when nothing else is said; None: as many as a worker takes.
@@ -72,18 +72,18 @@ class Engine:
 
 
 @contextlib.contextmanager
-def opened(where: str, needs: Mapping[str, float]) -> Iterator[Engine]:
+def opened(where: str, needs: Mapping[str, float]) -> Iterator[WorkerPool]:
     """The workers, and an end to those that were started. Raises BadInput."""
     check(where)
     kind, _, rest = where.partition(":")
     with contextlib.ExitStack() as stack:
         if kind == "local":
-            engine = _local(stack, where, rest, needs)
+            pool = _local(stack, where, rest, needs)
         elif kind == "dask":
-            engine = _existing(stack, where, rest, needs)
+            pool = _existing(stack, where, rest, needs)
         else:
-            engine = _jobs(stack, where, kind, rest, needs)
-        yield engine
+            pool = _jobs(stack, where, kind, rest, needs)
+        yield pool
 
 
 def check(where: str) -> None:
@@ -129,7 +129,7 @@ def _dask() -> tuple[Any, Any]:
 # ------------------------------------------------------------------ on this machine
 
 
-def _local(stack: contextlib.ExitStack, where: str, rest: str, needs: Mapping[str, float]) -> Engine:
+def _local(stack: contextlib.ExitStack, where: str, rest: str, needs: Mapping[str, float]) -> WorkerPool:
     count = int(rest)
     dask, distributed = _dask()
     stack.enter_context(
@@ -152,13 +152,13 @@ def _local(stack: contextlib.ExitStack, where: str, rest: str, needs: Mapping[st
         preload=[_DEAF],
     )
     client = _client(stack, distributed, stack.enter_context(cluster))
-    return Engine(where, client, max(1, (os.cpu_count() or 1) // count), PATIENCE_S)
+    return WorkerPool(where, client, max(1, (os.cpu_count() or 1) // count), PATIENCE_S)
 
 
 # ------------------------------------------------------------------ on a cluster that is there
 
 
-def _existing(stack: contextlib.ExitStack, where: str, rest: str, needs: Mapping[str, float]) -> Engine:
+def _existing(stack: contextlib.ExitStack, where: str, rest: str, needs: Mapping[str, float]) -> WorkerPool:
     _, distributed = _dask()
     try:
         client = _client(stack, distributed, rest if "://" in rest else _address_in(where, Path(rest)))
@@ -179,7 +179,7 @@ def _existing(stack: contextlib.ExitStack, where: str, rest: str, needs: Mapping
                 f"worker {worker['name']} of {where} has {worker['nthreads']} threads and would run as many "
                 "shards in one process; start it with --nthreads 1 (and --nworkers N for more at once)"
             )
-    return Engine(where, client, None, PATIENCE_S)
+    return WorkerPool(where, client, None, PATIENCE_S)
 
 
 def _address_in(where: str, path: Path) -> str:
@@ -199,7 +199,7 @@ def _address_in(where: str, path: Path) -> str:
 
 def _jobs(
     stack: contextlib.ExitStack, where: str, kind: str, rest: str, needs: Mapping[str, float]
-) -> Engine:
+) -> WorkerPool:
     path = Path(rest)
     values = _config(path)
     dask, distributed = _dask()
@@ -231,7 +231,7 @@ def _jobs(
     _submit(cluster, jobs, path, command)
     cores = values.get("cores") or dask.config.get(f"jobqueue.{kind}.cores")
     client = _client(stack, distributed, cluster)
-    return Engine(where, client, max(1, int(cores) // values["processes"]), math.inf)
+    return WorkerPool(where, client, max(1, int(cores) // values["processes"]), math.inf)
 
 
 def _dask_jobqueue(where: str) -> Any:

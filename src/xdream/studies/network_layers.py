@@ -33,7 +33,7 @@ _PARTS = (0.2, 0.5, 0.8)
 
 
 @dataclass(frozen=True)
-class Place:
+class LayerChoice:
     """A layer of a network. depth: one of `DEPTHS`, or what the user called it; the layer's name if nothing.
 
     shape: (channels,) or (channels, height, width).
@@ -66,7 +66,7 @@ def layer_at(network: str, depth: str) -> str | None:
     return None if known is None or depth not in DEPTHS else known[DEPTHS.index(depth)]
 
 
-def places(network: Network, wanted: Sequence[str], size_px: int | None = None) -> list[Place]:
+def layers_at(network: Network, wanted: Sequence[str], size_px: int | None = None) -> list[LayerChoice]:
     """The layers of a network that a study looks at.
 
     wanted: depths (`late`), layers (`conv4`) or both (`late=conv4`). Where the layers of a network are not
@@ -88,7 +88,7 @@ def places(network: Network, wanted: Sequence[str], size_px: int | None = None) 
                 f"'{text}' is no depth ({', '.join(DEPTHS)}) and no layer of {network.name}; "
                 f"its layers: xdream list targets --layers {network.name}"
             )
-        found.append(Place(network.name, depth or "output", layer, infos[layer].shape))
+        found.append(LayerChoice(network.name, depth or "output", layer, infos[layer].shape))
     return found
 
 
@@ -98,7 +98,7 @@ def _spread(names: Sequence[str]) -> tuple[str, str, str, str]:
     return early, middle, late, names[last]
 
 
-def candidates(place: Place, units: int | str) -> tuple[str, ...]:
+def candidates(place: LayerChoice, units: int | str) -> tuple[str, ...]:
     """Units of a layer, each as a target has it: those that are named, or so many.
 
     So many: in an order that is mixed but the same for ever, so that fewer are the first of more; at the

@@ -12,8 +12,8 @@ from xdream import networks
 from xdream.errors import BadInput, StoreError
 from xdream.experiment.callbacks import NoCallback
 from xdream.images import references
-from xdream.studies import natural
-from xdream.studies.natural import Natural
+from xdream.studies import natural_responses
+from xdream.studies.natural_responses import Natural
 from xdream.subjects import NetworkUnits, network_units
 
 CPU = torch.device("cpu")
@@ -26,7 +26,9 @@ def found(tmp_path: Path) -> references.References:
 
 
 def ask(found: references.References, folder: Path, units: tuple[str, ...] = UNITS) -> Natural:
-    return natural.responses(found, networks.load(NETWORK), "conv3", units, 16, CPU, folder, NoCallback())
+    return natural_responses.responses(
+        found, networks.load(NETWORK), "conv3", units, 16, CPU, folder, NoCallback()
+    )
 
 
 def test_they_are_what_the_network_says(found: references.References, tmp_path: Path) -> None:
@@ -43,9 +45,9 @@ def test_what_is_there_is_not_asked_again(
     found: references.References, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in the second of three parts, then gone on with: the first part is not asked again."""
-    monkeypatch.setattr(natural, "PART", 5)
-    monkeypatch.setattr(natural, "READ", 2)
-    monkeypatch.setattr(natural, "PROBE", 1)
+    monkeypatch.setattr(natural_responses, "PART", 5)
+    monkeypatch.setattr(natural_responses, "READ", 2)
+    monkeypatch.setattr(natural_responses, "PROBE", 1)
     asked: list[int] = []
     respond = NetworkUnits.respond
 
@@ -68,8 +70,8 @@ def test_what_is_there_is_not_asked_again(
 def test_two_that_ask_at_once_ask_each_image_once(
     found: references.References, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(natural, "PART", 5)
-    monkeypatch.setattr(natural, "PROBE", 1)
+    monkeypatch.setattr(natural_responses, "PART", 5)
+    monkeypatch.setattr(natural_responses, "PROBE", 1)
     asked: list[int] = []
     respond = NetworkUnits.respond
 
@@ -131,8 +133,8 @@ def test_categories_are_what_stands_before_the_underscore(found: references.Refe
 
 
 def test_the_manifest_leads_to_the_same_images(found: references.References, tmp_path: Path) -> None:
-    natural.write_manifest(tmp_path, found.source)
-    again = natural.from_manifest(tmp_path, found.source)
+    natural_responses.write_manifest(tmp_path, found.source)
+    again = natural_responses.from_manifest(tmp_path, found.source)
     assert (again.names, again.hashes) == (found.names, found.hashes)
     assert (again.images([3], 8) == found.images([3], 8)).all()
     (found.place / found.names[3]).write_bytes(b"another")
@@ -142,7 +144,7 @@ def test_the_manifest_leads_to_the_same_images(found: references.References, tmp
 
 def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be read"):
-        natural.from_manifest(tmp_path, "x")
-    (tmp_path / natural.MANIFEST).write_text("name\nonly names\n")
+        natural_responses.from_manifest(tmp_path, "x")
+    (tmp_path / natural_responses.MANIFEST).write_text("name\nonly names\n")
     with pytest.raises(StoreError, match="damaged"):
-        natural.from_manifest(tmp_path, "x")
+        natural_responses.from_manifest(tmp_path, "x")

@@ -5,7 +5,7 @@ import pytest
 from study_tables import NETWORK
 from xdream import networks
 from xdream.errors import BadInput
-from xdream.studies.places import DEPTHS, Place, candidates, places, short
+from xdream.studies.network_layers import DEPTHS, LayerChoice, candidates, layers_at, short
 from xdream.studies.plan import Shard, StudyPlan
 
 LITE0 = "efficientnet-lite0"
@@ -27,7 +27,7 @@ def test_a_network_has_a_short_name(network: str, name: str) -> None:
 
 
 def test_depths_of_a_known_network_are_its_layers() -> None:
-    found = places(networks.load(LITE0, random_weights=0), DEPTHS)
+    found = layers_at(networks.load(LITE0, random_weights=0), DEPTHS)
     assert [(one.depth, one.layer) for one in found] == [
         ("early", "_blocks.1"), ("middle", "_blocks.6"), ("late", "_blocks.13"), ("output", "_fc"),
     ]  # fmt: skip
@@ -35,21 +35,21 @@ def test_depths_of_a_known_network_are_its_layers() -> None:
 
 def test_depths_of_another_network_are_parts_of_all_its_layers() -> None:
     """Ten of them: conv1, relu1, conv2, relu2, conv3, grey, pool, flat, scores and the whole."""
-    found = places(networks.load(NETWORK), DEPTHS)
+    found = layers_at(networks.load(NETWORK), DEPTHS)
     assert [one.layer for one in found] == ["conv2", "conv3", "flat", ""]
 
 
 def test_layers_may_be_named() -> None:
-    found = places(networks.load(NETWORK), ("conv3", "late=conv2"))
+    found = layers_at(networks.load(NETWORK), ("conv3", "late=conv2"))
     assert [(one.depth, one.layer, one.shape) for one in found] == [
         ("conv3", "conv3", (16, 4, 4)), ("late", "conv2", (12, 8, 8)),
     ]  # fmt: skip
     with pytest.raises(BadInput, match="'conv9' is no depth"):
-        places(networks.load(NETWORK), ("conv9",))
+        layers_at(networks.load(NETWORK), ("conv9",))
 
 
 def test_fewer_units_are_the_first_of_more_and_lie_at_the_centre() -> None:
-    place = Place("net", "late", "conv3", (16, 4, 4))
+    place = LayerChoice("net", "late", "conv3", (16, 4, 4))
     assert candidates(place, 3) == candidates(place, 7)[:3]
     assert sorted(candidates(place, 99)) == sorted(f"{unit}@2,2" for unit in range(16))
     assert candidates(place, 16) != tuple(f"{unit}@2,2" for unit in range(16))
@@ -61,7 +61,7 @@ def test_fewer_units_are_the_first_of_more_and_lie_at_the_centre() -> None:
 def test_a_plan_expands_into_a_shard_per_layer() -> None:
     plan = StudyPlan.make(study="targets", networks=[NETWORK], layers=["conv1", "conv3"])
     assert [(shard.number, shard.place.layer) for shard in plan.shards()] == [(1, "conv1"), (2, "conv3")]
-    assert Shard(1, Place("caffe:/a/net", "late", "a/b:c", (3,))).name == "net-a_b_c"
+    assert Shard(1, LayerChoice("caffe:/a/net", "late", "a/b:c", (3,))).name == "net-a_b_c"
 
 
 def test_a_layer_that_serves_several_depths_is_one_shard(tmp_path: Path) -> None:

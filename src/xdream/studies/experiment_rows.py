@@ -9,15 +9,15 @@ from pathlib import Path
 
 from xdream.report import plan_of, summarise
 from xdream.store import Record
-from xdream.studies.places import short
-from xdream.studies.table import Row
+from xdream.studies.network_layers import short
+from xdream.studies.table import TableRow
 from xdream.subjects import split
 
 #: What stands for the study of an experiment that belongs to none.
 NO_STUDY = "experiment"
 
 
-def rows_of(folder: Path) -> Iterator[Row]:
+def rows_of(folder: Path) -> Iterator[TableRow]:
     """What `xdream show` says of each run; condition: the experiment's name. Raises StoreError."""
     with contextlib.closing(Record(folder)) as record:
         name = plan_of(record).name
@@ -31,7 +31,7 @@ def rows_of(folder: Path) -> Iterator[Row]:
                 ("best natural", one.best_reference),
                 ("presentations", float(one.presentations)),
             ):
-                yield Row(
+                yield TableRow(
                     *(NO_STUDY, short(network), "", layer, unit, short(one.generator), one.optimizer, name),
                     seed=one.seed,
                     measure=measure,

@@ -25,11 +25,11 @@ from xdream.experiment.plan import Plan, Variant
 from xdream.generators import learned
 from xdream.optimizers import OPTIMIZERS
 from xdream.store import FILE_NAME, Record
-from xdream.studies import natural
-from xdream.studies.natural import Natural
-from xdream.studies.places import Place, candidates, short
+from xdream.studies import natural_responses
+from xdream.studies.natural_responses import Natural
+from xdream.studies.network_layers import LayerChoice, candidates, short
 from xdream.studies.plan import Shard, StudyPlan
-from xdream.studies.table import Row
+from xdream.studies.table import TableRow
 
 #: Responses to natural images are asked for this many units, or twice, three times as many.
 SPARE_STEP = 16
@@ -105,7 +105,7 @@ class Work:
         self.plan, self.shard, self.folder, self.callback = plan, shard, folder, callback
 
     @property
-    def place(self) -> Place:
+    def place(self) -> LayerChoice:
         """The layer."""
         return self.shard.place
 
@@ -119,8 +119,8 @@ class Work:
     def natural(self) -> Natural:
         """The responses of the units, and of some to spare, to the natural images."""
         study = self.folder.parent.parent
-        return natural.responses(
-            natural.from_manifest(study, self.plan.references),
+        return natural_responses.responses(
+            natural_responses.from_manifest(study, self.plan.references),
             self.plan.network(self.place.network),
             self.place.layer,
             candidates(self.place, _with_spare(self.plan.units)),
@@ -194,12 +194,12 @@ class Work:
         }
         return Plan.make(**shared | values)
 
-    def row(self, measure: str, value: float = math.nan, **columns: Any) -> Row:
+    def row(self, measure: str, value: float = math.nan, **columns: Any) -> TableRow:
         """A row of this shard."""
-        of = Row(self.plan.study, short(self.place.network), self.place.depth, self.place.layer)
+        of = TableRow(self.plan.study, short(self.place.network), self.place.depth, self.place.layer)
         return replace(of, measure=measure, value=value, **columns)
 
-    def rows(self, one: Evolved) -> Iterator[Row]:
+    def rows(self, one: Evolved) -> Iterator[TableRow]:
         """What every study says of an evolution."""
         best = self.natural.best(one.unit)
         for measure, value in (
@@ -212,7 +212,7 @@ class Work:
         ):
             yield self.row(measure, value, **columns(one))
 
-    def natural_rows(self) -> Iterator[Row]:
+    def natural_rows(self) -> Iterator[TableRow]:
         """What the natural images gave; and how many units it left out."""
         asked = len(self.natural.units) if isinstance(self.plan.units, str) else self.plan.units
         yield self.row("units left out", float((asked or 0) - len(self.units)))
