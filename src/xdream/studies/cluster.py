@@ -52,7 +52,8 @@ def run_on(
 ) -> list[Failure]:
     """Run `work(number)` for each shard, and return those that failed, in the order of `shards`.
 
-    where: local:N, dask:ADDRESS, slurm:CONFIG, pbs:CONFIG or lsf:CONFIG (`worker_pools`). shards: number -> name.
+    where: local:N, dask:ADDRESS, slurm:CONFIG, pbs:CONFIG or lsf:CONFIG (see `worker_pools`). shards: number
+    -> name.
     work: does or goes on with a shard in a folder that all workers see, a finished one in no time. It must
     be picklable, and runs in the folder that is the current one here. resources: of one shard, as workers
     offer them. threads: of PyTorch for one shard; None: a worker's share of its machine or job. callback: is
