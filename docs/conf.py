@@ -15,6 +15,7 @@ from sphinx.application import Sphinx
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "benches" / "results"
+SOURCE = HERE.parent / "src"
 
 project = "XDream"
 author = "The XDream developers"
@@ -24,30 +25,21 @@ release = version = metadata.version("xdream")
 extensions = [
     "myst_parser",  # pages in Markdown
     "sphinx.ext.autodoc",  # docstrings
-    "sphinx.ext.apidoc",  # a page for each package
     "sphinx.ext.viewcode",  # the source beside them
 ]
 exclude_patterns = ["_build"]
-suppress_warnings = ["myst.header"]
+suppress_warnings = [
+    "ref.python",  # annotations are names as in their module, such as Scale, of which there are two
+]
+if not (HERE / "extending.md").exists():
+    suppress_warnings.append("toc.not_readable")
 
-myst_enable_extensions = ["deflist"]
+myst_enable_extensions = ["colon_fence"]  # ::: around the glossary's terms
 myst_heading_anchors = 3
 
 html_theme = "furo"
 html_title = "XDream"
 
-apidoc_modules = [
-    {
-        "path": "../src/xdream",
-        "destination": "api/",
-        "max_depth": 2,
-        "module_first": True,
-        "separate_modules": False,
-        "include_private": False,
-        "exclude_patterns": ["**/__main__.py"],
-        "automodule_options": {"members", "undoc-members", "show-inheritance"},
-    }
-]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
@@ -93,6 +85,28 @@ def _rewrite_docstring(
     lines[:] = _as_restructured_text(lines)
 
 
+def _write_api(app: Sphinx) -> None:
+    """A page for each folder of the package, with its modules one after the other."""
+    pages = HERE / "api"
+    pages.mkdir(exist_ok=True)
+    written = set()
+    for folder in sorted(path.parent for path in SOURCE.glob("xdream/**/__init__.py")):
+        name = ".".join(folder.relative_to(SOURCE).parts)
+        modules = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("__"))
+        text = f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n\n"
+        inner = sorted(path.parent.name for path in folder.glob("*/__init__.py"))
+        if inner:
+            text += ".. toctree::\n\n" + "".join(f"   {name}.{one}\n" for one in inner) + "\n"
+        for module in modules:
+            title = f"{name}.{module}"
+            text += f"{title}\n{'-' * len(title)}\n\n.. automodule:: {title}\n   :members:\n\n"
+        _write_if_new(pages / f"{name}.rst", text)
+        written.add(f"{name}.rst")
+    for page in pages.iterdir():
+        if page.name not in written:
+            page.unlink()
+
+
 def _copy_results(app: Sphinx) -> None:
     """The measured results, which lie in benches/ beside their scripts, become pages of the site."""
     copies = HERE / "results"
@@ -110,13 +124,18 @@ def _write_if_new(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def _link_results(app: Sphinx, page: str, source: list[str]) -> None:
-    """Links of the pages to benches/results, as they are in the repository, lead to those copies."""
-    source[0] = re.sub(r"\]\((?:\.\./)+benches/results/", f"]({'../' * page.count('/')}results/", source[0])
+def _link_pages(app: Sphinx, page: str, source: list[str]) -> None:
+    """Links to files outside docs/, as they are in the repository, lead to the pages made from them."""
+    here = "../" * page.count("/")
+    source[0] = re.sub(r"\]\((?:\.\./)+benches/results/", f"]({here}results/", source[0])
+    source[0] = re.sub(
+        r"\]\((?:\.\./)+(CHANGELOG|CONTRIBUTING)\.md", lambda m: f"]({here}{m[1].lower()}.md", source[0]
+    )
 
 
 def setup(app: Sphinx) -> None:
     """What Sphinx calls."""
-    app.connect("builder-inited", _copy_results, priority=100)
-    app.connect("source-read", _link_results)
+    app.connect("builder-inited", _write_api)
+    app.connect("builder-inited", _copy_results)
+    app.connect("source-read", _link_pages)
     app.connect("autodoc-process-docstring", _rewrite_docstring)
