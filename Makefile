@@ -13,8 +13,8 @@ test: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 check: .venv/dev.stamp
-	$(BIN)/ruff format --check src tests benches
-	$(BIN)/ruff check src tests benches
+	$(BIN)/ruff format --check src tests benches docs/conf.py
+	$(BIN)/ruff check src tests benches docs/conf.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 0 -q docs README.md

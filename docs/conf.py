@@ -28,6 +28,12 @@ extensions = [
     "sphinx.ext.viewcode",  # the source beside them
 ]
 exclude_patterns = ["_build"]
+nitpicky = True  # a name of ours that leads nowhere is an error, such as one in api.md that has moved
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!xdream\.).*"),  # of other packages
+    ("py:.*", r"xdream\..*\.(_\w+|[A-Z]|Annotated)"),  # private names, type variables
+    ("py:.*", r"xdream\.registry\.Part"),  # a type variable
+]
 suppress_warnings = [
     "ref.python",  # annotations are names as in their module, such as Scale, of which there are two
 ]
@@ -113,7 +119,8 @@ def _copy_results(app: Sphinx) -> None:
     copies.mkdir(exist_ok=True)
     for page in RESULTS.glob("*.md"):
         text = page.read_text(encoding="utf-8").replace("](../../docs/", "](../")
-        _write_if_new(copies / page.name, "---\norphan: true\n---\n\n" + text)
+        title = "" if text.startswith("# ") else f"# {page.stem}\n\n"
+        _write_if_new(copies / page.name, f"---\norphan: true\n---\n\n{title}{text}")
     for picture in RESULTS.glob("*.png"):
         shutil.copy2(picture, copies / picture.name)
 
