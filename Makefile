@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench soak slurm generator clean
+.PHONY: demo test check docs bench soak slurm generator clean
 
 demo: .venv/demo.stamp
 	$(BIN)/xdream evolve --name demo --target efficientnet-lite0:_fc:954 --references scikit-image --presentations 1000
@@ -13,11 +13,16 @@ test: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 check: .venv/dev.stamp
-	$(BIN)/ruff format --check src tests benches
-	$(BIN)/ruff check src tests benches
+	$(BIN)/ruff format --check src tests benches docs/conf.py
+	$(BIN)/ruff check src tests benches docs/conf.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 0 -q docs README.md
+
+# The documentation as a site: docs/_build/html/index.html. Warnings are errors.
+docs: .venv/docs.stamp
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
 
 # How fast is it here? About half an hour on two cores.
 bench: .venv/dev.stamp
@@ -41,7 +46,7 @@ generator: .venv/dev.stamp
 	cp $(TRAINED)/natural-v1.safetensors src/xdream/generators/
 
 clean:
-	rm -rf .venv
+	rm -rf .venv docs/_build docs/api docs/results
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -53,3 +58,7 @@ clean:
 .venv/dev.stamp: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[dev]'
 	touch $@ .venv/demo.stamp
+
+.venv/docs.stamp: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[docs]'
+	touch $@
