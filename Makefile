@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check docs bench soak slurm generator clean
+.PHONY: demo test check docs dist bench soak slurm generator clean
 
 demo: .venv/demo.stamp
 	$(BIN)/xdream evolve --name demo --target efficientnet-lite0:_fc:954 --references scikit-image --presentations 1000
@@ -24,6 +24,10 @@ docs: .venv/docs.stamp
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
+# Wheel and sdist into dist/; the wheel alone, in a fresh environment elsewhere, runs the demo. Minutes.
+dist:
+	PYTHON=$(PYTHON) .ci/dist
+
 # How fast is it here? About half an hour on two cores.
 bench: .venv/dev.stamp
 	$(BIN)/python benches/engine.py
@@ -32,6 +36,7 @@ bench: .venv/dev.stamp
 soak: .venv/dev.stamp
 	$(BIN)/python benches/soak.py
 	OMP_NUM_THREADS=1 $(BIN)/python benches/soak_session.py
+	XDREAM_KILLED_SESSIONS=60 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 tests/laboratory/session/test_kills.py
 
 # Shards as jobs of a Slurm that is started for it on this machine (Debian: slurm-wlm, munge). Minutes.
 slurm: .venv/dev.stamp
