@@ -19,7 +19,7 @@ from xdream.optimizers.fdgd import FDGD
 from xdream.optimizers.genetic import Genetic
 from xdream.store import Store
 
-#: Sessions of the property test (more with `make soak`); each is killed KILLS times, if it does not end before.
+#: Sessions of the property test (more with `make soak`); each is killed KILLS times, or ends before.
 SESSIONS, KILLS = int(os.environ.get("XDREAM_KILLED_SESSIONS", "20")), 9
 LEAST_KILLS = SESSIONS * (KILLS - 1)
 
