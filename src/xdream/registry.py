@@ -74,12 +74,14 @@ class Registry(Generic[Part]):
         self,
         kind: str,
         *,
+        plural: str = "",
         entry_points: bool = True,
         others: Callable[[str], Callable[..., Part] | None] = lambda name: None,
     ) -> None:
-        """entry_points: False for parts of XDream's own only. others: the factory of a name that is neither
-        known nor of a known form, or None."""
+        """plural: of the kind, where it is not `kind` with an s. entry_points: False for parts of XDream's
+        own only. others: the factory of a name that is neither known nor of a known form, or None."""
         self.kind = kind
+        self._plural = plural or f"{kind}s"
         self._others = others
         self._with_entry_points = entry_points
         self._factories: dict[str, Callable[..., Part]] = {}
@@ -123,7 +125,7 @@ class Registry(Generic[Part]):
             if len(names) <= FEW:
                 raise UnknownName(f"unknown {self.kind} '{name}'; known: {', '.join(names)}")
             near = nearest(name, names)
-            raise UnknownName(f"unknown {self.kind} '{name}'; near: {near} (all: xdream list {self.kind}s)")
+            raise UnknownName(f"unknown {self.kind} '{name}'; near: {near} (all: xdream list {self._plural})")
         if known not in self._factories:
             self._factories[known] = self._loaded(known)
         return self._factories[known]
@@ -196,7 +198,7 @@ class Registry(Generic[Part]):
 
     def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
         if self._entries is None:
-            group = f"xdream.{self.kind}s"
+            group = f"xdream.{self._plural}"
             self._entries = {}
             for entry in importlib.metadata.entry_points(group=group) if self._with_entry_points else ():
                 if entry.name in self._factories:

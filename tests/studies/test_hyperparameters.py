@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from tiny_study import drawn, group, images, table_of, verdicts
 
+from xdream import studies
 from xdream.description import Part
 from xdream.errors import BadInput
-from xdream.studies import STUDIES, StudyPlan
+from xdream.studies import StudyPlan
 from xdream.studies.hyperparameters import (
     DEFAULT_VALUE,
     INITIAL,
@@ -22,7 +23,7 @@ from xdream.studies.hyperparameters import (
 from xdream.studies.shard_work import check_budget
 from xdream.studies.table import Table, TableRow
 
-STUDY = STUDIES["hyperparameters"]
+STUDY = studies.named("hyperparameters")
 DEFAULTS = {
     "population": 10.0,
     "mutation_rate": 0.4,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny_study import drawn, group, images, table_of, verdicts
 
-from xdream.studies import STUDIES
+from xdream import studies
 from xdream.studies.random_exploration import (
     ALL,
     EVOLVED,
@@ -24,7 +24,7 @@ from xdream.studies.random_exploration import (
 )
 from xdream.studies.table import Table, TableRow
 
-STUDY = STUDIES["random-exploration"]
+STUDY = studies.named("random-exploration")
 LOGARITHMIC, BELOW, CATEGORIES = range(3)
 
 Curve = Callable[[float, int], float]

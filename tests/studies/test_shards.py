@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from study_tables import photographs, run, tiny_plan
+from xdream import studies
 from xdream.errors import BadInput, StoreBusy, StoreError
 from xdream.experiment.callbacks import NoCallback
 from xdream.images import references
 from xdream.store import FILE_NAME as EXPERIMENT
 from xdream.store import Record, locked
 from xdream.studies import (
-    STUDIES,
     StudyPlan,
     begin,
     cost,
@@ -28,7 +28,7 @@ from xdream.studies.shard_work import Work
 from xdream.studies.study_folder import FILE_NAME, RESULT, SHARDS, shard_folder
 from xdream.studies.table import TIME, Table, TableRow
 
-TARGETS = STUDIES["targets"]
+TARGETS = studies.named("targets")
 
 
 class Killed(BaseException):

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from study_tables import NETWORK, photographs, run
+from xdream import studies
 from xdream.store import Record
-from xdream.studies import STUDIES, report, write_outputs
+from xdream.studies import report, write_outputs
 from xdream.studies.initialisations import BETWEEN
 
 
@@ -16,7 +17,7 @@ def test_a_study_runs_to_its_figure(tmp_path: Path, name: str) -> None:
         "generators": {"generators": [{"name": "pixels", "size_px": 8}, {"name": "fourier", "size_px": 8}]},
         "optimizers": {"seeds": 1, "presentations": 120},
     }.get(name, {})
-    study = STUDIES[name]
+    study = studies.named(name)
     found = run(study, tmp_path, **changes)
     assert found.among("study") == [name]
     written = write_outputs([study], found, tmp_path)
@@ -30,7 +31,7 @@ def test_a_study_runs_to_its_figure(tmp_path: Path, name: str) -> None:
 
 def test_the_ends_of_a_line_are_the_ends_of_the_evolutions(tmp_path: Path) -> None:
     """Drawn and shown again, the end codes give the last generation's best."""
-    found = run(STUDIES["initialisations"], tmp_path, layers=["early=conv1"])
+    found = run(studies.named("initialisations"), tmp_path, layers=["early=conv1"])
     ends = {
         (row.unit, row.seed): row.value
         for row in found.where(measure="relative activation", condition="random").rows
@@ -48,7 +49,7 @@ def test_prepared_beginnings_are_the_images_that_they_are_called_after(tmp_path:
     """`pixels` encodes exactly: of each unit's best 20 of 60 images the best is 1, of the others none is."""
     many = photographs(tmp_path / "many", 60, size_px=8)
     changes = {"layers": ["early=conv1"], "image_size_px": 8, "references": str(many), "seeds": 1}
-    found = run(STUDIES["initialisations"], tmp_path, **changes)
+    found = run(studies.named("initialisations"), tmp_path, **changes)
     first = {
         choice: found.by_unit("initial relative activation", condition=f"{choice} ivt")
         for choice in ("best", "middle", "worst")
@@ -61,7 +62,7 @@ def test_prepared_beginnings_are_the_images_that_they_are_called_after(tmp_path:
 
 def test_noise_is_scaled_by_the_expected_best_natural_image(tmp_path: Path) -> None:
     """Spikes per unit of activation are the spikes over the expected best; so is what is said of noise."""
-    found = run(STUDIES["optimizers"], tmp_path, layers=["early=conv1"], seeds=1, presentations=120)
+    found = run(studies.named("optimizers"), tmp_path, layers=["early=conv1"], seeds=1, presentations=120)
     best = found.by_unit("best natural")
     expected = {unit: of * best[unit] for unit, of in found.by_unit("expected best natural").items()}
     names = {f"{NETWORK}:{layer}:{unit}": (network, layer, unit) for network, layer, unit in expected}

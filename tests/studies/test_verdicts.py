@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from study_tables import DEPTHS, around, table, verdicts
-from xdream.studies import STUDIES, Study, StudyPlan, Table
+from xdream import studies
+from xdream.studies import StudyPlan, Table
 from xdream.studies.initialisations import ALIKE, BETWEEN, INITIAL, LOCATIONS, spread
 from xdream.studies.optimizers import NAMES, SPIKES, name_of, noise_measures
 from xdream.studies.table import TableRow
@@ -46,24 +47,24 @@ HELD = {"early": 1.1, "middle": 1.5, "late": 1.9, "output": 1.2}
 
 
 def test_targets_that_do_as_in_the_paper() -> None:
-    found = verdicts(STUDIES["targets"], targets_table(HELD))
+    found = verdicts(studies.named("targets"), targets_table(HELD))
     assert [verdict for verdict, _ in found] == ["reproduced"] * 3 + ["not testable"]
     assert "PlacesCNN" in found[3][1]
 
 
 def test_targets_that_do_not() -> None:
     medians = {depth: 2.0 - median for depth, median in HELD.items()}
-    found = verdicts(STUDIES["targets"], targets_table(medians, expected=1.01))
+    found = verdicts(studies.named("targets"), targets_table(medians, expected=1.01))
     assert [verdict for verdict, _ in found] == ["not reproduced"] * 3 + ["not testable"]
 
 
 def test_targets_against_few_natural_images_say_nothing() -> None:
-    found = verdicts(STUDIES["targets"], targets_table(HELD, natural=13))
+    found = verdicts(studies.named("targets"), targets_table(HELD, natural=13))
     assert found[:3] == [("not testable", "only 13 natural images")] * 3
 
 
 def test_targets_of_one_unit_say_nothing() -> None:
-    found = verdicts(STUDIES["targets"], targets_table({"late": 1.9, "output": 1.2}, n=1))
+    found = verdicts(studies.named("targets"), targets_table({"late": 1.9, "output": 1.2}, n=1))
     assert {verdict for verdict, _ in found} == {"not testable"}
 
 
@@ -75,14 +76,14 @@ def renamed(found: Table, network: str) -> Table:
 def test_places_is_tested_where_its_weights_are(more: float, verdict: str) -> None:
     places = targets_table({depth: median + more for depth, median in HELD.items()})
     both = joined(targets_table(HELD), renamed(places, "placescnn"))
-    assert verdicts(STUDIES["targets"], both)[-1] == (verdict, "")
-    assert "CaffeNet" in verdicts(STUDIES["targets"], renamed(places, "placescnn"))[-1][1]
+    assert verdicts(studies.named("targets"), both)[-1] == (verdict, "")
+    assert "CaffeNet" in verdicts(studies.named("targets"), renamed(places, "placescnn"))[-1][1]
 
 
 def test_matched_numbers_need_more_natural_images_than_presentations() -> None:
     found = joined(targets_table(HELD, natural=1500))
-    assert verdicts(STUDIES["targets"], found)[1][0] == "not testable"
-    assert "1,500 natural images are no more" in verdicts(STUDIES["targets"], found)[1][1]
+    assert verdicts(studies.named("targets"), found)[1][0] == "not testable"
+    assert "1,500 natural images are no more" in verdicts(studies.named("targets"), found)[1][1]
 
 
 def test_as_many_units_are_not_even_more() -> None:
@@ -92,7 +93,7 @@ def test_as_many_units_are_not_even_more() -> None:
         table("targets", {("natural-v1", "late"): values}, measure)
         for measure in (RELATIVE, "over expected best")
     ]
-    assert verdicts(STUDIES["targets"], joined(*both))[1][0] == "not testable"
+    assert verdicts(studies.named("targets"), joined(*both))[1][0] == "not testable"
 
 
 def test_evolutions_that_have_hardly_begun_decide_nothing() -> None:
@@ -103,7 +104,7 @@ def test_evolutions_that_have_hardly_begun_decide_nothing() -> None:
         "initialisations": joined(initialisations_table(), table("initialisations", {}, presentations=100)),
     }
     for name, found in tables.items():
-        assert {verdict for verdict, _ in verdicts(STUDIES[name], found)} == {"not testable"}, name
+        assert {verdict for verdict, _ in verdicts(studies.named(name), found)} == {"not testable"}, name
 
 
 # ------------------------------------------------------------------ generators
@@ -144,7 +145,7 @@ def generators_table(values: dict[str, tuple[float, float]], networks: tuple[str
     ],
 )
 def test_generators(values: dict[str, tuple[float, float]], high: str, pixels: str, same: str) -> None:
-    found = verdicts(STUDIES["generators"], generators_table(values))
+    found = verdicts(studies.named("generators"), generators_table(values))
     assert [verdict for verdict, _ in found] == [high, high, pixels, same, "not testable"]
     assert "deepsim-fc6-places365" in found[-1][1]
 
@@ -153,20 +154,20 @@ def test_another_generator_is_best_in_each_network() -> None:
     first = generators_table({"deepsim-fc6": (1.2, 1.4), "deepsim-fc7": (1.2, 1.0)}, ("a",))
     second = generators_table({"deepsim-fc6": (1.2, 1.0), "deepsim-fc7": (1.2, 1.4)}, ("b",))
     near = generators_table({"deepsim-fc6": (1.2, 1.35), "deepsim-fc7": (1.2, 1.4)}, ("b",))
-    assert verdicts(STUDIES["generators"], joined(first, second))[3][0] == "not reproduced"
-    assert verdicts(STUDIES["generators"], joined(first, near))[3][0] == "reproduced"
+    assert verdicts(studies.named("generators"), joined(first, second))[3][0] == "not reproduced"
+    assert verdicts(studies.named("generators"), joined(first, near))[3][0] == "reproduced"
 
 
 def test_generators_trained_on_other_images() -> None:
     alike = generators_table({"deepsim-fc6": (1.3, 1.4), "deepsim-fc6-places365": (1.3, 1.42)})
     worse = generators_table({"deepsim-fc6": (1.3, 1.4), "deepsim-fc6-places365": (1.3, 1.0)})
-    assert verdicts(STUDIES["generators"], alike)[-1][0] == "reproduced"
-    assert verdicts(STUDIES["generators"], worse)[-1][0] == "not reproduced"
+    assert verdicts(studies.named("generators"), alike)[-1][0] == "reproduced"
+    assert verdicts(studies.named("generators"), worse)[-1][0] == "not reproduced"
 
 
 def test_one_network_does_not_say_which_generator_is_best_everywhere() -> None:
     found = verdicts(
-        STUDIES["generators"], generators_table({"deepsim-fc6": (1, 2), "deepsim-fc7": (1, 1)}, ("a",))
+        studies.named("generators"), generators_table({"deepsim-fc6": (1, 2), "deepsim-fc7": (1, 1)}, ("a",))
     )
     assert found[2] == ("not testable", "one network")
 
@@ -210,12 +211,12 @@ def optimizers_table(changes: dict[str, tuple[float, float]]) -> Table:
     ],
 )
 def test_optimizers(changes: dict[str, tuple[float, float]], fails: int | None) -> None:
-    found = [verdict for verdict, _ in verdicts(STUDIES["optimizers"], optimizers_table(changes))]
+    found = [verdict for verdict, _ in verdicts(studies.named("optimizers"), optimizers_table(changes))]
     assert found == ["not reproduced" if number == fails else "reproduced" for number in range(6)]
 
 
 def test_every_condition_of_the_optimizers_has_its_own_name() -> None:
-    study = STUDIES["optimizers"]
+    study = studies.named("optimizers")
     plan = StudyPlan.make(study="optimizers", scale="paper", networks=["efficientnet-lite0"])
     conditions = study.conditions(plan.filled(study.sizes, study.layers, study.generators))
     assert len({one.name for one in conditions}) == len(conditions) == 3 + 3 + 6 + 3
@@ -241,7 +242,7 @@ def test_noise_of_silent_images_is_not_defined() -> None:
 def test_names_of_conditions_lead_to_the_published_numbers() -> None:
     groups = {
         (group.condition, group.depth): group.published
-        for group in STUDIES["optimizers"].groups(optimizers_table({}))
+        for group in studies.named("optimizers").groups(optimizers_table({}))
     }
     # The tables' layers are called as their depths, so CaffeNet's at that depth are the published ones.
     assert groups["genetic", "late"] == 1.954
@@ -314,7 +315,9 @@ def initialisations_table(**changes: Any) -> Table:
     ],
 )
 def test_initialisations(changes: dict[str, Any], fail: list[int]) -> None:
-    found = [verdict for verdict, _ in verdicts(STUDIES["initialisations"], initialisations_table(**changes))]
+    found = [
+        verdict for verdict, _ in verdicts(studies.named("initialisations"), initialisations_table(**changes))
+    ]
     wrong = [number for number, verdict in enumerate(found) if verdict != "reproduced"]
     assert len(found) == 7
     assert wrong == fail
@@ -332,6 +335,6 @@ def test_the_spread_over_seeds_is_sd_over_mean() -> None:
 # ------------------------------------------------------------------ all
 
 
-@pytest.mark.parametrize("study", STUDIES.values(), ids=list(STUDIES))
-def test_an_empty_table_has_no_verdict_but_not_testable(study: Study) -> None:
-    assert {one.verdict for one in study.findings(Table([]))} <= {"not testable"}
+@pytest.mark.parametrize("name", studies.names())
+def test_an_empty_table_has_no_verdict_but_not_testable(name: str) -> None:
+    assert {one.verdict for one in studies.named(name).findings(Table([]))} <= {"not testable"}

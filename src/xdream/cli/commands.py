@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from xdream import networks, report, training
+from xdream import networks, report, studies, training
 from xdream.cli import doctor, study_commands
 from xdream.cli.progress import Bar
 from xdream.errors import INTERRUPTED, BadInput, Interrupted, XDreamError
@@ -33,7 +33,7 @@ from xdream.networks import weights
 from xdream.optimizers import OPTIMIZERS
 from xdream.scoring.objectives import OBJECTIVES
 from xdream.store import FILE_NAME, Record
-from xdream.studies import STUDIES, tuning
+from xdream.studies import tuning
 from xdream.subjects import KNOWN
 from xdream.training import Recipe
 
@@ -457,7 +457,7 @@ def _list(options: argparse.Namespace) -> int:
             "optimizers": OPTIMIZERS.names,
             "objectives": OBJECTIVES.names,
             "bridges": BRIDGES.names,
-            "studies": lambda: list(STUDIES),
+            "studies": studies.names,
             "targets": lambda: [
                 *networks.names(),
                 *(f"known:{name}" for name in KNOWN.names()),
@@ -468,7 +468,7 @@ def _list(options: argparse.Namespace) -> int:
         listed = choices[options.kind]()
         about = learned.descriptions() if options.kind == "generators" else {}
         if options.kind == "studies":
-            about = {name: study.question for name, study in STUDIES.items()}
+            about = {name: studies.named(name).question for name in listed}
         for name in listed:
             print(f"{name:22} {about[name]}" if name in about else name)
     if options.json:

@@ -203,7 +203,7 @@ def _finished(folder: Path, options: argparse.Namespace) -> int:
 def _print(
     found: Table, folder: Path, options: argparse.Namespace, *, prefix: str = "", note: str = ""
 ) -> int:
-    known = [STUDIES[name] for name in found.among("study") if name in STUDIES]
+    known = [studies.named(name) for name in found.among("study") if STUDIES.has(name)]
     if not len(found):
         raise BadInput("the table is empty")
     if not known:

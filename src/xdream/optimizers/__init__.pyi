@@ -17,3 +17,5 @@ from .base import saved as saved
 from .fdgd import FDGD as FDGD
 from .genetic import Genetic as Genetic
 from .nes import NES as NES
+from .search_range import SearchRange as SearchRange
+from .search_range import range_of as range_of

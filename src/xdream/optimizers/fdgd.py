@@ -10,6 +10,7 @@ is over the complete pairs, which keeps the estimate unbiased. Without any the c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,6 +27,7 @@ from xdream.optimizers.base import (
     column,
     limited,
 )
+from xdream.optimizers.search_range import SearchRange
 from xdream.types import Codes, Scores, Seeds
 
 
@@ -50,6 +52,11 @@ class FDGD:
 
     state_type: ClassVar[type[CentreState]] = CentreState
     starts_from: ClassVar[str] = "centre"
+    searched: ClassVar[Mapping[str, SearchRange]] = {
+        "population": SearchRange(least=2.0, whole=True),
+        "search_radius": SearchRange(),
+        "learning_rate": SearchRange(),
+    }
 
     def __post_init__(self) -> None:
         check_population("fdgd", self.population, 2)

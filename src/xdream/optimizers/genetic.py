@@ -6,6 +6,7 @@ clipping, (2) parent probabilities, (3) elites and recombination, (4) mutation, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,6 +23,7 @@ from xdream.optimizers.base import (
     limited,
     usable,
 )
+from xdream.optimizers.search_range import SHARES, SearchRange
 from xdream.types import Codes, Scores, Seeds
 
 LEAST_TEMPERATURE = 1e-8
@@ -54,6 +56,14 @@ class Genetic:
 
     state_type: ClassVar[type[GeneticState]] = GeneticState
     starts_from: ClassVar[str] = "population"
+    searched: ClassVar[Mapping[str, SearchRange]] = {
+        "population": SearchRange(least=2.0, whole=True),
+        "elites": SearchRange((2.0, 1.0), adds=True, least=0.0, whole=True),
+        "mutation_rate": SearchRange(SHARES, adds=True, least=0.0, most=1.0),
+        "heritability": SearchRange(SHARES, adds=True, least=0.5, most=1.0),  # below 0.5 it means 1 − h
+        "mutation_size": SearchRange(),
+        "selectivity": SearchRange(),
+    }
 
     def __post_init__(self) -> None:
         check_population("genetic", self.population, 1)

@@ -10,6 +10,7 @@ nothing, and the means are over the complete pairs; without any, centre and radi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,6 +27,7 @@ from xdream.optimizers.base import (
     column,
     limited,
 )
+from xdream.optimizers.search_range import SearchRange
 from xdream.types import Codes, Scores, Seeds
 
 #: The radius is kept below this, whatever the scores.
@@ -56,6 +58,13 @@ class NES:
 
     state_type: ClassVar[type[NESState]] = NESState
     starts_from: ClassVar[str] = "centre"
+    searched: ClassVar[Mapping[str, SearchRange]] = {
+        "population": SearchRange(least=2.0, whole=True),
+        "search_radius": SearchRange(),
+        "learning_rate": SearchRange(),
+        "radius_learning_rate": SearchRange(),
+        "least_radius": SearchRange(),
+    }
 
     def __post_init__(self) -> None:
         check_population("nes", self.population, 2)

@@ -1,9 +1,22 @@
+from . import drawing as drawing
 from .base import Study as Study
+from .base import UnitGroup as UnitGroup
+from .base import evolved_rows as evolved_rows
+from .base import groups_of as groups_of
 from .catalogue import STUDIES as STUDIES
 from .catalogue import named as named
+from .catalogue import names as names
 from .catalogue import run as run
+from .claims import Claim as Claim
+from .claims import Finding as Finding
+from .network_layers import LayerChoice as LayerChoice
+from .plan import Scale as Scale
 from .plan import Shard as Shard
+from .plan import Size as Size
 from .plan import StudyPlan as StudyPlan
+from .shard_work import Condition as Condition
+from .shard_work import Evolved as Evolved
+from .shard_work import Work as Work
 from .study_folder import begin as begin
 from .study_folder import cost as cost
 from .study_folder import gathered as gathered
@@ -13,3 +26,4 @@ from .study_folder import shards_of as shards_of
 from .study_folder import unfinished as unfinished
 from .study_folder import write_outputs as write_outputs
 from .table import Table as Table
+from .table import TableRow as TableRow

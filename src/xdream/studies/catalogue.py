@@ -6,43 +6,33 @@ from pathlib import Path
 
 from xdream.errors import BadInput
 from xdream.experiment.callbacks import Callback
-from xdream.registry import nearest
+from xdream.registry import Registry
 from xdream.studies import study_folder as folders
 from xdream.studies.base import Study
-from xdream.studies.expressiveness import Expressiveness
-from xdream.studies.generators import Generators
-from xdream.studies.hyperparameters import Hyperparameters
-from xdream.studies.initialisations import Initialisations
-from xdream.studies.optimizers import Optimizers
-from xdream.studies.overview import Overview
 from xdream.studies.plan import StudyPlan
-from xdream.studies.random_exploration import RandomExploration
 from xdream.studies.table import Table
-from xdream.studies.targets import Targets
 
-#: In the order of the paper.
-STUDIES: dict[str, Study] = {
-    study.name: study
-    for study in (
-        Overview(),
-        Targets(),
-        Initialisations(),
-        Generators(),
-        Optimizers(),
-        Hyperparameters(),
-        RandomExploration(),
-        Expressiveness(),
-    )
-}
+#: Every study, those of other packages too (entry points of the group `xdream.studies`).
+STUDIES: Registry[Study] = Registry("study", plural="studies")
+#: The experiments of the paper in its order; other studies come after them.
+PAPER = (
+    *("overview", "targets", "initialisations", "generators", "optimizers", "hyperparameters"),
+    *("random-exploration", "expressiveness"),
+)
+
+
+def names() -> list[str]:
+    """All studies: those of the paper in its order, then others in alphabetical order."""
+    known = STUDIES.names()
+    return [*(name for name in PAPER if name in known), *(name for name in known if name not in PAPER)]
 
 
 def named(name: str) -> Study:
     """A study by its name. Raises BadInput."""
-    if name not in STUDIES:
-        raise BadInput(
-            f"unknown study '{name}'; near: {nearest(name, list(STUDIES))} (all: xdream list studies)"
-        )
-    return STUDIES[name]
+    study = STUDIES.make(name)
+    if study.name != name:
+        raise BadInput(f"study '{name}' calls itself '{study.name}'; give its entry point that name")
+    return study
 
 
 def run(plan: StudyPlan, folder: str | Path, callback: Callback | None = None) -> Table:

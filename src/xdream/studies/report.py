@@ -22,7 +22,9 @@ LEAST_NATURAL_WITHOUT_WARNING = 10_000
 def markdown(study: Study, table: Table, note: str = "") -> str:
     """The report of one study: what was done, the numbers, the claims."""
     some = table.where(study=study.name)
-    question = f"{study.question[0].upper()}{study.question[1:]} (Published as figure {study.figure_of}.)"
+    question = f"{study.question[0].upper()}{study.question[1:]}"
+    if study.figure_of:
+        question += f" (Published as figure {study.figure_of}.)"
     lines = [f"# {study.name}", "", question, "", *([f"**{note}**", ""] if note else []), _what(some), ""]
     lines += _markdown_table(
         [
@@ -36,16 +38,17 @@ def markdown(study: Study, table: Table, note: str = "") -> str:
         ],
         _numbers(study, some),
     )
-    lines += [
-        "",
-        f"Median over units, from {FEWEST} units on with its 95 % bootstrap interval. Published: of the "
-        "same layer where the network is one of the paper's, else of CaffeNet at that depth (Xiao & Kreiman "
-        "2020).",
-        "",
-    ]
+    said = f"Median over units, from {FEWEST} units on with its 95 % bootstrap interval."
+    if any(group.published is not None for group in study.groups(some)):
+        said += (
+            " Published: of the same layer where the network is one of the paper's, else of CaffeNet at that "
+            "depth (Xiao & Kreiman 2020)."
+        )
+    lines += ["", said, ""]
     findings = list(study.findings(some))
-    lines += [*claims_table(findings), "", "What counts as reproduced:", ""]
-    lines += dict.fromkeys(f"- {one.claim}: {one.criterion}." for one in findings)
+    if findings:
+        lines += [*claims_table(findings), "", "What counts as reproduced:", ""]
+        lines += dict.fromkeys(f"- {one.claim}: {one.criterion}." for one in findings)
     return "\n".join(lines) + "\n"
 
 

@@ -5,44 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from xdream.errors import BadInput
 from xdream.experiment import budget
 from xdream.experiment.plan import Plan
-from xdream.optimizers import OPTIMIZERS
+from xdream.optimizers import OPTIMIZERS, SearchRange, range_of
 from xdream.registry import nearest
 from xdream.studies.tuning.search import Parameter, Setting
-
-#: Steps of what is searched by factors: every positive number of which nothing else is known.
-FACTORS = (2.0, 1.4, 1.2)
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """How a hyperparameter is searched; the fields are those of `Parameter`."""
-
-    steps: tuple[float, ...] = FACTORS
-    adds: bool = False
-    least: float = -math.inf
-    most: float = math.inf
-    whole: bool = False
-
-
-_KINDS = {
-    "population": _Kind(least=2.0, whole=True),
-    "elites": _Kind((2.0, 1.0), adds=True, least=0.0, whole=True),
-    "mutation_rate": _Kind((0.2, 0.1, 0.05), adds=True, least=0.0, most=1.0),
-    # Below a half it means one minus itself.
-    "heritability": _Kind((0.2, 0.1, 0.05), adds=True, least=0.5, most=1.0),
-    "mutation_size": _Kind(),
-    "selectivity": _Kind(),
-    "search_radius": _Kind(),
-    "learning_rate": _Kind(),
-    "radius_learning_rate": _Kind(),
-    "least_radius": _Kind(),
-}
 
 
 def searched(
@@ -50,8 +20,8 @@ def searched(
 ) -> tuple[tuple[Parameter, ...], tuple[str, ...]]:
     """The numeric hyperparameters of a resolved plan as they are searched; and what to say of those left out.
 
-    only: restricts the search to these. steps: other steps than the table's, by name: factors, or addends
-    for those that the table searches by addends or that are not positive (which no factor changes; without
+    only: restricts the search to these. steps: other steps than the optimizer's, by name: factors, or addends
+    for those that it has searched by addends or that are not positive (which no factor changes; without
     steps they are left out). Raises BadInput.
     """
     options, steps = plan.optimizer.options, dict(steps or {})
@@ -70,11 +40,12 @@ def searched(
     apart = [name for name in steps if only and name not in only]
     if apart:
         raise BadInput(f"steps are given for '{apart[0]}', which is not among the parameters searched")
+    optimizer = OPTIMIZERS.factory(plan.optimizer.name)
     found, left_out = [], []
     for name, value in numeric.items():
         if only and name not in only:
             continue
-        parameter = _parameter(name, value, steps.get(name))
+        parameter = _parameter(name, value, range_of(optimizer, name, value), steps.get(name))
         if parameter is not None:
             found.append(parameter)
             continue
@@ -87,20 +58,15 @@ def searched(
     return tuple(found), tuple(left_out)
 
 
-def _parameter(name: str, value: float, steps: Sequence[float] | None) -> Parameter | None:
+def _parameter(
+    name: str, value: float, declared: SearchRange, steps: Sequence[float] | None
+) -> Parameter | None:
     """The parameter; None where only the user can say by which steps."""
-    kind = _KINDS.get(name) or _unknown(value)
-    adds = kind.adds or not value > 0
-    if steps is None and adds and not kind.adds:
+    adds = declared.adds or not value > 0
+    if steps is None and adds and not declared.adds:
         return None
-    checked = _checked(name, kind.steps if steps is None else steps, adds)
-    return Parameter(name, float(value), checked, adds, kind.least, kind.most, kind.whole)
-
-
-def _unknown(value: float) -> _Kind:
-    """Of an optimizer from elsewhere: a whole number stays whole, and above zero if it was."""
-    whole = isinstance(value, int)
-    return _Kind(whole=whole, least=1.0 if whole and value > 0 else -math.inf)
+    checked = _checked(name, declared.steps if steps is None else steps, adds)
+    return Parameter(name, float(value), checked, adds, declared.least, declared.most, declared.whole)
 
 
 def _checked(name: str, steps: Sequence[float], adds: bool) -> tuple[float, ...]:

@@ -1,0 +1,37 @@
+"""How a hyperparameter is searched: what an optimizer declares for `xdream tune`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+#: Steps by factors, for numbers above zero of which nothing else is known.
+FACTORS = (2.0, 1.4, 1.2)
+#: Steps by addends, for shares and probabilities.
+SHARES = (0.2, 0.1, 0.05)
+
+
+@dataclass(frozen=True)
+class SearchRange:
+    """The steps and the range of a search over one hyperparameter.
+
+    steps: from the widest to the narrowest; a step is a factor, or with `adds` an addend. least, most: the
+    valid range. whole: only whole numbers. An optimizer declares them by name in a class variable `searched`.
+    """
+
+    steps: tuple[float, ...] = FACTORS
+    adds: bool = False
+    least: float = -math.inf
+    most: float = math.inf
+    whole: bool = False
+
+
+def range_of(optimizer: Any, name: str, value: float) -> SearchRange:
+    """What an optimizer declares of a hyperparameter; else by factors, and a whole number stays whole, and
+    above zero if it was."""
+    declared: SearchRange | None = getattr(optimizer, "searched", {}).get(name)
+    if declared is not None:
+        return declared
+    whole = isinstance(value, int)
+    return SearchRange(whole=whole, least=1.0 if whole and value > 0 else -math.inf)
