@@ -8,7 +8,7 @@ from study_tables import NETWORK, photographs, run
 from xdream import studies
 from xdream.store import Record
 from xdream.studies import report, write_outputs
-from xdream.studies.initialisations import BETWEEN
+from xdream.studies.evolution_ends import BETWEEN
 
 
 @pytest.mark.parametrize("name", ["targets", "generators", "optimizers", "initialisations"])

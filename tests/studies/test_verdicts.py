@@ -8,7 +8,8 @@ import pytest
 from study_tables import DEPTHS, around, table, verdicts
 from xdream import studies
 from xdream.studies import StudyPlan, Table
-from xdream.studies.initialisations import ALIKE, BETWEEN, INITIAL, LOCATIONS, spread
+from xdream.studies.evolution_ends import ALIKE, BETWEEN, LOCATIONS
+from xdream.studies.initialisations import INITIAL, spread
 from xdream.studies.optimizers import NAMES, SPIKES, name_of, noise_measures
 from xdream.studies.table import TableRow
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,19 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from matplotlib.figure import Figure
 
-from xdream import files, networks, report
-from xdream.errors import BadInput
-from xdream.experiment import replay
+from xdream import report
 from xdream.experiment.assemble import assemble
-from xdream.experiment.defaults import hyperparameters
-from xdream.experiment.runs import Parts
-from xdream.generators import Generator, Invertible, encode, learned
-from xdream.images.files import hwc
-from xdream.images.resizing import resize
-from xdream.optimizers import OPTIMIZERS
 from xdream.studies import drawing
 from xdream.studies.base import UnitGroup, groups_of, hardly_begun, networks_and_depths, undecidable
 from xdream.studies.claims import (
@@ -37,22 +26,15 @@ from xdream.studies.claims import (
     every,
     published_median,
 )
+from xdream.studies.evolution_ends import ALIKE, BETWEEN, COARSE_PX, LOCATIONS, end_code, rows_of_ends
 from xdream.studies.network_layers import DEPTHS
 from xdream.studies.plan import Scale, Size, StudyPlan
-from xdream.studies.shard_work import Condition, Evolved, Work, columns
+from xdream.studies.prepared_codes import CHOICES, METHODS, PreparedCodes, methods
+from xdream.studies.shard_work import Condition, Evolved, Work
 from xdream.studies.statistics import Interval, interval, paired
-from xdream.studies.table import Table, TableRow, image_text, pixels_of
-from xdream.types import Codes
+from xdream.studies.table import Table, TableRow, pixels_of
 
-RELATIVE, INITIAL, BETWEEN = "relative activation", "initial relative activation", "between two ends"
-SPREAD, ALIKE = "spread over seeds", "pixel correlation"
-CHOICES, METHODS = ("best", "middle", "worst"), ("opt", "ivt")
-#: On the line through the end codes of two seeds, 0 and 1 (the paper's Fig 3).
-LOCATIONS = tuple(np.arange(-0.5, 1.51, 0.125).tolist())
-#: Images are compared at this size too: what is left is colours and coarse shapes.
-COARSE_PX = 8
-#: Of the gradient descent that encodes natural images (200 in the paper).
-STEPS: Mapping[Scale, int] = {"tiny": 20, "small": 100, "paper": 200}
+RELATIVE, INITIAL, SPREAD = "relative activation", "initial relative activation", "spread over seeds"
 #: What counts as no difference, in relative activation.
 MARGIN = 0.1
 #: Seeds of which pairs are made (10 in the paper).
@@ -122,7 +104,7 @@ class Initialisations:
         """Random codes with every seed; six prepared beginnings with one."""
         first = plan.generators[0]
         generator = plan.generator(first)
-        prepared = [f"{choice} {method}" for method in _methods(plan, generator) for choice in CHOICES]
+        prepared = [f"{choice} {method}" for method in methods(plan, generator) for choice in CHOICES]
         return (
             Condition("random", first),
             # The codes of a unit are known only in its shard.
@@ -132,17 +114,19 @@ class Initialisations:
     def rows(self, work: Work) -> Iterator[TableRow]:
         """Of every evolution; of the lines between its ends, and of its images."""
         yield from work.natural_rows()
-        beginnings = _Beginnings(work)
+        prepared = PreparedCodes(work)
         conditions = [
-            one if one.init == "default" else _with(one, beginnings) for one in self.conditions(work.plan)
+            one if one.init == "default" else _with(one, prepared) for one in self.conditions(work.plan)
         ]
         ends: list[tuple[Evolved, npt.NDArray[np.float32]]] = []
         for one in work.evolve(conditions):
             yield from work.rows(one)
             if one.condition.name == "random" and one.seed < work.plan.seed + MOST_SEEDS:
-                ends.append((one, _end_code(one)))
+                ends.append((one, end_code(one)))
         plan = report.plan_of(ends[0][0].record)
-        yield from _of_ends(work, assemble(plan.model_copy(update={"variants": (), "compiled": False})), ends)
+        yield from rows_of_ends(
+            work, assemble(plan.model_copy(update={"variants": (), "compiled": False})), ends
+        )
 
     def groups(self, table: Table) -> Iterator[UnitGroup]:
         """Final and initial relative activation by beginning; the spread over seeds."""
@@ -198,141 +182,14 @@ def _c4(n: int) -> float:
     return math.sqrt(2.0 / (n - 1)) * math.exp(math.lgamma(n / 2) - math.lgamma((n - 1) / 2))
 
 
-# ------------------------------------------------------------------ the beginnings
-
-
 def _not_yet(unit: str) -> str:
     raise AssertionError(f"no codes for {unit} yet")
 
 
-def _methods(plan: StudyPlan, generator: Generator) -> list[str]:
-    """By which natural images can become codes of this generator."""
-    can = {
-        "opt": generator.differentiable,
-        "ivt": plan.inverse is not None or isinstance(generator, Invertible),
-    }
-    methods = [method for method in METHODS if can[method]]
-    if not methods:
-        raise BadInput(f"generator '{generator.name}' can encode no images; choose one that can")
-    return methods
-
-
-def _with(condition: Condition, beginnings: _Beginnings) -> Condition:
+def _with(condition: Condition, prepared: PreparedCodes) -> Condition:
     choice, method = condition.name.split()
-    own = partial(beginnings.file, choice, method)
+    own = partial(prepared.file, choice, method)
     return Condition(condition.name, condition.generator, seeds=condition.seeds, init=own)
-
-
-class _Beginnings:
-    """Files of initial codes: of each unit its best, middle or worst natural images, encoded."""
-
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        first = work.plan.generators[0]
-        device = networks.device(work.plan.device)
-        self._generator = work.plan.generator(first).to(device)
-        tuned = hyperparameters(learned.tuned_as(first.name), "genetic", noisy=False)
-        self._population = OPTIMIZERS.make("genetic", **tuned).population
-
-    def file(self, choice: str, method: str, unit: str) -> str:
-        """`codes:FILE`, made when it is asked for first."""
-        path = self._work.folder / f"{choice}-{method}-{unit.replace('@', '-').replace(',', '-')}.npz"
-        if not path.exists():
-            order = self._work.natural.order(unit)
-            n = min(self._population, len(order))
-            first = {"best": 0, "middle": (len(order) - n) // 2, "worst": len(order) - n}[choice]
-            images = self._work.natural.references.images(
-                order[first : first + n], self._generator.image_size_px
-            )
-            buffer = io.BytesIO()
-            name = np.array(self._generator.name)
-            np.savez(buffer, codes=self._encoded(images, method).cpu().numpy(), generator=name)
-            files.replace(path, buffer.getvalue())
-        return f"codes:{path.absolute()}"
-
-    def _encoded(self, images: torch.Tensor, method: str) -> Codes:
-        inverse = self._work.plan.inverse
-        if method == "ivt" and inverse is not None:
-            network, _, layer = inverse.rpartition(":")
-            reader, _ = networks.layer_reader(
-                self._work.plan.network(network), [layer], self._generator.centre.device, images.shape[-1]
-            )
-            codes: Codes = reader.read(images)[layer].flatten(1).clamp_min(0.0).to(torch.float32)
-            return codes.clone()
-        floats = images.to(torch.float32) / 255.0
-        codes, _ = encode(
-            self._generator, floats, STEPS[self._work.plan.scale], "ivt" if method == "ivt" else "opt"
-        )
-        return codes
-
-
-# ------------------------------------------------------------------ the ends
-
-
-def _end_code(one: Evolved) -> npt.NDArray[np.float32]:
-    """(d,) the code of the best image of the last generation."""
-    last = len(one.scores) - 1
-    code: npt.NDArray[np.float32] = replay.codes_of(one.record, one.run, [last])[last][
-        int(np.nanargmax(one.scores[last]))
-    ]
-    return code
-
-
-def _of_ends(
-    work: Work, parts: Parts, ends: Sequence[tuple[Evolved, npt.NDArray[np.float32]]]
-) -> Iterator[TableRow]:
-    """Responses on the lines between two ends, the ends' images, and how alike these are."""
-    by_unit: dict[str, list[tuple[Evolved, npt.NDArray[np.float32]]]] = defaultdict(list)
-    for one, code in ends:
-        by_unit[one.unit].append((one, code))
-    device = parts.generator.centre.device
-    shown: dict[tuple[str, int], torch.Tensor] = {}
-    for number, (unit, of_unit) in enumerate(by_unit.items()):
-        best = work.natural.best(unit)
-        place = work.units.index(unit)  # the only subject has the units in this order
-        for (one, a), (other, b) in itertools.combinations(of_unit, 2):
-            codes = torch.from_numpy(np.stack([a + x * (b - a) for x in LOCATIONS]).astype(np.float32))
-            images = parts.forward.draw(codes.to(device))
-            for x, response in zip(
-                LOCATIONS, parts.forward.respond(0, images)[:, place].tolist(), strict=True
-            ):
-                yield work.row(
-                    BETWEEN,
-                    response / best,
-                    x=x,
-                    **{**columns(one), "condition": f"{one.seed} to {other.seed}"},
-                )
-        for one, code in of_unit:
-            image = parts.forward.draw(torch.from_numpy(code)[None].to(device))[0].cpu()
-            shown[unit, one.seed] = image
-            if number == 0 and one.seed < work.plan.seed + 2:
-                yield work.row("image", image=image_text(hwc(image)), **columns(one))
-    yield from _alike(work, shown)
-
-
-def _alike(work: Work, shown: Mapping[tuple[str, int], torch.Tensor]) -> Iterator[TableRow]:
-    """Mean correlation of a unit's images with each other, and with those of the other units."""
-    for measure, size in ((ALIKE, None), (f"{ALIKE} at {COARSE_PX} px", COARSE_PX)):
-        vectors = {key: _vector(image, size) for key, image in shown.items()}
-        for unit in dict.fromkeys(unit for unit, _ in shown):
-            own = [key for key in vectors if key[0] == unit]
-            pairs = {
-                "same unit": itertools.combinations(own, 2),
-                "other unit": itertools.product(own, [key for key in vectors if key[0] != unit]),
-            }
-            for condition, some in pairs.items():
-                found = [float(vectors[a] @ vectors[b]) for a, b in some]
-                if found:
-                    yield work.row(measure, float(np.mean(found)), unit=unit, condition=condition)
-
-
-def _vector(image: torch.Tensor, size: int | None) -> npt.NDArray[np.float64]:
-    """Of unit length and without mean: products of two are Pearson correlations."""
-    floats = image.to(torch.float64)
-    if size is not None:
-        floats = resize(floats[None].to(torch.float32), (size, size))[0].to(torch.float64)
-    vector: npt.NDArray[np.float64] = (floats - floats.mean()).flatten().numpy()
-    return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
 
 # ------------------------------------------------------------------ what is said
