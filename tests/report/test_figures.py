@@ -21,7 +21,8 @@ from xdream.experiment import loop, record_policy
 from xdream.experiment.plan import Plan
 from xdream.generators import GENERATORS
 from xdream.report import RunSummary, figure_style, redraw, show, summarise, table
-from xdream.report.figures import log_spaced, number
+from xdream.report.curves import log_spaced
+from xdream.report.text_table import number
 from xdream.store import FILE_NAME, Record
 from xdream.types import quantise
 

@@ -16,7 +16,7 @@ from xdream.generators import GENERATORS, draw
 from xdream.images import references
 from xdream.store import Record
 from xdream.studies import StudyPlan, begin, drawing, gathered, run_shard
-from xdream.studies.overview import BEST, IMAGE, MEAN, NATURAL_IMAGE, Overview, log_spaced, share_until
+from xdream.studies.overview import BEST, IMAGE, MEAN, NATURAL_IMAGE, Overview, doublings, share_until
 from xdream.studies.table import Table, TableRow, image_text, pixels_of
 
 STUDY = Overview()
@@ -40,7 +40,7 @@ def rows(
     for generation, value in enumerate(curve, 1):
         yield dataclasses.replace(evolved, measure=BEST, x=generation, value=float(value))
         yield dataclasses.replace(evolved, measure=MEAN, x=generation, value=float(value) - 0.1)
-    for generation in log_spaced(len(curve)):
+    for generation in doublings(len(curve)):
         yield dataclasses.replace(
             evolved, measure=IMAGE, x=generation, image=image_text(grey(generation % 256))
         )
@@ -157,9 +157,9 @@ def test_groups_are_units_with_the_mean_of_their_seeds() -> None:
 
 
 def test_images_are_of_generations_that_double() -> None:
-    assert log_spaced(1) == [1]
-    assert log_spaced(16) == [1, 2, 4, 8, 16]
-    assert log_spaced(500) == [1, 2, 4, 8, 16, 32, 64, 128, 256, 500]
+    assert doublings(1) == [1]
+    assert doublings(16) == [1, 2, 4, 8, 16]
+    assert doublings(500) == [1, 2, 4, 8, 16, 32, 64, 128, 256, 500]
 
 
 def test_the_figure_has_the_images_and_the_curves(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_the_figure_has_the_images_and_the_curves(tmp_path: Path) -> None:
     with Image.open(path) as figure:
         pixels = np.asarray(figure.convert("RGB"))
     shown = {tuple(p) for p in np.unique(pixels.reshape(-1, 3), axis=0)}
-    assert {(generation % 256,) * 3 for generation in log_spaced(500)} <= shown
+    assert {(generation % 256,) * 3 for generation in doublings(500)} <= shown
     assert drawing.draw(STUDY, Table([]), tmp_path / "nothing.png").exists()
     assert drawing.draw(STUDY, table, path).read_bytes() == before
 
@@ -197,7 +197,7 @@ def test_a_shard_has_every_generation_and_the_images_of_its_best_codes(
     assert [row.value for row in table.where(measure=MEAN).rows] == [one.mean() for one in scores]
 
     images = {row.x: pixels_of(row.image) for row in table.where(measure=IMAGE).rows}
-    assert list(images) == log_spaced(len(scores))
+    assert list(images) == doublings(len(scores))
     generator = GENERATORS.make(plan.generators[0].name, **plan.generators[0].options)
     last = len(scores) - 1
     code = codes_of(record, 0, [last])[last][int(scores[last].argmax())]

@@ -207,7 +207,7 @@ def _last_and_natural(table: Table) -> str:
     return f"last generation {number(last, 3)}, best of {images:,.0f} natural images {number(natural, 3)}"
 
 
-def log_spaced(count: int) -> list[int]:
+def doublings(count: int) -> list[int]:
     """Generations from 1: 1, 2, 4, 8, … and the last."""
     chosen = [2**power for power in range(count.bit_length()) if 2**power < count]
     return [*chosen, count]
@@ -215,7 +215,7 @@ def log_spaced(count: int) -> list[int]:
 
 def _image_rows(work: Work, one: Evolved) -> Iterator[TableRow]:
     """The best of some generations, drawn again from its code."""
-    chosen = [one.record.best_image(one.run, generation - 1) for generation in log_spaced(len(one.scores))]
+    chosen = [one.record.best_image(one.run, generation - 1) for generation in doublings(len(one.scores))]
     images = [image for image in chosen if image is not None]
     drawn, alarms = redraw(one.record, plan_of(one.record), images)
     for alarm in alarms:

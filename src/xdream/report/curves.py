@@ -1,0 +1,184 @@
+"""Response curves: what is known of a run over its generations, drawn with labels beside the curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
+
+from xdream.experiment.plan import Plan
+from xdream.report.figure_style import BLUE, GREY, LIGHT, VERMILION, quiet
+from xdream.report.summary import RunSummary
+from xdream.store import ImageRecord, Record
+
+Array = npt.NDArray[np.float64]
+
+#: Images of one run in its montage, beside the best ever and the best reference.
+MONTAGE_GENERATIONS = 5
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One run as it is drawn. best, mean, observed: (generations,), NaN where nothing was seen.
+
+    observed: the mean with noise, None without. images: the best of some generations, in order.
+    """
+
+    summary: RunSummary
+    best: Array
+    mean: Array
+    observed: Array | None
+    images: tuple[ImageRecord, ...]
+
+
+def curves_of(record: Record, summary: RunSummary) -> Curves:
+    """What is drawn of one run."""
+    clean = record.scores(summary.run)
+    observed = record.scores(summary.run, noise_free=False)[: len(clean)]
+    best = each_generation(np.nanmax, clean)
+    noisy = any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(clean, observed, strict=True))
+    generations = log_spaced(len(clean))
+    if not np.isnan(best).all():
+        generations = sorted({*generations, int(np.nanargmax(best))})
+    images = [record.best_image(summary.run, g) for g in generations]
+    return Curves(
+        summary,
+        best,
+        each_generation(np.nanmean, clean),
+        each_generation(np.nanmean, observed) if noisy else None,
+        tuple(i for i in images if i is not None),
+    )
+
+
+def each_generation(function: Callable[[Array], Any], generations: Sequence[Array]) -> Array:
+    """One number of each generation's finite scores; NaN where there is none."""
+    finite = [scores[np.isfinite(scores)] for scores in generations]
+    return np.array([function(scores) if scores.size else np.nan for scores in finite], dtype=np.float64)
+
+
+def score_label(plan: Plan, objective: str) -> str:
+    """What stands beside the axis of the scores."""
+    if objective == "minus-mean":
+        return "score (minus the activation)" if plan.rig is None else "score (minus the response)"
+    if objective != "mean":
+        return f"score ({objective})"
+    if all(target.network.startswith("match:") for target in plan.targets):
+        return "response (minus mean squared difference)"
+    return "response (activation)" if plan.rig is None else "response (as recorded)"
+
+
+def log_spaced(count: int, most: int = MONTAGE_GENERATIONS) -> list[int]:
+    """`most` generations of `count` (all when there are fewer), counted from 0: the first, the last, and
+    log-spaced between as far as whole numbers allow."""
+    chosen = [1]
+    for left in range(most - 1, 0, -1):
+        if chosen[-1] < count:
+            step = (count / chosen[-1]) ** (1 / left)
+            chosen.append(max(chosen[-1] + 1, round(chosen[-1] * step)))
+    return [generation - 1 for generation in chosen]
+
+
+# ------------------------------------------------------------------ drawing
+
+
+def draw_curves(axes: Axes, curves: Curves, plan: Plan, *, marks: bool) -> list[Text]:
+    """Best and mean over generations, references as lines; the labels that stand beside them."""
+    s, count = curves.summary, len(curves.best)
+    x = np.arange(1, count + 1)
+    labels = []
+    if curves.observed is not None:
+        axes.plot(x, curves.observed, color=LIGHT, lw=0.8, marker=".", ms=dot_size(count))
+        labels.append(label_beside(axes, last_seen(curves.observed), "mean as observed", LIGHT))
+    axes.plot(x, curves.mean, color=GREY, lw=1.0, marker=".", ms=dot_size(count))
+    labels.append(label_beside(axes, last_seen(curves.mean), "mean of the generation", GREY))
+    axes.plot(x, curves.best, color=BLUE, lw=1.6, marker=".", ms=dot_size(count))
+    labels.append(label_beside(axes, last_seen(curves.best), "best of the generation", BLUE))
+    if marks:
+        at = [image.generation for image in curves.images]
+        axes.plot(x[at], curves.best[at], "o", mfc="white", mec=BLUE, mew=1.0, ms=4.0)
+    labels += draw_references(axes, s)
+    if np.isnan(curves.best).all():
+        axes.text(0.5, 0.5, "no response was seen", transform=axes.transAxes, ha="center")
+    axes.set(xlabel="generation", ylabel=score_label(plan, s.objective), xlim=x_limits(count))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    each = s.presentations / s.generations
+    if each > 0:
+        top = axes.secondary_xaxis("top", functions=(partial(np.multiply, each), partial(_divided, each)))
+        top.set_xlabel("presentations")
+    return [label for label in labels if label is not None]
+
+
+def draw_references(axes: Axes, s: RunSummary) -> list[Text | None]:
+    """The best reference, and the expected best of as many as were presented, as lines; their labels."""
+    if s.best_reference is None or not np.isfinite(s.best_reference):
+        return []
+    axes.axhline(s.best_reference, color=VERMILION, lw=1.0, zorder=1)
+    count = f"best of {s.references:,} references" if s.references > 1 else "the only reference"
+    labels = [label_beside(axes, s.best_reference, count, VERMILION)]
+    expected = s.expected_best_reference
+    if expected is not None and np.isfinite(expected) and s.presentations < s.references:
+        axes.axhline(expected, color=VERMILION, lw=1.0, zorder=1, ls=(0, (4, 2)))
+        labels.append(
+            label_beside(axes, expected, f"expected best of\n{s.presentations:,} of these", VERMILION)
+        )
+    return labels
+
+
+def _divided(by: float, values: Array) -> Array:
+    return values / by
+
+
+def dot_size(count: int) -> float:
+    """The size of a point: single ones must be seen, many must not."""
+    return 4.0 if count <= 40 else 0.0
+
+
+def x_limits(count: int) -> tuple[float, float]:
+    """Of an axis of so many generations."""
+    margin = 0.02 * (count - 1) or 0.5
+    return 1 - margin, count + margin
+
+
+def last_seen(curve: Array) -> float:
+    """The last value that is a number; NaN without one."""
+    seen = curve[~np.isnan(curve)]
+    return float(seen[-1]) if seen.size else float("nan")
+
+
+def label_beside(axes: Axes, y: float, text: str, colour: str) -> Text | None:
+    """A text to the right of the axes, to be moved to its height by `spread_labels`."""
+    if np.isnan(y):
+        return None
+    colour = GREY if colour == LIGHT else colour
+    return axes.annotate(
+        text, (1.0, y), (5, 0), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+        va="center", color=colour, fontsize=7, annotation_clip=False,
+    )  # fmt: skip
+
+
+def spread_labels(figure: Figure, labels: Sequence[Text]) -> None:
+    """Move labels up or down, as little as may be (least squares), until none lies on another."""
+    with quiet():
+        figure.draw_without_rendering()
+    boxes = sorted(((label, label.get_window_extent()) for label in labels), key=lambda pair: pair[1].y0)
+    heights = [box.height * 1.1 for _, box in boxes]
+    apart = np.cumsum([0.0, *((a + b) / 2 for a, b in pairwise(heights))])
+    pools: list[list[float]] = []  # of neighbours that touch: isotonic regression on what is left free
+    for (_, box), distance in zip(boxes, apart, strict=False):
+        pools.append([(box.y0 + box.y1) / 2 - distance])
+        while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    free = [float(np.mean(pool)) for pool in pools for _ in pool]
+    figure.set_layout_engine("none")  # what it found stays
+    for (label, box), at, distance in zip(boxes, free, apart, strict=False):
+        moved_pt = (at + distance - (box.y0 + box.y1) / 2) * 72.0 / figure.dpi
+        label.set_position((label.get_position()[0], label.get_position()[1] + moved_pt))
