@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from xdream.laboratory.rigs import Answer, Block, Claim, Command, Presentation, Row, Verdict
+from xdream.laboratory.rigs import Answer, AnswerRow, Block, BlockClaim, Command, Presentation, Receipt
 from xdream.scoring.recordings import Spikes, Traces, Values, to_bytes
 
 MakeBridge = Callable[[], Any]
@@ -36,14 +36,14 @@ def a_block(number: int = 1, images: int = 3, repeats: int = 2, size: int = 5, s
     return Block(session, number, 1, presentations, pixels, "png", 100.0, 50.5, (1, 2, 3))
 
 
-def rows_of(block_or_offered: Any, shift: float = 0.0) -> list[Row]:
+def rows_of(block_or_offered: Any, shift: float = 0.0) -> list[AnswerRow]:
     """One response for each presentation, each another."""
     pairs = [
         (p.image, p.repeat) if isinstance(p, Presentation) else (p[0], p[1])
         for p in block_or_offered.presentations
     ]
     return [
-        Row(image, repeat, Values(np.array([shift + at, np.nan, -at / 3.0]), np.array([0.0, 1.0, 0.1])))
+        AnswerRow(image, repeat, Values(np.array([shift + at, np.nan, -at / 3.0]), np.array([0.0, 1.0, 0.1])))
         for at, (image, repeat) in enumerate(pairs)
     ]
 
@@ -99,7 +99,7 @@ class SmallSession(threading.Thread):
         assert not self.is_alive()
 
     def _decide(self, arrival: Any) -> None:
-        if isinstance(arrival, Claim):
+        if isinstance(arrival, BlockClaim):
             self.claims.append(arrival.rig)
             arrival.reply(self._claimed(arrival.rig))
         elif isinstance(arrival, Command):
@@ -121,15 +121,15 @@ class SmallSession(threading.Thread):
         left = tuple(p for p in block.presentations if (p.image, p.repeat) not in self.taken)
         return replace(block, presentations=left)
 
-    def _verdict(self, answer: Answer) -> Verdict:
+    def _verdict(self, answer: Answer) -> Receipt:
         if answer.fault is not None:
-            return Verdict({"quarantined": 1}, answer.fault, True)
+            return Receipt({"quarantined": 1}, answer.fault, True)
         if answer.session != "s1":
-            return Verdict({"stale": len(answer.rows)}, "an answer of another session", True)
+            return Receipt({"stale": len(answer.rows)}, "an answer of another session", True)
         counts = {"taken": 0, "repeated": 0, "unknown": 0, "late": 0, "duplicate": 0}
         block = self.blocks[0] if self.blocks and self.blocks[0].number == answer.block else None
         if block is not None and answer.fence != block.fence:
-            return Verdict({}, "block 1 was given to another rig", True, conflict=True)
+            return Receipt({}, "block 1 was given to another rig", True, conflict=True)
         known = set() if block is None else {(p.image, p.repeat) for p in block.presentations}
         for row in answer.rows:
             key = (row.image, row.repeat or 0)
@@ -147,7 +147,7 @@ class SmallSession(threading.Thread):
             self.bridge.withdraw(block.number)
             del self.blocks[0]
             self._holder = None
-        return Verdict({k: v for k, v in counts.items() if v}, None, not done)
+        return Receipt({k: v for k, v in counts.items() if v}, None, not done)
 
 
 @contextmanager
@@ -202,7 +202,7 @@ def every_kind_of_response_arrives_bit_for_bit(make_bridge: MakeBridge, make_dri
     ]
     with served(make_bridge, block) as (bridge, session), driven(make_driver, bridge) as driver:
         offered = driver.next_block(PATIENCE_S)
-        rows = [Row(p[0], p[1], one) for p, one in zip(offered.presentations, recorded, strict=True)]
+        rows = [AnswerRow(p[0], p[1], one) for p, one in zip(offered.presentations, recorded, strict=True)]
         driver.answer(offered, rows)
         (answer,) = session.answers
         assert answer.last

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from xdream.laboratory.rigs import Answer, Block, Bridge, Claim, Presentation, Row, Verdict
+from xdream.laboratory.rigs import Answer, AnswerRow, Block, BlockClaim, Bridge, Presentation, Receipt
 from xdream.laboratory.simulation.base import Driver, Offered
 from xdream.scoring.recordings import Recorded, Spikes, Traces, Values, to_bytes
 
@@ -69,16 +69,16 @@ def left_of(block: Block, keep: Callable[[Presentation], bool]) -> Block:
     return replace(block, presentations=left, images={one.image: block.images[one.image] for one in left})
 
 
-def value_rows(offered: Offered) -> list[Row]:
+def value_rows(offered: Offered) -> list[AnswerRow]:
     """Values that follow from pixels and repeat, to the last bit."""
     rows = []
     for image, repeat, pixels in offered.presentations:
         light = pixels.to(torch.float64).mean((1, 2)).numpy()
-        rows.append(Row(image, repeat, Values(light / 7.0 + repeat)))
+        rows.append(AnswerRow(image, repeat, Values(light / 7.0 + repeat)))
     return rows
 
 
-def said(rows: Sequence[Row]) -> dict[tuple[str, int | None], bytes | None]:
+def said(rows: Sequence[AnswerRow]) -> dict[tuple[str, int | None], bytes | None]:
     """What is recorded, by image and repeat; None where it is missing in one way or the other."""
     found: dict[tuple[str, int | None], bytes | None] = {}
     for row in rows:
@@ -103,7 +103,7 @@ class Desk:
         self.bridge.offer(block)
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[AnswerRow]:
         return [row for answer in self.answers for row in answer.rows]
 
     @property
@@ -119,11 +119,11 @@ class Desk:
 
     def take(self, timeout_s: float) -> None:
         for arrival in self.bridge.collect(timeout_s):
-            if isinstance(arrival, Claim):
+            if isinstance(arrival, BlockClaim):
                 arrival.reply(self.block if self.block is not None else "over")
             elif isinstance(arrival, Answer):
                 self.answers.append(arrival)
-                arrival.reply(Verdict({"taken": len(arrival.rows)}, arrival.fault, True))
+                arrival.reply(Receipt({"taken": len(arrival.rows)}, arrival.fault, True))
 
     def while_(self, call: Callable[[], Any]) -> Any:
         """What a call of the driver returns, while the bridge is listened to."""
@@ -298,7 +298,7 @@ def check_every_kind_of_recording_survives(medium: Medium) -> None:
         offered = desk.next_block(driver)
         recorded = recordings(medium.kinds)
         rows = [
-            Row(image, repeat, one)
+            AnswerRow(image, repeat, one)
             for (image, repeat, _), one in zip(offered.presentations, recorded, strict=False)
         ]
         desk.while_(lambda: driver.answer(offered, rows))

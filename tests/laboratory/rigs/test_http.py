@@ -32,7 +32,7 @@ from bridge_behaviour import (
 
 from xdream.errors import BadInput, RigError
 from xdream.images.files import png
-from xdream.laboratory.rigs import BRIDGES, http_service, wire
+from xdream.laboratory.rigs import BRIDGES, http_service, json_messages
 from xdream.laboratory.rigs.http import Http
 from xdream.laboratory.simulation.http import HttpDriver
 from xdream.scoring.recordings import Values
@@ -69,7 +69,9 @@ def a_connection(bridge: Http) -> Iterator[socket.socket]:
 
 
 def answer_bytes(block: Any, **changed: Any) -> bytes:
-    return wire.dumps(wire.answer_json("s1", block.number, 1, rows_of(block), last=True) | changed)
+    return json_messages.dumps(
+        json_messages.answer_json("s1", block.number, 1, rows_of(block), last=True) | changed
+    )
 
 
 @pytest.mark.parametrize("pixels", ["png", "raw"])
@@ -110,7 +112,7 @@ def test_a_block_says_all_that_a_rig_needs() -> None:
 def test_one_image_is_given_by_its_id_and_nothing_else() -> None:
     block = a_block()
     with served(make_bridge, block) as (bridge, session):
-        wait_for(lambda: bridge._desk.block is not None)
+        wait_for(lambda: bridge._queue.block is not None)
         connection = http.client.HTTPConnection(urllib.parse.urlsplit(bridge.url).netloc, timeout=PATIENCE_S)
         connection.request("GET", "/image/s1-1-2")
         reply = connection.getresponse()
@@ -170,7 +172,7 @@ def test_answers_that_nobody_takes_are_refused_before_they_fill_memory() -> None
     with served(lambda: make_bridge(reply_timeout_s=0.01, most_mb=0.005), block, decide=False) as (bridge, _):
         errors = [said(bridge, "POST", "/responses", answer_bytes(block))[1]["error"] for _ in range(20)]
         assert any("busy" in one for one in errors)
-        assert bridge._desk._bytes <= 5_000
+        assert bridge._queue._bytes <= 5_000
 
 
 def test_commands_reach_the_session() -> None:
@@ -315,7 +317,7 @@ def test_an_answer_whose_client_is_gone_is_not_lost() -> None:
         with a_connection(bridge) as client:
             head = f"POST /responses HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
             client.sendall(head.encode() + body)
-            wait_for(lambda: bool(bridge._desk._waiting))
+            wait_for(lambda: bool(bridge._queue._waiting))
         session.decides.set()
         wait_for(lambda: session.closed == [1])
 
@@ -472,10 +474,10 @@ def test_a_socket_carries_the_same_messages() -> None:
             found = await reply_to(opened, {"do": "block", "rig": "r", "pixels": "raw", "id": 1})
             assert (found["id"], found["code"], found["block"]) == (1, 200, 1)
             for name, image in block.images.items():
-                assert torch.equal(wire.image_of(found["images"][name], "raw", 5), image)
+                assert torch.equal(json_messages.image_of(found["images"][name], "raw", 5), image)
             broken = await reply_to(opened, "{")
             assert (broken["code"], broken["error"]) == (422, session.answers[0].fault)
-            answer = wire.answer_json("s1", 1, 1, rows_of(block), last=True)
+            answer = json_messages.answer_json("s1", 1, 1, rows_of(block), last=True)
             found = await reply_to(opened, {"do": "responses", "id": "a", **answer})
             assert found == {"id": "a", "code": 200, "counts": {"taken": 6}, "open": False}
             assert (await reply_to(opened, {"do": "block", "rig": "r"}))["state"] == "over"
@@ -541,7 +543,7 @@ def test_closing_ends_sockets_and_answers_who_waits() -> None:
 
     async def talk(opened: Any) -> list[Any]:
         await opened.send_str('{"do":"block","rig":"r","id":5}')
-        await asyncio.to_thread(wait_for, lambda: bool(bridge._desk._waiting))
+        await asyncio.to_thread(wait_for, lambda: bool(bridge._queue._waiting))
         await asyncio.to_thread(bridge.close)
         return [json.loads(m.data) async for m in opened]
 

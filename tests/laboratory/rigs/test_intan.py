@@ -7,7 +7,7 @@ import pytest
 from streams import a_block, code_of, free_port, offered, until
 
 from xdream.errors import BadInput, RigError
-from xdream.laboratory.rigs import BRIDGES, Row
+from xdream.laboratory.rigs import BRIDGES, AnswerRow
 from xdream.laboratory.rigs.intan import Intan
 from xdream.laboratory.rigs.intan_bytes import Marks, Spiking
 from xdream.laboratory.rigs.windows import Outbox, Window, Windows
@@ -301,7 +301,7 @@ def played(block):
     rows = []
     for one in block.presentations:
         ms = np.sort(np.round(rng.uniform(-99, 299, 30), 1))
-        rows.append(Row(one.image, one.repeat, Spikes(ms, rng.integers(0, 2, 30), 2, -100, 300)))
+        rows.append(AnswerRow(one.image, one.repeat, Spikes(ms, rng.integers(0, 2, 30), 2, -100, 300)))
     return rows
 
 
@@ -327,7 +327,7 @@ def test_a_disconnect_makes_the_presentation_under_way_missing_and_the_rest_goes
     first, second, third = played(block)
     found, told = [], []
     # The emulator is faster than time: what was sent is read before the connections are closed.
-    for row in (first, Row(second.image, 0, None), third):
+    for row in (first, AnswerRow(second.image, 0, None), third):
         driver.answer(offered(block), [row])
         rows, faults, _ = until(bridge.collect, 1)
         found += rows

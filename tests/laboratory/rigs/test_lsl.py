@@ -7,7 +7,7 @@ import pytest
 from streams import a_block, code_of, offered, until
 
 from xdream.errors import BadInput, RigError
-from xdream.laboratory.rigs import BRIDGES, Row
+from xdream.laboratory.rigs import BRIDGES, AnswerRow
 from xdream.scoring.recordings import Spikes, Values
 
 
@@ -82,7 +82,7 @@ def connected(bridge, rig):
 
 def played(block):
     return [
-        Row(p.image, p.repeat, Values(np.array([p.place + 0.5, np.nan]), np.array([1.0, 2.0])))
+        AnswerRow(p.image, p.repeat, Values(np.array([p.place + 0.5, np.nan]), np.array([1.0, 2.0])))
         for p in block.presentations
     ]
 
@@ -108,7 +108,7 @@ def test_spikes_and_missing_ones_come_back(joined):
     bridge.offer(block)
     connected(bridge, rig)
     spikes = Spikes(np.array([1.5, -3.0]), np.array([1, 0]), 2, -10.0, 20.0)
-    rig.answer(offered(block), [Row("b1-0", 0, spikes), Row("b1-1", 0, None)])
+    rig.answer(offered(block), [AnswerRow("b1-0", 0, spikes), AnswerRow("b1-1", 0, None)])
     found, _, _ = until(bridge.collect, 2)
     assert sorted(zip(found[0].recorded.channels, found[0].recorded.times_ms, strict=True)) == [
         (0, -3.0),
@@ -124,7 +124,7 @@ def test_numbers_are_joined_by_code(joined):
     connected(bridge, rig)
     rows = played(block)
     rig.answer(offered(block), [rows[2], rows[0]])
-    rig.answer(offered(block), [Row("nobody", 0, Values(np.array([1.0, 2.0])))])
+    rig.answer(offered(block), [AnswerRow("nobody", 0, Values(np.array([1.0, 2.0])))])
     found, faults, answers = until(bridge.collect, 2)
     answers += collected(bridge, lambda some: faults or some) if not faults else []
     assert [(row.image, row.recorded.values[0]) for row in found] == [("b1-2", 2.5), ("b1-0", 0.5)]

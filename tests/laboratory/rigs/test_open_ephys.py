@@ -8,7 +8,7 @@ import pytest
 from streams import a_block, code_of, free_port, offered, until
 
 from xdream.errors import BadInput, RigError
-from xdream.laboratory.rigs import BRIDGES, Row
+from xdream.laboratory.rigs import BRIDGES, AnswerRow
 from xdream.laboratory.rigs.open_ephys import OpenEphys
 from xdream.laboratory.rigs.open_ephys_messages import Messages
 from xdream.laboratory.rigs.windows import Outbox, Window, Windows
@@ -357,7 +357,7 @@ def played(block):
     rows = []
     for one in block.presentations:
         ms = np.sort(np.round(rng.uniform(-99, 299, 30), 1))
-        rows.append(Row(one.image, one.repeat, Spikes(ms, rng.integers(0, 2, 30), 2, -100, 300)))
+        rows.append(AnswerRow(one.image, one.repeat, Spikes(ms, rng.integers(0, 2, 30), 2, -100, 300)))
     return rows
 
 
@@ -380,7 +380,7 @@ def test_a_lost_message_over_zmq_is_a_missing_presentation(joined):
     block = a_block(3)
     bridge.offer(block)
     first, second, third = played(block)
-    driver.answer(offered(block), [first, Row(second.image, 0, None), third])
+    driver.answer(offered(block), [first, AnswerRow(second.image, 0, None), third])
     found, _, _ = until(bridge.collect, 3)
     assert [row.recorded is None for row in found] == [False, True, False]
 
@@ -393,7 +393,7 @@ def test_a_disconnect_in_between_loses_nothing_that_was_shown_before_or_after(jo
     driver.answer(offered(block), rows[:2])
     until(bridge.collect, 2)
     driver.disconnect(0)
-    driver.answer(offered(block), [Row("b1-0", 0, Values(np.array([2.0, 1.0])))], last=False)
+    driver.answer(offered(block), [AnswerRow("b1-0", 0, Values(np.array([2.0, 1.0])))], last=False)
     driver.answer(offered(block), rows[2:])
     found, _, _ = until(bridge.collect, 3)
     assert [row.image for row in found] == ["b1-0", "b1-2", "b1-3"]

@@ -24,8 +24,9 @@ from filelock import FileLock, Timeout
 from xdream.errors import BadInput, RigError
 from xdream.files import replace
 from xdream.images.files import encoded
-from xdream.laboratory.rigs.base import Answer, Arrival, Block, Row
-from xdream.laboratory.rigs.folder_files import SUFFIXES, Table, Unreadable, read
+from xdream.laboratory.rigs import forms
+from xdream.laboratory.rigs.base import Answer, AnswerRow, Arrival, Block
+from xdream.laboratory.rigs.folder_files import SUFFIXES, FileTable, Unreadable, read
 from xdream.laboratory.rigs.folder_manifest import manifest, read_answer
 from xdream.scoring.recordings import Values
 
@@ -351,8 +352,12 @@ class Folder:
         try:
             if len(data) > self._limit:
                 raise Unreadable(f"it has more than {self._limit} bytes; see answer_limit_mb")
-            answer = self._original_answer(data, name, sent) if self._original else read_answer(data, name)
-        except Unreadable as error:
+            answer = (
+                self._original_answer(data, name, sent)
+                if self._original
+                else read_answer(data, name, len(self._channels))
+            )
+        except (Unreadable, forms.Unreadable) as error:
             if not stable:
                 return None
             answer = Answer((), source=name, fault=f"{name}: {error}", raw=data[:RAW_BYTES])
@@ -382,7 +387,7 @@ def file_name(block: Block, place: int, image: str) -> str:
     return f"block{block.number:03d}_{place:03d}_{image}.{block.image_format}"
 
 
-def rows_of(table: Table, sent: Sent, *, loose: bool) -> tuple[Row, ...]:
+def rows_of(table: FileTable, sent: Sent, *, loose: bool) -> tuple[AnswerRow, ...]:
     """What a table says about the files of a block. Raises Unreadable where it cannot be about them."""
     order = sorted(sent.files)
     if table.names is not None:
@@ -401,7 +406,7 @@ def rows_of(table: Table, sent: Sent, *, loose: bool) -> tuple[Row, ...]:
         last = re.split(r"[\\/]", name)[-1].strip()
         image, repeat = known.get(_loosely(last) if loose else last, (None, None))
         recorded = None if bool(np.isnan(values).all()) else Values(values.copy())
-        rows.append(Row(" ".join(last.split())[:200] if image is None else image, repeat, recorded))
+        rows.append(AnswerRow(" ".join(last.split())[:200] if image is None else image, repeat, recorded))
     return tuple(rows)
 
 

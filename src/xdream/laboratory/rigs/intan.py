@@ -14,8 +14,8 @@ from typing import Any
 
 from xdream.errors import BadInput, RigError
 from xdream.laboratory.rigs.base import Arrival, Block
-from xdream.laboratory.rigs.hearing import Hearing, check_settle, units_of
 from xdream.laboratory.rigs.intan_bytes import Marks, Spiking
+from xdream.laboratory.rigs.recorder_thread import RecorderThread, check_settle, units_of
 from xdream.laboratory.rigs.windows import Outbox, Window, Windows
 
 #: Bytes asked for at once; a turn reads no more than TURNS of them from one output.
@@ -71,7 +71,7 @@ class Intan:
         self._rate_hz = float(rate_hz)
         self._layout = (words, frames, round(settle_ms * rate_hz / 1000))
         self._window = Window(start_ms, stop_ms, slack_ms)
-        self._hearing = Hearing("intan", silence_s, clock)
+        self._thread = RecorderThread("intan", silence_s, clock)
 
     def open(self, session: str, channels: Sequence[str]) -> None:
         """Begin to connect. RHX need not be there yet."""
@@ -81,18 +81,18 @@ class Intan:
         words, frames, settle = self._layout
         self._marks = Marks(self._windows, self._out, words, frames, settle)
         self._spiking = Spiking(self._windows, self._out, units)
-        self._hearing.start(self._listen)
+        self._thread.start(self._listen)
 
     def offer(self, block: Block) -> None:
         """The codes of its presentations are known from now on."""
-        self._hearing.offer(block.number)
-        with self._hearing.lock:
+        self._thread.offer(block.number)
+        with self._thread.lock:
             self._windows.offer(block)
 
     def collect(self, timeout_s: float) -> Sequence[Arrival]:
         """What is complete. Raises RigError when RHX is silent while a block is shown."""
         found = self._out.get(timeout_s)
-        silent_s = self._hearing.too_silent_s()
+        silent_s = self._thread.too_silent_s()
         if not found and silent_s is not None:
             host, port = self._addresses["waveform"]
             raise RigError(
@@ -103,25 +103,25 @@ class Intan:
 
     def withdraw(self, number: int) -> None:
         """The block is closed; an onset of it that still comes is answered, as late."""
-        self._hearing.withdraw(number)
+        self._thread.withdraw(number)
 
     def status(self, status: Mapping[str, Any]) -> None:
         """RHX does not ask."""
 
     def close(self) -> None:
         """Leave."""
-        self._hearing.end()
+        self._thread.end()
 
     def _listen(self) -> None:
         sockets: dict[str, socket.socket] = {}
         next_try = time.monotonic()
         try:
-            while not self._hearing.stop.is_set():
+            while not self._thread.stop.is_set():
                 if len(sockets) < 2 and time.monotonic() >= next_try:
                     self._connect(sockets)
                     next_try = time.monotonic() + AGAIN_S
                 if not sockets:
-                    self._hearing.stop.wait(POLL_S)
+                    self._thread.stop.wait(POLL_S)
                     continue
                 ready, _, _ = select.select(list(sockets.values()), [], [], POLL_S)
                 if ready:
@@ -143,19 +143,19 @@ class Intan:
             sockets[name] = one
             if name == "waveform":
                 # All that comes over it was acquired after the spikes were heard.
-                with self._hearing.lock:
+                with self._thread.lock:
                     self._marks.begin(self._spiking.heard)
 
     def _turn(self, sockets: dict[str, socket.socket]) -> None:
         # The waveforms' clock closes windows: spikes that were sent before it must be read before it counts,
-        # so the clock is read from the wire first and looked at last.
+        # so the clock is read from the socket first and looked at last.
         marks, marks_end = _read(sockets.get("waveform"))
         spikes, spikes_end = _read(sockets.get("spike"))
-        with self._hearing.lock:
+        with self._thread.lock:
             self._spiking.take(spikes)
             self._marks.take(marks)
             if marks:
-                self._hearing.heard()
+                self._thread.heard()
                 if len(marks) < TURNS * CHUNK_BYTES // 2:
                     # Everything that was sent has been read: where garbage was, later spikes are heard.
                     self._spiking.heard(self._windows.clock)

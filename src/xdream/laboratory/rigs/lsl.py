@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from xdream.errors import BadInput, RigError
-from xdream.laboratory.rigs.base import Answer, Arrival, Block, Row
+from xdream.laboratory.rigs.base import Answer, AnswerRow, Arrival, Block
+from xdream.laboratory.rigs.forms import Unreadable, count_of, flag_of, only_fields, read_responses, text_of
+from xdream.laboratory.rigs.json_messages import ANSWER_FIELDS, dumps, message_of
 from xdream.laboratory.rigs.windows import BLOCKS_KEPT, Outbox
-from xdream.laboratory.rigs.wire import Unreadable, answer_of, dumps, message_of
 from xdream.scoring.recordings import Values
 
 #: An answer of more bytes is a fault.
@@ -218,16 +218,15 @@ class Lsl:
         if len(raw) > SAMPLE_BYTES:
             raise Unreadable(f"an answer of {len(raw)} bytes; at most {SAMPLE_BYTES} are read")
         message = message_of(raw)
-        # The form of other media has no word for what is not known; what this rig did not say stays unknown.
-        fields = {"session": self._session, "block": 0, "fence": 0}
-        silent = {name for name in fields if message.get(name) is None}
-        answer = answer_of({**message, **{name: fields[name] for name in silent}}, self._channels)
-        return replace(
-            answer,
+        only_fields(message, ANSWER_FIELDS, "the answer")
+        said = {name for name in ("session", "block", "fence") if message.get(name) is not None}
+        return Answer(
+            read_responses(message.get("responses"), self._channels),
+            session=text_of(message, "session") if "session" in said else None,
+            block=count_of(message, "block") if "block" in said else None,
+            fence=count_of(message, "fence") if "fence" in said else None,
+            last=flag_of(message, "last"),
             source=self._out.source,
-            session=None if "session" in silent else answer.session,
-            block=None if "block" in silent else answer.block,
-            fence=None if "fence" in silent else answer.fence,
         )
 
     def _numbered(self, sample: Sequence[float]) -> Answer:
@@ -235,6 +234,6 @@ class Lsl:
         for number in reversed(self._blocks):
             for one in self._blocks[number].presentations:
                 if one.code == code:
-                    row = Row(one.image, one.repeat, Values(np.array(values, dtype=np.float64)))
+                    row = AnswerRow(one.image, one.repeat, Values(np.array(values, dtype=np.float64)))
                     return Answer((row,), session=self._session, block=number, source=self._out.source)
         raise Unreadable(f"an answer to the code {code!r}, which is in no block offered lately")

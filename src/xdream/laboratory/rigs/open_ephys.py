@@ -15,8 +15,8 @@ from typing import Any
 
 from xdream.errors import BadInput, RigError
 from xdream.laboratory.rigs.base import Arrival, Block
-from xdream.laboratory.rigs.hearing import Hearing, check_settle, units_of
 from xdream.laboratory.rigs.open_ephys_messages import HEADER_BYTES, Messages
+from xdream.laboratory.rigs.recorder_thread import RecorderThread, check_settle, units_of
 from xdream.laboratory.rigs.windows import Outbox, Window, Windows
 
 #: A frame is at most this long; the connection of a sender of more is dropped.
@@ -90,7 +90,7 @@ class OpenEphys:
         self._window = Window(start_ms, stop_ms, slack_ms)
         self._rate_hz = rate_hz
         self._heartbeat = heartbeat
-        self._hearing = Hearing("open-ephys", silence_s, clock)
+        self._thread = RecorderThread("open-ephys", silence_s, clock)
 
     def open(self, session: str, channels: Sequence[str]) -> None:
         """Subscribe. The plugin need not be there yet."""
@@ -100,18 +100,18 @@ class OpenEphys:
         windows = Windows(self._window, len(units), session, self._rate_hz, self._out)
         self._messages = Messages(windows, units, self._out, **self._by)
         self._context = self._zmq.Context()
-        self._hearing.start(self._listen)
+        self._thread.start(self._listen)
 
     def offer(self, block: Block) -> None:
         """The onsets of its presentations are known from now on."""
-        self._hearing.offer(block.number)
-        with self._hearing.lock:
+        self._thread.offer(block.number)
+        with self._thread.lock:
             self._messages.windows.offer(block)
 
     def collect(self, timeout_s: float) -> Sequence[Arrival]:
         """What is complete. Raises RigError when the plugin is silent while a block is shown."""
         found = self._out.get(timeout_s)
-        silent_s = self._hearing.too_silent_s()
+        silent_s = self._thread.too_silent_s()
         if not found and silent_s is not None:
             host, port = self._address
             raise RigError(
@@ -122,14 +122,14 @@ class OpenEphys:
 
     def withdraw(self, number: int) -> None:
         """The block is closed; an onset of it that still comes is answered, as late."""
-        self._hearing.withdraw(number)
+        self._thread.withdraw(number)
 
     def status(self, status: Mapping[str, Any]) -> None:
         """The plugin does not ask."""
 
     def close(self) -> None:
         """Leave."""
-        if self._hearing.end():
+        if self._thread.end():
             self._context.destroy(linger=0)
 
     def _listen(self) -> None:
@@ -151,16 +151,16 @@ class OpenEphys:
         hello = {"application": "XDream", "uuid": str(uuid.uuid4()), "type": "heartbeat"}
         next_beat = time.monotonic()
         try:
-            while not self._hearing.stop.is_set():
+            while not self._thread.stop.is_set():
                 if self._heartbeat and time.monotonic() >= next_beat:
                     next_beat = time.monotonic() + HEARTBEAT_S
                     with contextlib.suppress(zmq.Again):  # nobody was there for a long time
                         beat.send(json.dumps(hello).encode(), zmq.NOBLOCK)
                 if data.poll(POLL_MS):
                     frames = _frames(data)
-                    with self._hearing.lock:
+                    with self._thread.lock:
                         self._messages.take(frames)
-                    self._hearing.heard()
+                    self._thread.heard()
         except zmq.ZMQError as error:
             self._out.fault(f"the connection to Open Ephys failed: {error}")
         finally:

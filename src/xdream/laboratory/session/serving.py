@@ -20,7 +20,17 @@ from xdream.experiment.assemble import assemble
 from xdream.experiment.callbacks import Nobody, Watcher
 from xdream.experiment.plan import Plan
 from xdream.experiment.runs import Parts
-from xdream.laboratory.rigs import BRIDGES, Answer, Arrival, Block, Bridge, Claim, Command, Pair
+from xdream.laboratory.rigs import (
+    BRIDGES,
+    Answer,
+    Arrival,
+    Block,
+    BlockClaim,
+    Bridge,
+    Command,
+    DisplayAndRecorder,
+    NoBlock,
+)
 from xdream.laboratory.session import orders
 from xdream.laboratory.session.session import Session
 from xdream.store import Record, Store, check_new, queries
@@ -99,7 +109,7 @@ def bridge_of(plan: Plan) -> Bridge:
     """The bridge that a plan names, with the display's where the rig only records. Raises BadInput."""
     assert plan.rig is not None
     recorder = _made(plan.rig)
-    return recorder if plan.display is None else Pair(_made(plan.display), recorder)
+    return recorder if plan.display is None else DisplayAndRecorder(_made(plan.display), recorder)
 
 
 def _made(part: Part) -> Bridge:
@@ -160,7 +170,7 @@ class Server:
                 return
             for arrival in arrivals:
                 self._take(arrival)
-                self._asks = self._asks and not isinstance(arrival, Claim)
+                self._asks = self._asks and not isinstance(arrival, BlockClaim)
 
     def tick(self) -> None:
         """Once round: orders, block, answers, silence."""
@@ -188,7 +198,7 @@ class Server:
             if arrival.word == "stop":
                 arrival.reply(None)
             arrival.reply(self._order(arrival))
-        elif isinstance(arrival, Claim):
+        elif isinstance(arrival, BlockClaim):
             self._asks = True
             arrival.reply(self._claim(arrival.rig))
         else:
@@ -207,7 +217,7 @@ class Server:
             self._offered = now
             self._hear()
 
-    def _claim(self, rig: str) -> Block | str:
+    def _claim(self, rig: str) -> Block | NoBlock:
         found = self._written(lambda: self.session.claim(rig))
         if isinstance(found, Block):  # it may be a new one: its images are to be had
             with contextlib.suppress(RigError):  # said by the next tick
@@ -215,10 +225,10 @@ class Server:
         return found
 
     def _answer(self, answer: Answer) -> None:
-        verdict = self._written(lambda: self.session.take(answer))
-        if {"taken", "missing", "repeated"} & verdict.counts.keys():
+        receipt = self._written(lambda: self.session.take(answer))
+        if {"taken", "missing", "repeated"} & receipt.counts.keys():
             self._hear()
-        answer.reply(verdict)
+        answer.reply(receipt)
 
     def _order(self, command: Command) -> str | None:
         """Carry out; returns why it cannot be done, or None."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from xdream.laboratory.rigs.base import Row
+from xdream.laboratory.rigs.base import AnswerRow
 from xdream.types import ShownImages
 
 
@@ -31,7 +31,7 @@ class Driver(Protocol):
     def answer(
         self,
         offered: Offered,
-        rows: Sequence[Row],
+        rows: Sequence[AnswerRow],
         *,
         last: bool = True,
         spoil: Callable[[bytes], bytes] | None = None,

@@ -14,9 +14,9 @@ import numpy as np
 
 from xdream.errors import BadInput
 from xdream.images.files import decoded
-from xdream.laboratory.rigs.base import Row
+from xdream.laboratory.rigs.base import AnswerRow
 from xdream.laboratory.rigs.folder_manifest import written_answer
-from xdream.laboratory.rigs.wire import recorded_json
+from xdream.laboratory.rigs.forms import recorded_json
 from xdream.laboratory.simulation.base import Offered
 from xdream.scoring.recordings import Values
 
@@ -75,7 +75,7 @@ class FolderDriver:
     def answer(
         self,
         offered: Offered,
-        rows: Sequence[Row],
+        rows: Sequence[AnswerRow],
         *,
         last: bool = True,
         spoil: Callable[[bytes], bytes] | None = None,
@@ -168,7 +168,7 @@ class FolderDriver:
         partial.replace(self.folder / name)
 
     def _write_original(
-        self, offered: Offered, rows: Sequence[Row], spoil: Callable[[bytes], bytes] | None
+        self, offered: Offered, rows: Sequence[AnswerRow], spoil: Callable[[bytes], bytes] | None
     ) -> None:
         known = {(image, repeat): name for image, repeat, name in self._names[offered.number]}
         new = []

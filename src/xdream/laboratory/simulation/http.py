@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xdream.errors import BadInput
-from xdream.laboratory.rigs import wire
+from xdream.laboratory.rigs import forms, json_messages
 from xdream.laboratory.simulation.messages import Gone, MessageDriver
 
 
@@ -30,12 +30,12 @@ class _Requests:
         self._connection: http.client.HTTPConnection | None = None
 
     def ask(
-        self, do: str, message: wire.Json, spoil: Callable[[bytes], bytes] | None
-    ) -> tuple[int, wire.Json]:
+        self, do: str, message: forms.Json, spoil: Callable[[bytes], bytes] | None
+    ) -> tuple[int, forms.Json]:
         """GET /block, or POST."""
         if do == "block":
             return self._request("GET", f"/block?{urllib.parse.urlencode(message)}", None)
-        body = wire.dumps(message)
+        body = json_messages.dumps(message)
         return self._request("POST", f"/{do}", body if spoil is None else spoil(body))
 
     def hang_up(self) -> None:
@@ -44,7 +44,7 @@ class _Requests:
         if connection is not None:
             connection.close()
 
-    def _request(self, method: str, path: str, body: bytes | None) -> tuple[int, wire.Json]:
+    def _request(self, method: str, path: str, body: bytes | None) -> tuple[int, forms.Json]:
         if self._connection is None:
             self._connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
         try:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from xdream.errors import RigError
-from xdream.laboratory.rigs.base import Row
+from xdream.laboratory.rigs.base import AnswerRow
 from xdream.laboratory.simulation.base import Driver, Offered
 from xdream.laboratory.simulation.recorder import Shown, Train, trains
 
@@ -81,7 +81,7 @@ class IntanDriver(Shown):
     def answer(
         self,
         offered: Offered,
-        rows: Sequence[Row],
+        rows: Sequence[AnswerRow],
         *,
         last: bool = True,
         spoil: Callable[[bytes], bytes] | None = None,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from xdream.errors import BadInput, RigError
-from xdream.laboratory.rigs import wire
-from xdream.laboratory.rigs.base import Row
+from xdream.laboratory.rigs import forms
+from xdream.laboratory.rigs.base import AnswerRow
 from xdream.laboratory.simulation.base import Driver, Offered
 from xdream.laboratory.simulation.recorder import Shown
 from xdream.scoring.recordings import Spikes, Values
@@ -73,7 +73,7 @@ class LslDriver(Shown):
     def answer(
         self,
         offered: Offered,
-        rows: Sequence[Row],
+        rows: Sequence[AnswerRow],
         *,
         last: bool = True,
         spoil: Callable[[bytes], bytes] | None = None,
@@ -138,16 +138,16 @@ class LslDriver(Shown):
             self._outlet.push_sample(sample)
         self._said_at = time.monotonic()
 
-    def _json(self, offered: Offered, rows: Sequence[Row], last: bool) -> list[str]:
+    def _json(self, offered: Offered, rows: Sequence[AnswerRow], last: bool) -> list[str]:
         said: dict[str, Any] = {"block": offered.number, "last": last}
         if offered.session is not None:
             said["session"] = offered.session
         if offered.fence is not None:
             said["fence"] = offered.fence
-        said["responses"] = [wire.row_json(row) for row in rows]
+        said["responses"] = [forms.row_json(row) for row in rows]
         return [json.dumps(said)]
 
-    def _numbers(self, rows: Sequence[Row]) -> list[list[float]]:
+    def _numbers(self, rows: Sequence[AnswerRow]) -> list[list[float]]:
         assert self._codes is not None
         found = []
         for row in rows:

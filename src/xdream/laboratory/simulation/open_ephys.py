@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from xdream.errors import BadInput, RigError
-from xdream.laboratory.rigs.base import Row
+from xdream.laboratory.rigs.base import AnswerRow
 from xdream.laboratory.simulation.base import Driver, Offered
 from xdream.laboratory.simulation.recorder import Shown, Train, trains
 
@@ -76,7 +76,7 @@ class OpenEphysDriver(Shown):
     def answer(
         self,
         offered: Offered,
-        rows: Sequence[Row],
+        rows: Sequence[AnswerRow],
         *,
         last: bool = True,
         spoil: Callable[[bytes], bytes] | None = None,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xdream.laboratory.rigs.base import Row
+from xdream.laboratory.rigs.base import AnswerRow
 from xdream.laboratory.simulation.base import Driver, Offered
 from xdream.scoring.recordings import Recorded, Spikes, Values
 
@@ -25,7 +25,7 @@ class Train:
     spikes: tuple[tuple[float, int], ...] | None
 
 
-def train(row: Row, stop_ms: float) -> Train:
+def train(row: AnswerRow, stop_ms: float) -> Train:
     """Spikes as they are; a number of spikes becomes so many, evenly between 0 and stop_ms."""
     return Train(row.image, row.repeat or 0, _spikes(row.recorded, stop_ms))
 
@@ -78,6 +78,6 @@ class Shown:
         return False if callable(self._display) else self._display.over
 
 
-def trains(rows: Sequence[Row], stop_ms: float) -> list[Train]:
+def trains(rows: Sequence[AnswerRow], stop_ms: float) -> list[Train]:
     """Of all rows, in order."""
     return [train(row, stop_ms) for row in rows]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xdream.errors import BadInput
-from xdream.laboratory.rigs import wire
+from xdream.laboratory.rigs import forms, json_messages
 from xdream.laboratory.simulation.messages import Gone, MessageDriver
 
 PROBE_MS = 500
@@ -33,11 +33,13 @@ class _Requests:
         self._socket: Any = None
 
     def ask(
-        self, do: str, message: wire.Json, spoil: Callable[[bytes], bytes] | None
-    ) -> tuple[int, wire.Json]:
+        self, do: str, message: forms.Json, spoil: Callable[[bytes], bytes] | None
+    ) -> tuple[int, forms.Json]:
         """One message and its reply."""
         zmq = self._zmq
-        body = wire.dumps({"do": do, **message} | ({} if self._token is None else {"token": self._token}))
+        body = json_messages.dumps(
+            {"do": do, **message} | ({} if self._token is None else {"token": self._token})
+        )
         try:
             if self._context.closed:
                 self._context = zmq.Context()

@@ -11,7 +11,7 @@ from xdream.errors import BadInput
 END_S = 10.0
 
 
-class Hearing:
+class RecorderThread:
     """The thread in which a recorder is listened to.
 
     lock: of what it shares with the session's thread. stop: whether it is to end. silence_s: with nothing
