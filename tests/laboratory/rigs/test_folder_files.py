@@ -317,7 +317,7 @@ def test_an_answer_may_have_a_checksum_or_none() -> None:
     [
         (b"", "the file is empty"),
         (b"[]", "no JSON object"),
-        (b"[" * 100_000, "no JSON"),
+        (b"[" * 100_000, "nested deeper"),
         (b"1" * 10_000, "no JSON"),
         (answer_text()[:-1], "no JSON"),
         (answer_text() + bytes(9), "no JSON"),

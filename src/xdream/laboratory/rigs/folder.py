@@ -365,7 +365,9 @@ class Folder:
         seen.reported.add(digest)
         return answer
 
-    def _original_answer(self, data: bytes, name: str, sent: Sent) -> Answer:
+    def _read(self, data: bytes, name: str, sent: Sent) -> Answer:
+        if not self._original:
+            return read_answer(data, name, len(self._channels))
         table = read(name.rpartition(".")[2], data)
         return Answer(rows_of(table, sent, loose=self._loose), block=sent.number, source=name)
 

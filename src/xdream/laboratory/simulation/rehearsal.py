@@ -44,7 +44,6 @@ def rehearse(
     if target.endswith(LAST):
         target = f"{target.removesuffix(LAST)}{channels - 1}"
     generator = GENERATORS.make(plan.generator.name, **plan.generator.options)
-    generator = GENERATORS.make(plan.generator.name, **plan.generator.options)
     size_px = plan.image_size_px or generator.image_size_px
     subject = subject_of(target, size_px, plan)
     population = SimulatedNeurons(subject, how, channels, size_px)
