@@ -149,7 +149,7 @@ class Registry(Generic[Part]):
         known = self.options(name)
         return {
             key: str(Path(value).expanduser().absolute())
-            if key in known and known[key].is_path and isinstance(value, str | Path)
+            if key in known and known[key].is_path and isinstance(value, str | Path) and value != ""
             else value
             for key, value in options.items()
         }

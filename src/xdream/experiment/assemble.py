@@ -106,13 +106,6 @@ def _resolved(plan: Plan) -> Plan:
     if plan.image_size_px and "size_px" in GENERATORS.options(generator.name):
         generator = Part(name=generator.name, **{"size_px": plan.image_size_px} | generator.options)
     update["generator"] = absolute_generator(generator)
-    for key in ("rig", "display"):
-        part = getattr(plan, key)
-        if part is not None:
-            paths = {
-                k: references.absolute(v) for k, v in part.options.items() if k in ("folder", "token_file")
-            }
-            update[key] = Part(name=part.name, **part.options | paths)
     if plan.references is not None:
         update["references"] = references.absolute(plan.references)
     update["targets"] = _absolute_targets(plan.targets)

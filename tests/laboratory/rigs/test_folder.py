@@ -421,19 +421,27 @@ def test_two_sessions_cannot_have_one_folder(safe: Desk, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"folder": ""}, "give the path"),
-        ({"folder": 3}, "give the path"),
-        ({"protocol": "http"}, "choose manifest or original"),
-        ({"match": "exact"}, "choose strict or loose"),
+        ({"folder": ""}, "folder is '': give the path"),
+        ({"folder": 3}, "folder is 3: "),
+        ({"protocol": "http"}, "protocol is 'http': input should be 'manifest' or 'original'"),
+        ({"match": "exact"}, "match is 'exact': input should be 'strict' or 'loose'"),
         ({"match": "loose"}, "match is for the original protocol"),
-        ({"poll_s": 0}, "poll_s is 0"),
-        ({"stable_s": -1}, "stable_s is -1"),
-        ({"answer_limit_mb": "big"}, "answer_limit_mb is 'big'"),
+        ({"poll_s": 0}, "poll_s is 0: input should be greater"),
+        ({"stable_s": -1}, "stable_s is -1: input should be greater"),
+        ({"answer_limit_mb": "big"}, "answer_limit_mb is 'big': input should be a valid number"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=words):
         BRIDGES.make("folder", **{"folder": str(tmp_path), **options})
+
+
+def test_its_folder_is_an_option_that_is_a_path() -> None:
+    found = BRIDGES.absolute("folder", {"folder": "shared", "poll_s": 1.0})
+    assert found == {"folder": str(Path.cwd() / "shared"), "poll_s": 1.0}
+    assert BRIDGES.absolute("folder", {"folder": ""}) == {"folder": ""}, "which is refused, not where we are"
+    assert BRIDGES.options("http")["token_file"].is_path
+    assert BRIDGES.options("zmq")["token_file"].is_path
 
 
 def test_a_folder_that_is_not_there_is_refused_at_the_start(tmp_path: Path) -> None:

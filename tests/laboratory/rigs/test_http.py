@@ -236,15 +236,15 @@ def test_the_token_is_given_in_a_file_or_the_environment(
         ({"token": "short"}, "8 to 256"),
         ({"token": "with a space"}, "spaces"),
         ({"token": "long-enough", "token_file": "x"}, "both"),
-        ({"port": 70_000}, "port"),
-        ({"port": "8765"}, "port"),
+        ({"port": 70_000}, "bridge 'http': port is 70000: input should be less than or equal to 65535"),
+        ({"port": "8765"}, "port is '8765': input should be a valid integer"),
         ({"most_mb": 0}, "most_mb"),
         ({"reply_timeout_s": float("nan")}, "reply_timeout_s"),
     ],
 )
 def test_what_cannot_be_is_bad_input(options: dict[str, Any], words: str) -> None:
     with pytest.raises(BadInput, match=words) as raised:
-        make_bridge(**options)
+        BRIDGES.make("http", **options)
     assert "long-enough" not in str(raised.value)
 
 

@@ -245,21 +245,23 @@ def test_no_bytes_crash_the_readers_and_they_find_back(pieces):
 
 
 def test_bad_options_are_refused():
-    for options in (
-        {},
-        {"rate_hz": 0},
-        {"rate_hz": True},
-        {"rate_hz": 30000, "words": 0},
-        {"rate_hz": 30000, "spike_port": 70000},
-        {"rate_hz": 30000, "settle_ms": -1},
+    for options, words in (
+        ({}, "needs the option rate_hz"),
+        ({"rate_hz": 0}, "rate_hz is 0"),
+        ({"rate_hz": True}, "rate_hz is True"),
+        ({"rate_hz": 30000, "words": 0}, "words is 0"),
+        ({"rate_hz": 30000, "spike_port": 70000}, "spike_port is 70000"),
+        ({"rate_hz": 30000, "settle_ms": -1}, "settle_ms is -1"),
+        ({"rate_hz": 30000, "unit": ["A-010"]}, "has no option 'unit'"),
     ):
-        with pytest.raises(BadInput):
+        with pytest.raises(BadInput, match=words):
             BRIDGES.make("intan", **options)
 
 
 def test_silence_while_a_block_is_shown_is_a_failure_of_the_medium():
     now = [0.0]
-    bridge = Intan(1000, spike_port=free_port(), waveform_port=free_port(), clock=lambda: now[0])
+    bridge = Intan(1000, spike_port=free_port(), waveform_port=free_port())
+    bridge.clock = lambda: now[0]
     bridge.open("s1", ["A-010"])
     try:
         bridge.offer(a_block(1))

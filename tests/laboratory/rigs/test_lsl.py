@@ -44,8 +44,9 @@ def joined(lsl, names):
 
     made = []
 
-    def join(form="json", codes=None, driver=True, **options):
+    def join(form="json", codes=None, driver=True, clock=time.monotonic, **options):
         bridge = Lsl(form=form, **names, **options)
+        bridge.clock = clock
         bridge.open("s1", ["a", "b"])
         made.append(bridge)
         rig = LslDriver(lambda _: None, 2, codes=codes, **names) if driver else None
@@ -274,5 +275,5 @@ def test_no_stream_of_answers_while_a_block_is_open_is_a_failure_of_the_medium(j
 
 def test_bad_options_are_refused(lsl):
     for options in ({"stream": ""}, {"markers": "it's"}, {"form": "xml"}, {"again_s": 0}, {"silence_s": -1}):
-        with pytest.raises(BadInput, match="rig: "):
+        with pytest.raises(BadInput, match="bridge 'lsl': "):
             BRIDGES.make("lsl", **options)

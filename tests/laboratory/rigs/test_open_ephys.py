@@ -318,17 +318,19 @@ def test_faults_are_limited_until_the_next_block():
 
 
 def test_bad_options_are_refused():
-    for options in (
-        {"port": 0},
-        {"onset": "light"},
-        {"start_ms": 10, "stop_ms": 5},
-        {"stop_ms": float("nan")},
-        {"slack_ms": -1},
-        {"rate_hz": 0},
-        {"first_line": 60},
-        {"strobe_line": 3},
+    for options, words in (
+        ({"port": 0}, "port is 0: input should be greater than or equal to 1"),
+        ({"onset": "light"}, "onset is 'light': input should be 'message' or 'word'"),
+        ({"start_ms": 10, "stop_ms": 5}, "a window from 10.0 to 5.0 ms"),
+        ({"stop_ms": float("nan")}, "a window from -100.0 to nan ms"),
+        ({"slack_ms": -1}, "slack_ms = -1.0 must be from 0"),
+        ({"rate_hz": 0}, "rate_hz is 0: input should be greater"),
+        ({"first_line": 60}, "first_line is 60: input should be less"),
+        ({"strobe_line": 64}, "strobe_line is 64: input should be less"),
+        ({"strobe_line": 3}, "is one of the code's lines"),
+        ({"settle_ms": 101}, "settle_ms is 101: input should be less"),
     ):
-        with pytest.raises(BadInput, match="rig: "):
+        with pytest.raises(BadInput, match=words):
             BRIDGES.make("open-ephys", **options)
     with pytest.raises(BadInput, match="units has 1 entries"):
         OpenEphys(units=["E1"]).open("s", ["a", "b"])
@@ -429,7 +431,8 @@ def test_the_plugin_hears_that_a_client_is_there(joined):
 
 def test_silence_while_a_block_is_shown_is_a_failure_of_the_medium():
     now = [0.0]
-    bridge = OpenEphys(port=free_port(2), clock=lambda: now[0])
+    bridge = OpenEphys(port=free_port(2))
+    bridge.clock = lambda: now[0]
     bridge.open("s1", ["E1"])
     try:
         now[0] = 100.0

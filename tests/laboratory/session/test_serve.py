@@ -307,6 +307,19 @@ def test_a_bridge_that_is_not_there_lists_those_that_are(
     assert not (tmp_path / "s").exists()
 
 
+def test_paths_of_bridges_are_stored_so_that_a_session_is_resumed_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = session_plan(
+        rig={"name": "folder", "folder": "shared"}, display={"name": "http", "token_file": "t"}
+    )
+    record = serve(plan, tmp_path / "s", bridge=Scripted())
+    assert Plan.from_toml(queries.facts(record)["plan"]).rig.options == {"folder": str(tmp_path / "shared")}
+    assert record.plan.display.options == {"token_file": str(tmp_path / "t")}
+    record.close()
+
+
 def test_a_row_without_recording_is_no_row_of_zeros(tmp_path: Path) -> None:
     def respond(block: Block) -> Sequence[Answer]:
         first, *rest = Rig().rows(block)

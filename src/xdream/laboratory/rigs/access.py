@@ -6,16 +6,23 @@ import hmac
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from pydantic import Field
 
 from xdream.errors import BadInput
 
 TOKEN_VARIABLE = "XDREAM_RIG_TOKEN"
+#: Options of the bridges that listen.
+PortNumber: TypeAlias = Annotated[int, Field(ge=0, le=65_535)]
+MostMegabytes: TypeAlias = Annotated[float, Field(ge=0.001, le=2_000)]
+ReplyTimeout: TypeAlias = Annotated[float, Field(ge=0.001, le=3_600)]
 
 
 class Token:
     """The word that a rig must know, or none: given, in a file, or in XDREAM_RIG_TOKEN. Never shown."""
 
-    def __init__(self, token: str | None, token_file: str | None, host: str) -> None:
+    def __init__(self, token: str | None, token_file: str | Path | None, host: str) -> None:
         """Raises BadInput: two of them, one that cannot be in a header, or none beyond this machine."""
         if token is not None and token_file is not None:
             raise BadInput("both token and token_file are given; leave one out")
@@ -34,11 +41,16 @@ class Token:
         if self._file is None:
             return
         try:
-            with Path(self._file).open("rb") as file:
+            with Path(self._file).expanduser().open("rb") as file:
                 self._token = file.read(4096).decode("ascii").strip()
         except (OSError, ValueError) as error:
             raise BadInput(f"token_file '{self._file}' cannot be read: {error}") from None
         self._check()
+
+    @property
+    def word(self) -> str | None:
+        """The token itself, for a rig; None without one."""
+        return self._token
 
     def admits(self, said: object) -> bool:
         """Whether this is the token, in constant time."""
@@ -71,14 +83,11 @@ class Port:
         host: str,
         number: int,
         token: str | None,
-        token_file: str | None,
+        token_file: str | Path | None,
         most_mb: float,
         reply_timeout_s: float,
     ) -> Port:
         """That of a bridge's options. Raises BadInput."""
-        check_number("port", number, 0, 65_535)
-        check_number("most_mb", most_mb, 0.001, 2_000)
-        check_number("reply_timeout_s", reply_timeout_s, 0.001, 3_600)
         known = Token(token, token_file, host)
         return cls(host, number, known, int(most_mb * 1e6), float(reply_timeout_s))
 
@@ -90,6 +99,13 @@ class Port:
         )
 
 
+def word_of(token: str | None, token_file: Path | None) -> str | None:
+    """The token that a rig on this machine sends, found as the bridge finds it. Raises BadInput."""
+    known = Token(token, token_file, "localhost")
+    known.read()
+    return known.word
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches an address."""
     return host in ("localhost", "::1", "[::1]") or (
@@ -97,8 +113,7 @@ def is_loopback(host: str) -> bool:
     )
 
 
-def check_number(name: str, value: float, low: float, high: float) -> None:
-    """Raises BadInput."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not low <= value <= high:
-        raise BadInput(f"{name} is {value!r}; give a number from {low:g} to {high:g}")
+def reachable(host: str) -> str:
+    """The address, as a URL has it, at which a client on this machine finds who listens on `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host.strip("[]"), host.strip("[]"))
+    return f"[{host}]" if ":" in host else host

@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from filelock import FileLock, Timeout
+from pydantic import BeforeValidator, Field
 
 from xdream.errors import BadInput, RigError
 from xdream.files import replace
@@ -44,6 +45,15 @@ ORIGINAL_ANSWER = re.compile(rf"block(\d{{3,9}})\.({'|'.join(SUFFIXES)})")
 MANIFEST_ANSWER = re.compile(r"block(\d{3,9})\.answer(-\d{1,9})?\.json")
 IMAGE = re.compile(r"block(\d{3,9})_.*\.(png|bmp)")
 MANIFEST = re.compile(r"block(\d{3,9})\.manifest\.json")
+
+
+def _named(folder: object) -> object:
+    if folder == "":
+        raise ValueError("give the path of the folder that the rig shares")
+    return folder
+
+
+SharedFolder: TypeAlias = Annotated[Path, BeforeValidator(_named)]
 
 
 @dataclass(frozen=True)
@@ -72,33 +82,18 @@ class Folder:
     folder: must be there. protocol: "manifest", or "original" for rigs that answered the original software.
     match: of the original protocol's file names, "strict" (exactly) or "loose" (after the block's number).
     poll_s: how often the folder is looked at. stable_s: for how long an answer of the original protocol must
-    not have changed. answer_limit_mb: a larger answer is not read. Raises BadInput for other options.
+    not have changed. answer_limit_mb: a larger answer is not read.
     """
 
     def __init__(
         self,
-        folder: str | Path,
-        protocol: str = "manifest",
-        match: str = "strict",
-        poll_s: float = 0.1,
-        stable_s: float = 0.5,
-        answer_limit_mb: float = 32.0,
+        folder: SharedFolder,
+        protocol: Literal["manifest", "original"] = "manifest",
+        match: Literal["strict", "loose"] = "strict",
+        poll_s: Annotated[float, Field(ge=0.001, le=60.0)] = 0.1,
+        stable_s: Annotated[float, Field(ge=0.0, le=600.0)] = 0.5,
+        answer_limit_mb: Annotated[float, Field(ge=0.001, le=1024.0)] = 32.0,
     ) -> None:
-        if not isinstance(folder, str | Path) or not str(folder):
-            raise BadInput(f"folder is {folder!r}; give the path of the folder that the rig shares")
-        for name, value, known in (
-            ("protocol", protocol, ("manifest", "original")),
-            ("match", match, ("strict", "loose")),
-        ):
-            if value not in known:
-                raise BadInput(f"{name} is {value!r}; choose {' or '.join(known)}")
-        for name, number, least, most in (
-            ("poll_s", poll_s, 0.001, 60.0),
-            ("stable_s", stable_s, 0.0, 600.0),
-            ("answer_limit_mb", answer_limit_mb, 0.001, 1024.0),
-        ):
-            if not isinstance(number, int | float) or not least <= number <= most:
-                raise BadInput(f"{name} is {number!r}; choose {least:g} to {most:g}")
         if protocol == "manifest" and match != "strict":
             raise BadInput("match is for the original protocol; leave it out")
         if protocol == "original" and importlib.util.find_spec("scipy") is None:
@@ -352,11 +347,7 @@ class Folder:
         try:
             if len(data) > self._limit:
                 raise Unreadable(f"it has more than {self._limit} bytes; see answer_limit_mb")
-            answer = (
-                self._original_answer(data, name, sent)
-                if self._original
-                else read_answer(data, name, len(self._channels))
-            )
+            answer = self._read(data, name, sent)
         except (Unreadable, forms.Unreadable) as error:
             if not stable:
                 return None

@@ -11,10 +11,11 @@ import concurrent.futures
 import contextlib
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from xdream.errors import BadInput, RigError
-from xdream.laboratory.rigs.access import Port
+from xdream.laboratory.rigs.access import MostMegabytes, Port, PortNumber, ReplyTimeout
 from xdream.laboratory.rigs.base import Arrival, Block
 from xdream.laboratory.rigs.request_queue import RequestQueue
 
@@ -36,11 +37,11 @@ class Http:
     def __init__(
         self,
         host: str = "127.0.0.1",
-        port: int = 8765,
+        port: PortNumber = 8765,
         token: str | None = None,
-        token_file: str | None = None,
-        most_mb: float = 256,
-        reply_timeout_s: float = 30,
+        token_file: Path | None = None,
+        most_mb: MostMegabytes = 256,
+        reply_timeout_s: ReplyTimeout = 30,
     ) -> None:
         try:
             import aiohttp  # noqa: F401

@@ -10,13 +10,21 @@ import select
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from xdream.errors import BadInput, RigError
+from pydantic import Field
+
+from xdream.errors import RigError
 from xdream.laboratory.rigs.base import Arrival, Block
 from xdream.laboratory.rigs.intan_bytes import Marks, Spiking
-from xdream.laboratory.rigs.recorder_thread import RecorderThread, check_settle, units_of
-from xdream.laboratory.rigs.windows import Outbox, Window, Windows
+from xdream.laboratory.rigs.recorder_thread import (
+    RecorderThread,
+    SampleRate,
+    SettleTime,
+    SilenceTime,
+    units_of,
+)
+from xdream.laboratory.rigs.windows import SLACK_MS, START_MS, STOP_MS, Outbox, Window, Windows
 
 #: Bytes asked for at once; a turn reads no more than TURNS of them from one output.
 CHUNK_BYTES = 262_144
@@ -40,38 +48,28 @@ class Intan:
 
     def __init__(
         self,
-        rate_hz: float,
+        rate_hz: SampleRate,
         host: str = "127.0.0.1",
         *,
-        spike_port: int = 5002,
-        waveform_port: int = 5001,
+        spike_port: Annotated[int, Field(ge=1, le=65_535)] = 5002,
+        waveform_port: Annotated[int, Field(ge=1, le=65_535)] = 5001,
         units: Sequence[str] | None = None,
-        words: int = 1,
-        frames: int = 128,
-        settle_ms: float = 0.5,
-        start_ms: float = -100.0,
-        stop_ms: float = 300.0,
-        slack_ms: float = 100.0,
-        silence_s: float = 10.0,
-        clock: Callable[[], float] = time.monotonic,
+        words: Annotated[int, Field(ge=1, le=10_000)] = 1,
+        frames: Annotated[int, Field(ge=1, le=10_000)] = 128,
+        settle_ms: SettleTime = 0.5,
+        start_ms: float = START_MS,
+        stop_ms: float = STOP_MS,
+        slack_ms: float = SLACK_MS,
+        silence_s: SilenceTime = 10.0,
     ) -> None:
-        for name, value, most in (
-            ("spike_port", spike_port, 65535),
-            ("waveform_port", waveform_port, 65535),
-            ("words", words, 10_000),
-            ("frames", frames, 10_000),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-                raise BadInput(f"rig: {name} = {value!r} must be a whole number from 1 to {most}")
-        if isinstance(rate_hz, bool) or not isinstance(rate_hz, int | float) or not 1 <= rate_hz <= 1e6:
-            raise BadInput(f"rig: rate_hz = {rate_hz!r} is not a sampling rate (30000, say)")
-        check_settle(settle_ms)
+        #: Seconds that only rise.
+        self.clock: Callable[[], float] = time.monotonic
         self._addresses = {"spike": (host, spike_port), "waveform": (host, waveform_port)}
         self._units = None if units is None else tuple(units)
         self._rate_hz = float(rate_hz)
         self._layout = (words, frames, round(settle_ms * rate_hz / 1000))
         self._window = Window(start_ms, stop_ms, slack_ms)
-        self._thread = RecorderThread("intan", silence_s, clock)
+        self._thread = RecorderThread("intan", silence_s, lambda: self.clock())
 
     def open(self, session: str, channels: Sequence[str]) -> None:
         """Begin to connect. RHX need not be there yet."""

@@ -20,6 +20,8 @@ from xdream.errors import BadInput
 from xdream.laboratory.rigs.base import Answer, AnswerRow, Arrival, Block
 from xdream.scoring.recordings import Spikes
 
+#: What is counted around an onset, by default.
+START_MS, STOP_MS, SLACK_MS = -100.0, 300.0, 100.0
 #: Of so many blocks onsets are known: a marker that arrives after its block was closed is late, not unknown.
 BLOCKS_KEPT = 8
 #: Spikes in memory at most; a recorder that sends more loses windows, not memory.
@@ -43,10 +45,6 @@ class Window:
     slack_ms: float
 
     def __post_init__(self) -> None:
-        named = (("start_ms", self.start_ms), ("stop_ms", self.stop_ms), ("slack_ms", self.slack_ms))
-        for name, value in named:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise BadInput(f"rig: {name} = {value!r} is not a number of milliseconds")
         if not -HISTORY_S * 500 <= self.start_ms < self.stop_ms <= 60_000:
             raise BadInput(
                 f"rig: a window from {self.start_ms} to {self.stop_ms} ms cannot be counted; "

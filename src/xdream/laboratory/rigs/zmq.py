@@ -12,11 +12,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from xdream.errors import BadInput, RigError
 from xdream.laboratory.rigs import forms, json_messages
-from xdream.laboratory.rigs.access import Port
+from xdream.laboratory.rigs.access import MostMegabytes, Port, PortNumber, ReplyTimeout
 from xdream.laboratory.rigs.base import Arrival, Block
 from xdream.laboratory.rigs.request_queue import PendingReply, Reply, RequestQueue
 
@@ -40,11 +41,11 @@ class Zmq:
     def __init__(
         self,
         host: str = "127.0.0.1",
-        port: int = 8766,
+        port: PortNumber = 8766,
         token: str | None = None,
-        token_file: str | None = None,
-        most_mb: float = 64,
-        reply_timeout_s: float = 30,
+        token_file: Path | None = None,
+        most_mb: MostMegabytes = 64,
+        reply_timeout_s: ReplyTimeout = 30,
     ) -> None:
         try:
             import zmq  # noqa: F401

@@ -6,10 +6,13 @@ import http.client
 import json
 import urllib.parse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from xdream.errors import BadInput
 from xdream.laboratory.rigs import forms, json_messages
+from xdream.laboratory.rigs.access import reachable, word_of
+from xdream.laboratory.simulation.base import RigSetup
 from xdream.laboratory.simulation.messages import Gone, MessageDriver
 
 
@@ -18,6 +21,13 @@ class HttpDriver(MessageDriver):
 
     def __init__(self, url: str, token: str | None = None, timeout_s: float = 60.0, **options: Any) -> None:
         super().__init__(_Requests(url, token, timeout_s), **options)
+
+    @classmethod
+    def for_bridge(
+        cls, setup: RigSetup, host: str, port: int, token: str | None, token_file: Path | None
+    ) -> HttpDriver:
+        """For the bridge `http` on this machine. Raises BadInput."""
+        return cls(f"http://{reachable(host)}:{port}", word_of(token, token_file))
 
 
 class _Requests:

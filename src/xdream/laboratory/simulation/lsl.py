@@ -6,14 +6,15 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from xdream.errors import BadInput, RigError
 from xdream.laboratory.rigs import forms
 from xdream.laboratory.rigs.base import AnswerRow
-from xdream.laboratory.simulation.base import Driver, Offered
+from xdream.laboratory.rigs.lsl import MARKERS, STREAM
+from xdream.laboratory.simulation.base import Driver, Offered, RigSetup
 from xdream.laboratory.simulation.recorder import Shown
 from xdream.scoring.recordings import Spikes, Values
 
@@ -30,13 +31,15 @@ class LslDriver(Shown):
     then answers are numbers, else JSON.
     """
 
+    sends_spikes: ClassVar[bool] = False
+
     def __init__(
         self,
         display: Driver | Callable[[float], Offered | None],
         channels: int,
         *,
-        stream: str = "XDreamResponses",
-        markers: str = "XDream",
+        stream: str = STREAM,
+        markers: str = MARKERS,
         codes: Callable[[str, int], int] | None = None,
         source: str = "emulated-rig",
     ) -> None:
@@ -57,6 +60,13 @@ class LslDriver(Shown):
         self._said_at = -math.inf
         self._block: int | None = None
         self._announce()
+
+    @classmethod
+    def for_bridge(cls, setup: RigSetup, stream: str, markers: str, form: str) -> LslDriver:
+        """For the bridge `lsl`."""
+        assert setup.display is not None
+        codes = None if form == "json" else setup.code
+        return cls(setup.display, len(setup.channels), stream=stream, markers=markers, codes=codes)
 
     def next_block(self, timeout_s: float) -> Offered | None:
         """From the display; meanwhile says again what did not arrive."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from xdream.errors import RigError
 from xdream.laboratory.rigs import forms, json_messages
@@ -40,6 +40,9 @@ class MessageDriver:
     rig: its name. pixels: png or raw. gone_s: a bridge that has not answered for so long is gone for good.
     answer_s: for how long an answer is sent again until there is a receipt.
     """
+
+    is_recorder: ClassVar[bool] = False
+    sends_spikes: ClassVar[bool] = False
 
     def __init__(
         self,

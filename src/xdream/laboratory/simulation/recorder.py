@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from xdream.laboratory.rigs.base import AnswerRow
 from xdream.laboratory.simulation.base import Driver, Offered
 from xdream.scoring.recordings import Recorded, Spikes, Values
 
+#: Between the end of a presentation's window and the next onset.
+PAUSE_MS = 300.0
 #: How often a display that shows a block that was recorded already is asked again.
 AGAIN_S = 0.02
 
@@ -48,6 +51,8 @@ class Shown:
 
     display: its driver, or a function (timeout_s) -> block or None.
     """
+
+    is_recorder: ClassVar[bool] = True
 
     def __init__(self, display: Driver | Callable[[float], Offered | None]) -> None:
         self._display = display

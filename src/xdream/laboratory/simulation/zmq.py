@@ -6,10 +6,13 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from xdream.errors import BadInput
 from xdream.laboratory.rigs import forms, json_messages
+from xdream.laboratory.rigs.access import reachable, word_of
+from xdream.laboratory.simulation.base import RigSetup
 from xdream.laboratory.simulation.messages import Gone, MessageDriver
 
 PROBE_MS = 500
@@ -20,6 +23,13 @@ class ZmqDriver(MessageDriver):
 
     def __init__(self, url: str, token: str | None = None, timeout_s: float = 60.0, **options: Any) -> None:
         super().__init__(_Requests(url, token, timeout_s), **options)
+
+    @classmethod
+    def for_bridge(
+        cls, setup: RigSetup, host: str, port: int, token: str | None, token_file: Path | None
+    ) -> ZmqDriver:
+        """For the bridge `zmq` on this machine. Raises BadInput."""
+        return cls(f"tcp://{reachable(host)}:{port}", word_of(token, token_file))
 
 
 class _Requests:
