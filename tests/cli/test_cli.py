@@ -482,7 +482,7 @@ def test_the_command_line_needs_no_package_of_an_extra() -> None:
     absent += ["timm", "torchvision", "onnx", "onnxruntime", "skimage"]
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({absent!r})); "
-        "from xdream import cli; sys.exit(cli.main(['list', 'optimizers']))"
+        "from xdream.cli.main import main; sys.exit(main(['list', 'optimizers']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -520,7 +520,7 @@ def test_the_record_explains_itself(tmp_path: Path) -> None:
     assert resolved.threads == 1
     assert record.facts["draws"] == random.VERSION
     assert record.runs()[0].optimizer["selectivity"] == 2.0
-    [versions] = record._rows("SELECT versions FROM session")
+    [versions] = record._rows("SELECT versions FROM process")
     assert json.loads(versions[0])["torch"] == metadata.version("torch")
     again = xdream.run(resolved, tmp_path / "again")
     assert again.dump() == record.dump()

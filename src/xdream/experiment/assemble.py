@@ -221,6 +221,7 @@ def _runs(
                 objective=variant.objective,
                 score=score,
                 population=optimizer.population,
+                presentations=variant.presentations,
                 generations=generations,
                 noise_spikes=variant.noise_spikes,
                 noise_scale=variant.noise_scale,

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from xdream import random
-from xdream.experiment.run_groups import Group
+from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Parts, Run
+from xdream.optimizers import State, Varying, populations
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,26 @@ class Stream:
 class BatchLayout:
     """The images of a generation: group by group, run by run, slot by slot.
 
+    A run whose population varies has room for the largest; what it does not ask for stands in no stream.
     slices: of each group. streams: of each subject that has runs. spikes: (n,) float64, the noise scale
-    of each image's run, NaN without noise.
+    of each image's run, NaN without noise. populations: of each run, by its id.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[RunGroup, ...]
     slices: tuple[slice, ...]
     streams: tuple[Stream, ...]
     spikes: torch.Tensor
+    populations: Mapping[int, int]
 
     @property
     def size(self) -> int:
-        """Images in a generation."""
+        """Room for images in a generation."""
         return len(self.spikes)
+
+    @property
+    def varies(self) -> bool:
+        """Whether the population of any run may change."""
+        return any(isinstance(g.optimizer, Varying) for g in self.groups)
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -51,8 +59,22 @@ class BatchLayout:
         return tuple(r for g in self.groups for r in g.runs)
 
 
-def batch_layout(groups: Sequence[Group], spikes: Mapping[int, float | None]) -> BatchLayout:
-    """The layout of a generation's images; spikes: the noise scale of each run that has noise."""
+def populations_of(states: Mapping[RunGroup, State]) -> dict[int, int]:
+    """How many images of each run are shown in the generation that follows these states."""
+    return {
+        r.id: n
+        for g, state in states.items()
+        for r, n in zip(g.runs, populations(g.optimizer, state), strict=True)
+    }
+
+
+def batch_layout(
+    groups: Sequence[RunGroup], spikes: Mapping[int, float | None], sizes: Mapping[int, int]
+) -> BatchLayout:
+    """The layout of a generation's images.
+
+    spikes: the noise scale of each run that has noise. sizes: the population of each run.
+    """
     slices: list[slice] = []
     first_of: dict[int, int] = {}
     start = 0
@@ -68,15 +90,15 @@ def batch_layout(groups: Sequence[Group], spikes: Mapping[int, float | None]) ->
         Stream(
             subject,
             tuple(runs),
-            tuple((r.id, slot) for r in runs for slot in range(r.population)),
-            torch.cat([torch.arange(first_of[r.id], first_of[r.id] + r.population) for r in runs]),
-            torch.cat([torch.full((r.population,), r.unit) for r in runs]),
+            tuple((r.id, slot) for r in runs for slot in range(sizes[r.id])),
+            torch.cat([torch.arange(first_of[r.id], first_of[r.id] + sizes[r.id]) for r in runs]),
+            torch.cat([torch.full((sizes[r.id],), r.unit) for r in runs]),
         )
         for subject, runs in sorted(by_subject.items())
     ]
     scales = [spikes.get(r.id) for g in groups for r in g.runs for _ in range(r.population)]
     each = torch.tensor([torch.nan if scale is None else scale for scale in scales], dtype=torch.float64)
-    return BatchLayout(tuple(groups), tuple(slices), tuple(streams), each)
+    return BatchLayout(tuple(groups), tuple(slices), tuple(streams), each, dict(sizes))
 
 
 def interleaved(parts: Parts, generation: int) -> list[int]:

@@ -13,7 +13,7 @@ from xdream.errors import BadInput
 from xdream.experiment import defaults
 from xdream.generators import GENERATORS, Generator, draw, learned
 from xdream.generators.pixels import check_size
-from xdream.optimizers import OPTIMIZERS, checked_codes, checked_seed
+from xdream.optimizers import OPTIMIZERS, checked_codes, checked_seed, padded, populations
 from xdream.types import Batch, Codes
 
 
@@ -64,7 +64,7 @@ class Evolution:
         Images are float32 in [0, 1] on the 8-bit grid: `(batch.images * 255).round()` is what is shown.
         """
         self._open = True
-        codes = self.optimizer.ask(self._state)[0]
+        codes = self.optimizer.ask(self._state)[0, : self._population()]
         images = draw(self.generator, codes, self.image_size_px).to(torch.float32) / 255.0
         return Batch(self._ids(), codes.cpu().numpy().copy(), images.cpu().numpy())
 
@@ -100,14 +100,17 @@ class Evolution:
         if not self._open:
             return
         scores = [self._scores.get(name, np.nan) for name in self._ids()]
-        told = torch.tensor([scores], dtype=torch.float64, device=self._state.seeds.device)
+        told = padded(scores, self.optimizer.population)[None].to(self._state.seeds.device)
         self._state = self.optimizer.tell(self._state, told)
         self._scores = {}
         self._open = False
         self.generation += 1
 
     def _ids(self) -> tuple[str, ...]:
-        return tuple(f"g{self.generation:04d}-{slot:03d}" for slot in range(self.optimizer.population))
+        return tuple(f"g{self.generation:04d}-{slot:03d}" for slot in range(self._population()))
+
+    def _population(self) -> int:
+        return populations(self.optimizer, self._state)[0]
 
     def _initial(self, seeds: torch.Tensor, initial: npt.ArrayLike | None) -> Codes:
         """(1, k, d): given, or from the generator."""

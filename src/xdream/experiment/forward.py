@@ -6,7 +6,7 @@ import contextlib
 import functools
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import torch
@@ -19,6 +19,8 @@ from xdream.generators import Generator, drawn, finite
 from xdream.memory import forget_freed_blocks, out_of_memory
 from xdream.subjects import NetworkUnits, Subject
 from xdream.types import Codes, ShownImages
+
+T = TypeVar("T")
 
 
 class Forward:
@@ -77,13 +79,9 @@ class Forward:
             return f"generator and networks are not compiled: {networks.one_line(error)}"
         return None
 
-    def halved(self, batch: int) -> int:
-        """Half the batch, for which the memory did not suffice. Raises SubjectError when that was 1."""
-        if batch == 1:
-            raise SubjectError("the memory does not suffice for one image; use another device")
-        self._batch = min(self._batch, batch // 2)
-        forget_freed_blocks()
-        return batch // 2
+    def limit(self, batch: int) -> None:
+        """Take at most so many images at a time from now on, also where networks are compiled."""
+        self._batch = min(self._batch, batch)
 
     def _filled(self, rows: torch.Tensor) -> torch.Tensor:
         """What is compiled takes a batch only, or its half, its quarter, …; the last image is repeated."""
@@ -107,6 +105,35 @@ class Forward:
 
 
 # ------------------------------------------------------------------ batch size
+
+
+class BatchSize:
+    """How many images go through generator and networks together: half as many when the memory does not
+    suffice, from then on. write: notes the new size, which the last digits of responses depend on."""
+
+    def __init__(self, forward: Forward, size: int, write: Callable[[int], None]) -> None:
+        self.size = size
+        self._forward, self._write = forward, write
+
+    def attempt(self, work: Callable[[], T]) -> T | None:
+        """What `work` gives; None when the memory did not suffice, and fewer images are to be tried.
+
+        Raises SubjectError when it did not suffice for one image.
+        """
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+        # Out of the handler, which holds what is to be freed.
+        if self.size == 1:
+            raise SubjectError("the memory does not suffice for one image; use another device")
+        self.size //= 2
+        self._forward.limit(self.size)
+        forget_freed_blocks()
+        self._write(self.size)
+        return None
+
 
 #: The part of what is free that images may take.
 SHARE = 0.25

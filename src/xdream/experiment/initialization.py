@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,12 +12,12 @@ import torch
 from xdream import networks
 from xdream.errors import BadInput
 from xdream.experiment.callbacks import Watcher
-from xdream.experiment.run_groups import Group
+from xdream.experiment.forward import BatchSize
+from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Initial, Parts, Run
 from xdream.generators import Generator, WithStatistics, encode, read_statistics
 from xdream.images import references
 from xdream.images.references import expected_best
-from xdream.memory import out_of_memory
 from xdream.optimizers import State, checked_codes
 from xdream.store import Store, queries
 from xdream.types import Codes
@@ -88,23 +89,17 @@ def show_references(parts: Parts, store: Store, watcher: Watcher) -> dict[int, t
     for r in parts.runs:
         known.setdefault(r.id, {})
     assert parts.plan.batch is not None
-    batch, start = parts.plan.batch, 0
+    batch = BatchSize(parts.forward, parts.plan.batch, lambda size: store.write_fact("batch", str(size)))
+    start = 0
     while start < count:
         watcher.stage("references", start, count)
-        some = range(start, min(start + batch, count))
+        some = range(start, min(start + batch.size, count))
         if all(i in known[r.id] for r in parts.runs for i in some):
             start = some.stop
             continue
         images = parts.references.images(some, parts.image_size_px)
-        try:
-            answers = parts.forward.respond_all(images)
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            answers = None
-        if answers is None:  # out of the handler, which holds what is to be forgotten
-            batch = parts.forward.halved(batch)
-            store.write_fact("batch", str(batch))
+        answers = batch.attempt(functools.partial(parts.forward.respond_all, images))
+        if answers is None:
             continue
         start = some.stop
         new = [
@@ -139,7 +134,7 @@ def noise_scales(parts: Parts, responses: Mapping[int, torch.Tensor]) -> dict[in
     return scales
 
 
-def first_state(parts: Parts, group: Group, responses: Mapping[int, torch.Tensor]) -> State:
+def first_state(parts: Parts, group: RunGroup, responses: Mapping[int, torch.Tensor]) -> State:
     """The first states: each run's initial codes drawn, given, or encoded from references."""
     device = parts.generator.centre.device
     found: dict[int, Codes] = {}
@@ -153,7 +148,7 @@ def first_state(parts: Parts, group: Group, responses: Mapping[int, torch.Tensor
 
 
 def _initial_codes(
-    parts: Parts, group: Group, init: str, runs: Sequence[Run], responses: Mapping[int, torch.Tensor]
+    parts: Parts, group: RunGroup, init: str, runs: Sequence[Run], responses: Mapping[int, torch.Tensor]
 ) -> Iterable[Codes]:
     """Those of each run with this `init`: (population, d), or (1, d) for a centre."""
     n = group.optimizer.population
@@ -170,7 +165,7 @@ def _initial_codes(
     return parts.initial[init].distribution.draw(seeds, n)
 
 
-def _fitted(codes: Codes, n: int, group: Group) -> Codes:
+def _fitted(codes: Codes, n: int, group: RunGroup) -> Codes:
     """(n, d): the first n of the given codes, taken round again when they are fewer; for a centre their mean,
     because runs beside each other may be given unlike numbers of codes."""
     if group.optimizer.starts_from == "centre":

@@ -15,15 +15,16 @@ again as a whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from xdream.errors import BadInput
 from xdream.experiment.assemble import assemble
-from xdream.experiment.batch_layout import BatchLayout, Stream, batch_layout, interleaved
+from xdream.experiment.batch_layout import BatchLayout, Stream, batch_layout, interleaved, populations_of
 from xdream.experiment.callbacks import Nobody, Watcher
+from xdream.experiment.forward import BatchSize
 from xdream.experiment.opening import (
     check_draws,
     check_same_runs,
@@ -36,12 +37,11 @@ from xdream.experiment.opening import (
 )
 from xdream.experiment.plan import Plan
 from xdream.experiment.record_policy import Answers, Chunk, record_policy
-from xdream.experiment.run_groups import Group
+from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Parts
-from xdream.experiment.states import begun, resumed
+from xdream.experiment.states import resume_states, start_states
 from xdream.experiment.stopping import FILE_NAME as END_NAME
 from xdream.experiment.stopping import StoppingCriteria, asked_to_end
-from xdream.memory import out_of_memory
 from xdream.optimizers import State
 from xdream.store import Record, Store, ToldRow, Writer, check_new, queries
 from xdream.subjects import GenerationNoise
@@ -124,8 +124,8 @@ def _compile(parts: Parts, store: Store, watcher: Watcher) -> None:
     if failed is not None:
         note(store, [failed])
         # Of the plan as it is recorded: on a resume ours differs from it.
-        plan = Plan.from_toml(queries.fact(store, "plan")).model_copy(update={"compiled": False})
-        store.write_fact("plan", plan.to_toml())
+        plan = Plan.stored(queries.fact(store, "plan"), int(queries.fact(store, "plan_schema")))
+        store.write_fact("plan", plan.model_copy(update={"compiled": False}).to_toml())
 
 
 class _Experiment:
@@ -134,28 +134,34 @@ class _Experiment:
     def __init__(self, parts: Parts, store: Store, writer: Writer, watcher: Watcher) -> None:
         self.parts, self.store, self.writer, self.watcher = parts, store, writer, watcher
         if queries.started(store):
-            groups, states, spikes, self.generation = resumed(parts, store)
+            groups, states, spikes, self.generation = resume_states(parts, store)
         else:
-            groups, states, spikes = begun(parts, store, watcher)
+            groups, states, spikes = start_states(parts, store, watcher)
             self.generation = 0
         self.states = dict(zip(groups, states, strict=True))
         self.spikes = spikes
-        self.batch = int(queries.fact(store, "batch"))
+        size = int(queries.fact(store, "batch"))
+        self.batch = BatchSize(
+            parts.forward, size, lambda size: writer.put(store.write_fact, "batch", str(size))
+        )
         self.record = record_policy(parts, store, writer)
-        self.stopping = StoppingCriteria.of(parts.runs, store)
+        self.stopping = StoppingCriteria.of(parts.runs, store, parts.plan.repeats)
 
     def go(self) -> None:
         """Generation after generation; runs go in step, and one that has ended is no longer among them."""
         longest = max(r.generations for r in self.parts.runs)
-        layout = batch_layout(list(self.states), self.spikes)
+        layout = None
         while self.states:
+            longest = max(longest, self.generation + 1)  # small populations make more generations
             self.watcher.stage("generations", self.generation, longest)
+            sizes = populations_of(self.states)
+            if layout is None or layout.populations != sizes:
+                layout = batch_layout(list(self.states), self.spikes, sizes)
             ended = self._generation(layout)
             self.generation += 1
             if ended:
                 left = (g.without(state, ended) for g, state in self.states.items())
                 self.states = dict(one for one in left if one is not None)
-                layout = batch_layout(list(self.states), self.spikes)
         self.watcher.stage("generations", longest, longest)
 
     def _generation(self, layout: BatchLayout) -> set[int]:
@@ -176,7 +182,7 @@ class _Experiment:
         for stream in layout.streams:
             start, total = done[stream.subject], len(stream.at) + len(between)
             while start < total:
-                stop = min(start + self.batch, total)
+                stop = min(start + self.batch.size, total)
                 at = stream.at[start:stop]
                 first = max(start - len(stream.at), 0)
                 references = between[first : max(stop - len(stream.at), 0)]
@@ -204,55 +210,67 @@ class _Experiment:
     ) -> tuple[ShownImages, torch.Tensor] | None:
         """The images of some codes, and the noise-free responses to them and to some references.
 
-        None when the memory did not suffice: half as many are tried next, from now on.
+        None when the memory did not suffice.
         """
-        try:
+
+        def work() -> tuple[ShownImages, torch.Tensor]:
             images = self.parts.forward.draw(codes)
             both = images
             if references and self.parts.references is not None:
                 others = self.parts.references.images(references, self.parts.image_size_px)
                 both = torch.cat((images, others.to(images.device)))
             return images, self.parts.forward.respond(stream.subject, both)
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-        self.batch = self.parts.forward.halved(self.batch)
-        self.writer.put(self.store.write_fact, "batch", str(self.batch))
-        return None
+
+        return self.batch.attempt(work)
 
     def _tell(self, layout: BatchLayout, codes: Codes, answers: Answers) -> set[int]:
         """Scores to the optimizers; returns the runs that end with this generation."""
-        scores, rows = {}, []
-        asked = asked_to_end(self.store.folder)
-        for g, of_group in zip(layout.groups, layout.slices, strict=True):
-            scores[g] = _scores(g, answers.observed[of_group])
-            clean = _scores(g, answers.clean[of_group, None])
-            for r, observed, noise_free in zip(g.runs, scores[g], clean.tolist(), strict=True):
-                ending = self.stopping.ending(r, self.generation, observed, asked)
-                rows.append(ToldRow(r.id, observed.tolist(), noise_free, ending=ending))
-        self.states = dict(
-            zip(
-                layout.groups,
-                self.record.told(
-                    self.generation,
-                    layout,
-                    codes,
-                    rows,
-                    lambda: [self._told(g, scores[g]) for g in layout.groups],
-                ),
-                strict=True,
-            )
-        )
+        scores = {
+            g: _scores(g, answers.observed[at]) for g, at in zip(layout.groups, layout.slices, strict=True)
+        }
+        # Where no population varies, the next one is known now.
+        endings = {} if layout.varies else self._endings(layout, scores, layout.populations)
+        rows = []
+        for g, at in zip(layout.groups, layout.slices, strict=True):
+            clean = _scores(g, answers.clean[at, None])
+            for r, observed, noise_free in zip(g.runs, scores[g], clean, strict=True):
+                n = layout.populations[r.id]
+                both = observed[:n].tolist(), noise_free[:n].tolist()
+                rows.append(ToldRow(r.id, *both, ending=endings.get(r.id)))
+
+        def tell() -> tuple[list[State], dict[int, str]]:
+            states = [self._told(g, scores[g]) for g in layout.groups]
+            if layout.varies:
+                following = populations_of(dict(zip(layout.groups, states, strict=True)))
+                endings.update(self._endings(layout, scores, following))
+            return states, endings
+
+        states = self.record.told(self.generation, layout, codes, rows, tell)
+        self.states = dict(zip(layout.groups, states, strict=True))
         bests = [score for row in rows for score in row.noise_free_scores if not math.isnan(score)]
         self.watcher.best(max(bests, default=-math.inf))
-        return {row.run for row in rows if row.ending is not None}
+        return set(endings)
 
-    def _told(self, g: Group, scores: Scores) -> State:
+    def _told(self, g: RunGroup, scores: Scores) -> State:
         state: State = g.optimizer.tell(self.states[g], scores.to(self.states[g].seeds.device))
         return state
 
+    def _endings(
+        self, layout: BatchLayout, scores: Mapping[RunGroup, Scores], following: Mapping[int, int]
+    ) -> dict[int, str]:
+        """Why runs end with this generation. following: the population of each run in the next one."""
+        asked = asked_to_end(self.store.folder)
+        found = {}
+        for g in layout.groups:
+            for r, told in zip(g.runs, scores[g], strict=True):
+                n = layout.populations[r.id]
+                ending = self.stopping.ending(r, self.generation, told[:n], asked, following[r.id])
+                if ending is not None:
+                    found[r.id] = ending
+        return found
 
-def _scores(g: Group, responses: torch.Tensor) -> Scores:
+
+def _scores(g: RunGroup, responses: torch.Tensor) -> Scores:
     """(runs, population) from (runs · population, repeats): runs with the same objective at once."""
     runs, n = len(g.runs), g.optimizer.population
     by_run = responses.reshape(runs, n, -1)

@@ -13,10 +13,11 @@ from pathlib import Path
 from xdream import random
 from xdream.errors import BadInput
 from xdream.experiment.assemble import assemble
-from xdream.experiment.plan import Plan
+from xdream.experiment.plan import plan_of
 from xdream.experiment.runs import Parts
 from xdream.experiment.stopping import FILE_NAME as END_NAME
 from xdream.store import Record, RunRow, Store, notes_on, queries
+from xdream.store.migrations import SCHEMA_VERSION
 
 
 def parts_of(record: Record) -> Parts:
@@ -25,7 +26,7 @@ def parts_of(record: Record) -> Parts:
     Raises BadInput when they have changed since: references, weights, images to match, draws.
     """
     check_draws(record)
-    plan = Plan.from_toml(record.facts["plan"])
+    plan = plan_of(record)
     update: dict[str, object] = {"batch": int(record.facts["batch"])}
     if record.started:  # the files of the initial codes have done their work and may be gone
         update["init"] = "default"
@@ -44,6 +45,7 @@ def new_store(parts: Parts, folder: Path, notes: Sequence[str] = (), **facts: st
         folder,
         facts={
             "plan": parts.plan.to_toml(),
+            "plan_schema": str(SCHEMA_VERSION),
             "draws": random.VERSION,
             "notes": json.dumps((*parts.notes, *notes_on(folder), *notes)),
             "identities": json.dumps(parts.identities),
@@ -53,10 +55,7 @@ def new_store(parts: Parts, folder: Path, notes: Sequence[str] = (), **facts: st
             **facts,
         },
         versions=versions(),
-        runs=[
-            RunRow(r.id, r.target, r.seed, r.optimizer_json(), r.objective_json(), r.generations)
-            for r in parts.runs
-        ],
+        runs=[RunRow(r.id, r.target, r.seed, r.optimizer_json(), r.objective_json()) for r in parts.runs],
         references=_identities(parts),
     )
     (folder / END_NAME).unlink(missing_ok=True)

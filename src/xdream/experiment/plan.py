@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+import functools
+import tomllib
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from xdream.description import Description, Frozen, Part
 from xdream.scoring.responses import ResponsesPlan
 from xdream.subjects import RIG, split
+
+if TYPE_CHECKING:
+    from xdream.store import Record
 
 #: What `init` may say; the part after the colon is a path or a choice.
 INIT_FORMS = (
@@ -125,6 +130,11 @@ class Variant(Frozen):
         return self
 
 
+#: Keys that came with a schema of the store, and what releases before it did: a plan that was stored then has
+#: these values where it lacks the keys, whatever the default is today. Schema -> dotted key -> value.
+VALUES_BEFORE: dict[int, dict[str, Any]] = {}
+
+
 class Plan(Description):
     """Everything about an experiment.
 
@@ -186,6 +196,17 @@ class Plan(Description):
     session: SessionPlan | None = None
     responses: ResponsesPlan = ResponsesPlan()
 
+    @classmethod
+    def stored(cls, text: str, schema: int) -> Self:
+        """A plan as a store of a schema holds it. Raises BadInput."""
+        values = tomllib.loads(text)
+        for since, keys in VALUES_BEFORE.items():
+            for key, value in keys.items() if schema < since else ():
+                *tables, last = key.split(".")
+                inner = functools.reduce(lambda table, name: table.setdefault(name, {}), tables, values)
+                inner.setdefault(last, value)
+        return cls.make(**values)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if not self.targets:
@@ -243,3 +264,8 @@ class Plan(Description):
             values = {key: getattr(self, key) for key in type(self).model_fields} | changes | {"variants": ()}
             plans.append(type(self)(**values) if self.variants else self)
         return tuple(plans)
+
+
+def plan_of(record: Record) -> Plan:
+    """The plan of an experiment, with the defaults of the release that stored it."""
+    return Plan.stored(record.facts["plan"], record.plan_schema)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,16 +17,14 @@ import numpy.typing as npt
 import torch
 
 from xdream.experiment.batch_layout import BatchLayout, Stream
-from xdream.experiment.run_groups import Group, saved_states
+from xdream.experiment.run_groups import STATE_EVERY, RunGroup, saved_states, state_is_due
 from xdream.experiment.runs import Parts
 from xdream.optimizers import State
 from xdream.store import AskedRow, PresentationRow, ShownRow, Store, ToldRow, Writer, queries
 from xdream.types import Codes, ShownImages
 
-#: Generations between the states that a record of scores keeps.
-STATE_EVERY = 20
-
-Tell = Callable[[], list[State]]
+#: Gives the new states, in the order of the groups, and why runs end with the generation, by their ids.
+Tell = Callable[[], tuple[list[State], Mapping[int, str]]]
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,10 @@ class RecordPolicy(Protocol):
     def told(
         self, generation: int, layout: BatchLayout, codes: Codes, rows: Sequence[ToldRow], tell: Tell
     ) -> list[State]:
-        """The scores, in the order of the runs; when what they follow from is written, the new states."""
+        """The scores, in the order of the runs, each as many as were asked for; gives the new states.
+
+        rows: with the endings, but for runs whose population varies: theirs come with the states.
+        """
         ...
 
 
@@ -165,18 +166,22 @@ class Everything:
     ) -> list[State]:
         """Told when the responses are written; scores and states are written together."""
         self._writer.wait()
-        states = tell()
+        states, endings = tell()
+        rows = [dataclasses.replace(row, ending=endings.get(row.run)) for row in rows]
         self._writer.put(self._write_told, generation, layout.groups, states, rows)
         return states
 
     def _write_told(
-        self, generation: int, groups: Sequence[Group], states: Sequence[State], rows: Sequence[ToldRow]
+        self, generation: int, groups: Sequence[RunGroup], states: Sequence[State], rows: Sequence[ToldRow]
     ) -> None:
-        saved = [state for g, s in zip(groups, states, strict=True) for _, state in saved_states(g, s)]
-        self._store.write_told(
-            generation,
-            [dataclasses.replace(row, state=state) for row, state in zip(rows, saved, strict=True)],
-        )
+        written = {
+            r.id: state
+            for g, s in zip(groups, states, strict=True)
+            if state_is_due(g, s, generation + 1)
+            for r, state in saved_states(g, s)
+        }
+        rows = [dataclasses.replace(row, state=written.get(row.run)) for row in rows]
+        self._store.write_told(generation, rows)
 
 
 class ScoresOnly:
@@ -202,16 +207,20 @@ class ScoresOnly:
     def told(
         self, generation: int, layout: BatchLayout, codes: Codes, rows: Sequence[ToldRow], tell: Tell
     ) -> list[State]:
-        """Told when the scores are written."""
+        """Told when the scores are written; where populations vary, before: a run's ending follows from its
+        next population, and the codes of its last generation are kept with the scores."""
+        early = tell() if layout.varies else None
+        if early is not None:
+            rows = [dataclasses.replace(row, ending=early[1].get(row.run)) for row in rows]
         runs = layout.runs
         starts = np.cumsum([0, *(r.population for r in runs)])
         kept = [
-            self._kept(generation, row, codes[start : start + r.population])
-            for row, r, start in zip(rows, runs, starts, strict=False)
+            self._kept(generation, row, codes[start : start + len(row.scores)])
+            for row, start in zip(rows, starts, strict=False)
         ]
         self._writer.put(self._store.write_told, generation, kept)
         self._writer.wait()
-        states = tell()
+        states, _ = early or tell()
         if (generation + 1) % STATE_EVERY == 0:
             self._writer.put(self._write_states, generation + 1, layout.groups, states)
         return states
@@ -230,7 +239,7 @@ class ScoresOnly:
         numbers: dict[int, npt.NDArray[np.float32]] = {slot: codes[slot].cpu().numpy() for slot in keep}
         return dataclasses.replace(row, codes=numbers, dropped=dropped)
 
-    def _write_states(self, generation: int, groups: Sequence[Group], states: Sequence[State]) -> None:
+    def _write_states(self, generation: int, groups: Sequence[RunGroup], states: Sequence[State]) -> None:
         saved = (one for g, s in zip(groups, states, strict=True) for one in saved_states(g, s))
         self._store.write_states(generation, {r.id: state for r, state in saved})
 

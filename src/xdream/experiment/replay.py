@@ -15,9 +15,9 @@ import torch
 
 from xdream import networks, random
 from xdream.errors import BadInput
-from xdream.experiment.plan import Plan
+from xdream.experiment.plan import plan_of
 from xdream.experiment.run_groups import loaded_state
-from xdream.optimizers import OPTIMIZERS
+from xdream.optimizers import OPTIMIZERS, padded
 from xdream.store import Record
 
 Codes = npt.NDArray[np.float32]
@@ -44,8 +44,9 @@ def generations(record: Record, run: int) -> Iterator[Codes]:
     optimizer = OPTIMIZERS.make(**planned[run].optimizer)
     state = loaded_state(optimizer, [record.states(run)[0]], _device(record))
     for told in scores:
-        yield optimizer.ask(state)[0].cpu().numpy()
-        state = optimizer.tell(state, torch.from_numpy(told)[None].to(state.seeds.device))
+        yield optimizer.ask(state)[0, : len(told)].cpu().numpy()
+        scores_of_all = padded(told, optimizer.population)[None]
+        state = optimizer.tell(state, scores_of_all.to(state.seeds.device))
 
 
 def codes_of(record: Record, run: int, wanted: Collection[int]) -> dict[int, Codes]:
@@ -71,6 +72,6 @@ def _stacked(record: Record, run: int, generation: int) -> Codes:
 def _device(record: Record) -> torch.device:
     """The experiment's own where there is one: elsewhere sums may differ in their last digit."""
     try:
-        return networks.device(Plan.from_toml(record.facts["plan"]).device)
+        return networks.device(plan_of(record).device)
     except BadInput:
         return torch.device("cpu")

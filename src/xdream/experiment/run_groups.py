@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,17 +11,17 @@ import safetensors.torch
 import torch
 
 from xdream.experiment.runs import Run
-from xdream.optimizers import Optimizer, State, grouped, joined, rows
+from xdream.optimizers import Optimizer, State, grouped, joined, restored, rows, saved
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class RunGroup:
     """Runs of one algorithm and population, whose optimizer is computed at once."""
 
     optimizer: Optimizer[Any]
     runs: tuple[Run, ...]
 
-    def without(self, state: State, ended: Collection[int]) -> tuple[Group, State] | None:
+    def without(self, state: State, ended: Collection[int]) -> tuple[RunGroup, State] | None:
         """What is left when some runs end, with its state; None when nothing is."""
         if not any(r.id in ended for r in self.runs):
             return self, state
@@ -32,7 +31,7 @@ class Group:
         return _group([self.runs[row] for row in stay]), rows(state, stay)
 
 
-def groups_of(runs: Sequence[Run]) -> list[Group]:
+def groups_of(runs: Sequence[Run]) -> list[RunGroup]:
     """Runs of the same algorithm and population, with the same names of hyperparameters, in order."""
     alike: dict[tuple[str, int, frozenset[str]], list[Run]] = defaultdict(list)
     for one in runs:
@@ -40,25 +39,35 @@ def groups_of(runs: Sequence[Run]) -> list[Group]:
     return [_group(members) for members in alike.values()]
 
 
-def _group(runs: Sequence[Run]) -> Group:
-    return Group(grouped(runs[0].optimizer, [r.hyperparameters for r in runs]), tuple(runs))
+def _group(runs: Sequence[Run]) -> RunGroup:
+    return RunGroup(grouped(runs[0].optimizer, [r.hyperparameters for r in runs]), tuple(runs))
 
 
-def saved_states(group: Group, state: State) -> Iterator[tuple[Run, bytes]]:
+#: States of more bytes per run are not written after each generation, but every so many.
+LARGE_STATE_BYTES, STATE_EVERY = 1 << 20, 20
+
+
+def state_is_due(group: RunGroup, state: State, generation: int) -> bool:
+    """Whether a state is written before a generation; those between follow from the scores."""
+    bytes_in_all = sum(one.numel() * one.element_size() for one in saved(group.optimizer, state).values())
+    return bytes_in_all <= LARGE_STATE_BYTES * len(group.runs) or generation % STATE_EVERY == 0
+
+
+def saved_states(group: RunGroup, state: State) -> Iterator[tuple[Run, bytes]]:
     """Each run's own state as safetensors."""
     for number, r in enumerate(group.runs):
-        one = rows(state, [number])
-        tensors = {f.name: getattr(one, f.name).cpu().contiguous() for f in dataclasses.fields(one)}
-        yield r, safetensors.torch.save(tensors)
+        tensors = saved(group.optimizer, rows(state, [number]))
+        yield r, safetensors.torch.save({name: one.cpu().contiguous() for name, one in tensors.items()})
 
 
-def loaded_state(optimizer: Optimizer[Any], saved: Sequence[bytes], device: torch.device) -> State:
+def loaded_state(optimizer: Optimizer[Any], written: Sequence[bytes], device: torch.device) -> State:
     """One state for several runs, from those of each."""
     states = [
-        optimizer.state_type(
-            **{name: tensor.to(device) for name, tensor in safetensors.torch.load(one).items()}
+        restored(
+            optimizer,
+            {name: tensor.to(device) for name, tensor in safetensors.torch.load(one).items()},
         )
-        for one in saved
+        for one in written
     ]
     together: State = joined(states)
     return together

@@ -34,8 +34,9 @@ class Run:
     """One evolution of the experiment.
 
     target: NETWORK:LAYER:UNIT. subject, unit: which subject answers, and which of its units is this run's.
-    score: the objective's formula. population: images per generation. generations: the budget. noise_spikes,
-    noise_scale, plateau, init, responses: as in a plan.
+    score: the objective's formula. population: most images per generation. presentations: the budget.
+    generations: what it buys at that population. noise_spikes, noise_scale, plateau, init, responses: as
+    in a plan.
     """
 
     id: int
@@ -48,6 +49,7 @@ class Run:
     objective: Part
     score: Objective
     population: int
+    presentations: int
     generations: int
     noise_spikes: float | None
     noise_scale: float | None

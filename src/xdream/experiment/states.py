@@ -8,16 +8,16 @@ import torch
 
 from xdream.experiment.callbacks import Watcher
 from xdream.experiment.initialization import first_state, noise_scales, show_references
-from xdream.experiment.run_groups import Group, groups_of, loaded_state, saved_states
+from xdream.experiment.run_groups import RunGroup, groups_of, loaded_state, saved_states
 from xdream.experiment.runs import Parts
-from xdream.optimizers import State
+from xdream.optimizers import State, padded
 from xdream.store import Store, queries
 from xdream.types import Scores
 
 
-def begun(
+def start_states(
     parts: Parts, store: Store, watcher: Watcher
-) -> tuple[list[Group], list[State], Mapping[int, float | None]]:
+) -> tuple[list[RunGroup], list[State], Mapping[int, float | None]]:
     """The first states, from the references' responses where they follow from them; committed."""
     groups = groups_of(parts.runs)
     responses = show_references(parts, store, watcher)
@@ -29,7 +29,9 @@ def begun(
     return groups, states, spikes
 
 
-def resumed(parts: Parts, store: Store) -> tuple[list[Group], list[State], Mapping[int, float | None], int]:
+def resume_states(
+    parts: Parts, store: Store
+) -> tuple[list[RunGroup], list[State], Mapping[int, float | None], int]:
     """The states of the runs that have not ended: the latest that is written, and what was told since."""
     ended = queries.ended_runs(store)
     groups = groups_of([r for r in parts.runs if r.id not in ended])
@@ -45,7 +47,7 @@ def resumed(parts: Parts, store: Store) -> tuple[list[Group], list[State], Mappi
     return groups, states, queries.noise_scales(store), told
 
 
-def told_scores(store: Store, g: Group, generation: int) -> Scores:
-    """(runs, population) as a generation was told."""
-    rows = [queries.told_scores(store, r.id, generation) for r in g.runs]
-    return torch.tensor(rows, dtype=torch.float64)
+def told_scores(store: Store, g: RunGroup, generation: int) -> Scores:
+    """(runs, population) as a generation was told; NaN = not seen, or not asked for."""
+    n = g.optimizer.population
+    return torch.stack([padded(queries.told_scores(store, r.id, generation), n) for r in g.runs])

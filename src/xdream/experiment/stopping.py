@@ -17,29 +17,39 @@ FILE_NAME = "end.txt"
 
 
 class StoppingCriteria:
-    """How far each run has climbed: its best generation, by the mean of the scores that were seen.
+    """How far each run is: what it spent of its budget, and its best generation by the mean of its scores.
 
-    The plateau: a run ends when so many generations in a row were not above the best one before them. The
-    scores are those that the optimizer is told, with their noise; one without any score is not above.
+    The budget: a run ends before a generation that it can no longer pay. The plateau: a run ends when so many
+    generations in a row were not above the best one before them. The scores are those that the optimizer is
+    told, with their noise; one without any score is not above.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, repeats: int) -> None:
+        self._repeats = repeats
+        #: Presentations of each run before its last generation and with it, and which that was.
+        self._spent: dict[int, tuple[int, int, int]] = {}
         self._best: dict[int, tuple[float, int]] = {}
 
     @classmethod
-    def of(cls, runs: Sequence[Run], store: Store) -> StoppingCriteria:
-        """That of an experiment as far as it was told."""
-        made = cls()
+    def of(cls, runs: Sequence[Run], store: Store, repeats: int) -> StoppingCriteria:
+        """That of an experiment as far as it was told. Void generations count for nothing."""
+        made = cls(repeats)
         for r in runs:
-            if r.plateau is not None:
-                counted = queries.scores(store, r.id, noise_free=False, with_void=False)
-                for generation, scores in enumerate(counted.values()):
+            counted = queries.scores(store, r.id, noise_free=False, with_void=False)
+            for generation, scores in enumerate(counted.values()):
+                made._spend(r, generation, len(scores))
+                if r.plateau is not None:
                     made._note(r, generation, torch.from_numpy(scores))
         return made
 
-    def ending(self, r: Run, generation: int, scores: Scores, asked: Collection[int]) -> str | None:
-        """Why a run ends with this generation, of which it is told the scores; None: it goes on."""
-        if generation + 1 >= r.generations:
+    def ending(
+        self, r: Run, generation: int, scores: Scores, asked: Collection[int], following: int
+    ) -> str | None:
+        """Why a run ends with this generation, of which it is told the scores; None: it goes on.
+
+        scores: as many as it asked for. following: its next population.
+        """
+        if self._spend(r, generation, len(scores)) + following * self._repeats > r.presentations:
             return "budget"
         if r.id in asked:
             return "user"
@@ -48,6 +58,13 @@ class StoppingCriteria:
             if generation - self._best[r.id][1] >= r.plateau:
                 return "plateau"
         return None
+
+    def _spend(self, r: Run, generation: int, images: int) -> int:
+        """All that a run spent. The same generation counts once: it is told again after a full disk."""
+        last, before, spent = self._spent.get(r.id, (-1, 0, 0))
+        before = before if generation == last else spent
+        self._spent[r.id] = (generation, before, before + images * self._repeats)
+        return self._spent[r.id][2]
 
     def _note(self, r: Run, generation: int, scores: Scores) -> None:
         mean = float(scores.nanmean())

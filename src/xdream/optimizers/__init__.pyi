@@ -5,9 +5,15 @@ from .ask_tell import checked_seed as checked_seed
 from .ask_tell import grouped as grouped
 from .ask_tell import make as make
 from .base import Optimizer as Optimizer
+from .base import PartlySaved as PartlySaved
 from .base import State as State
+from .base import Varying as Varying
 from .base import joined as joined
+from .base import padded as padded
+from .base import populations as populations
+from .base import restored as restored
 from .base import rows as rows
+from .base import saved as saved
 from .fdgd import FDGD as FDGD
 from .genetic import Genetic as Genetic
 from .nes import NES as NES

@@ -12,7 +12,7 @@ import torch
 
 from xdream import random
 from xdream.errors import BadInput
-from xdream.optimizers.base import CODE_LIMIT, Optimizer, State
+from xdream.optimizers.base import CODE_LIMIT, Optimizer, State, padded, populations
 from xdream.registry import Registry
 from xdream.types import Codes, Float32Array
 
@@ -51,19 +51,22 @@ class AskTell:
         self.state = state
 
     def ask(self) -> Float32Array:
-        """(population, dim) float32; the same until scores are told."""
-        codes: Float32Array = self.optimizer.ask(self.state)[0].numpy().copy()
+        """(n, dim) float32, n the population of this generation; the same until scores are told."""
+        codes: Float32Array = self.optimizer.ask(self.state)[0, : self._population()].numpy().copy()
         return codes
 
     def tell(self, scores: npt.ArrayLike) -> None:
-        """(population,) scores of the codes last asked for; NaN = not seen. Raises BadInput."""
+        """(n,) scores of the codes last asked for; NaN = not seen. Raises BadInput."""
         values = np.array(scores, dtype=np.float64, order="C")
-        if values.shape != (self.optimizer.population,):
+        n = self._population()
+        if values.shape != (n,):
             raise BadInput(
-                f"scores have shape {values.shape}; one for each of the "
-                f"{self.optimizer.population} codes asked for is needed"
+                f"scores have shape {values.shape}; one for each of the {n} codes asked for is needed"
             )
-        self.state = self.optimizer.tell(self.state, torch.from_numpy(values)[None])
+        self.state = self.optimizer.tell(self.state, padded(values, self.optimizer.population)[None])
+
+    def _population(self) -> int:
+        return populations(self.optimizer, self.state)[0]
 
 
 def make(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from xdream.errors import BadInput
@@ -43,7 +45,7 @@ class Optimizer(Protocol[S]):
     """A search algorithm. `population` codes are asked for and scored per generation.
 
     state_type: what its states are. starts_from: "population" when `start` needs `population` initial
-    codes, "centre" when it starts from their mean.
+    codes, "centre" when it starts from their mean. An optimizer may also be `Varying` or `PartlySaved`.
     """
 
     state_type: ClassVar[type[Any]]
@@ -51,7 +53,8 @@ class Optimizer(Protocol[S]):
 
     @property
     def population(self) -> int:
-        """Codes per generation (an odd number is rounded down where codes come in pairs)."""
+        """Codes per generation, or the most of any (an odd number is rounded down where codes come in
+        pairs)."""
         ...
 
     def start(self, seeds: Seeds, initial: Codes) -> S:
@@ -65,6 +68,56 @@ class Optimizer(Protocol[S]):
     def tell(self, state: S, scores: Scores) -> S:
         """The next state, from (runs, population) scores; NaN = not seen."""
         ...
+
+
+@runtime_checkable
+class Varying(Protocol):
+    """An optimizer that may ask for fewer codes than `population`: how many is a function of its state."""
+
+    def populations(self, state: Any) -> torch.Tensor:
+        """(runs,) int64, each from 1 to `population`: how many of the codes of `ask` are scored, the first
+        ones. `tell` is given NaN for the others."""
+        ...
+
+
+@runtime_checkable
+class PartlySaved(Protocol):
+    """An optimizer with fields of its state that follow from the others and are not written to the store."""
+
+    derived: ClassVar[frozenset[str]]
+
+    def restored(self, saved: Mapping[str, torch.Tensor]) -> Any:
+        """The state, from the fields that are not `derived`: bit for bit the one that was saved."""
+        ...
+
+
+def populations(optimizer: Optimizer[Any], state: State) -> list[int]:
+    """How many codes of each run are scored in the generation that follows a state."""
+    if isinstance(optimizer, Varying):
+        found: list[int] = optimizer.populations(state).tolist()
+        return found
+    return [optimizer.population] * len(state.seeds)
+
+
+def padded(scores: Sequence[float] | npt.NDArray[np.float64], population: int) -> torch.Tensor:
+    """(population,) float64 scores: those that there are, then NaN."""
+    row = torch.full((population,), torch.nan, dtype=torch.float64)
+    row[: len(scores)] = torch.as_tensor(scores, dtype=torch.float64)
+    return row
+
+
+def saved(optimizer: Optimizer[Any], state: State) -> dict[str, torch.Tensor]:
+    """What of a state is written, by the name of the field."""
+    left_out = optimizer.derived if isinstance(optimizer, PartlySaved) else frozenset()
+    return {f.name: getattr(state, f.name) for f in dataclasses.fields(state) if f.name not in left_out}
+
+
+def restored(optimizer: Optimizer[Any], tensors: Mapping[str, torch.Tensor]) -> State:
+    """The state of which `saved` gave these tensors."""
+    state: State = (
+        optimizer.restored(tensors) if isinstance(optimizer, PartlySaved) else optimizer.state_type(**tensors)
+    )
+    return state
 
 
 def column(value: PerRun, axes: int, like: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from xdream.experiment.plan import Plan
+from xdream.experiment.plan import plan_of as plan_of
 from xdream.images.references import expected_best, relative_activation
 from xdream.scoring.objectives import OBJECTIVES
 from xdream.store import Record, RunRecord
@@ -59,11 +60,6 @@ class RunSummary:
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in asdict(self).items()
         }
-
-
-def plan_of(record: Record) -> Plan:
-    """The resolved plan of an experiment."""
-    return Plan.from_toml(record.facts["plan"])
 
 
 def notes_of(record: Record) -> tuple[str, ...]:

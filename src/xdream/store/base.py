@@ -4,7 +4,9 @@
    transaction. After a kill at any point the file holds whole transactions only.
 2. One writer: a second process that opens a living experiment for writing gets StoreBusy. Readers may come
    and go at any time.
-3. Nothing is changed afterwards: rows are added; only an image's chunk, pixels and scores and a run's end are
+3. A record lives long: a store of schema 3 or later can be read and resumed by every later release. Reading
+   changes nothing in it; resuming keeps a copy and migrates in one transaction.
+4. Nothing is changed afterwards: rows are added; only an image's chunk, pixels and scores and a run's end are
    filled in, once. A record of scores alone moves on: of the codes that it keeps and of the states.
 """
 
@@ -26,7 +28,6 @@ class RunRow:
     seed: int
     optimizer: str
     objective: str
-    generations: int
 
 
 @dataclass(frozen=True)

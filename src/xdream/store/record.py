@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from xdream.errors import BadInput
 from xdream.store import queries
+from xdream.store.migrations import OLDEST_VERSION
 from xdream.store.sqlite import FILE_NAME, code_of, connect, said_plainly
 
 Array = npt.NDArray[np.float64]
@@ -19,7 +20,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run as it was planned."""
+    """One run: what was planned, and how far it came. generations: that its optimizer was told."""
 
     id: int
     target: str
@@ -65,7 +66,10 @@ class EventRecord:
 
 
 class Record:
-    """Read-only view of an experiment's folder; it may still be growing. Raises StoreError."""
+    """Read-only view of an experiment's folder, which may still be growing; a context manager.
+
+    Raises StoreError.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -77,10 +81,16 @@ class Record:
         return [
             RunRecord(i, target, seed, json.loads(optimizer), json.loads(objective), generations, k, ending)
             for i, target, seed, optimizer, objective, generations, k, ending in self._rows(
-                "SELECT id, target, seed, optimizer, objective, generations, spikes_per_activation, ending"
+                "SELECT id, target, seed, optimizer, objective,"
+                " (SELECT count(*) FROM told WHERE told.run = run.id), spikes_per_activation, ending"
                 " FROM run ORDER BY id"
             )
         ]
+
+    @property
+    def plan_schema(self) -> int:
+        """The schema of the release that stored the plan: what the plan lacks has the value of that time."""
+        return int(self.facts.get("plan_schema", OLDEST_VERSION))
 
     @property
     def started(self) -> bool:
@@ -125,12 +135,12 @@ class Record:
 
     def versions(self) -> list[dict[str, str]]:
         """The versions with which each session worked, the first that of the beginning."""
-        return [json.loads(text) for (text,) in self._rows("SELECT versions FROM session ORDER BY id")]
+        return [json.loads(text) for (text,) in self._rows("SELECT versions FROM process ORDER BY id")]
 
     @property
     def seconds(self) -> float:
         """Time spent, over all sessions, from each one's start to its last commit."""
-        [(seconds,)] = self._rows("SELECT coalesce(sum(seconds), 0) FROM session")
+        [(seconds,)] = self._rows("SELECT coalesce(sum(seconds), 0) FROM process")
         return float(seconds)
 
     def presentations(self, run: int) -> int:
@@ -262,6 +272,12 @@ class Record:
     def close(self) -> None:
         """End the reading."""
         self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _rows(self, sql: str, *bindings: Any) -> Any:
         with said_plainly(self.folder / FILE_NAME):

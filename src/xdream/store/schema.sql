@@ -1,4 +1,4 @@
--- Schema 3 of experiment.sqlite. A missing (NaN) number is NULL; `answered_utc` says that an answer came.
+-- Schema 4 of experiment.sqlite. A missing (NaN) number is NULL; `answered_utc` says that an answer came.
 -- A record of "everything" has every row below. A record of "scores" has no presentations, and of its images
 -- only the scores; of each run the codes of its best image and of its last generation (kept_code), its first
 -- state and a late one. What else there was follows from these (xdream.experiment.replay). A session with a rig has the
@@ -9,7 +9,7 @@ CREATE TABLE experiment (                 -- what explains the record: plan, dra
     value TEXT NOT NULL
 ) STRICT;
 
-CREATE TABLE session (                    -- each process that wrote: the first, and every resume
+CREATE TABLE process (                    -- each process that wrote: the first, and every resume
     id INTEGER PRIMARY KEY,
     started_utc TEXT NOT NULL,
     seconds REAL NOT NULL DEFAULT 0,      -- from its start to its last commit, monotonic clock
@@ -22,7 +22,6 @@ CREATE TABLE run (
     seed INTEGER NOT NULL,
     optimizer TEXT NOT NULL,              -- JSON: name and every hyperparameter
     objective TEXT NOT NULL,              -- JSON: name and options
-    generations INTEGER NOT NULL,         -- the budget
     spikes_per_activation REAL,           -- of the Poisson noise; NULL without
     finished_utc TEXT,
     ending TEXT                           -- why it ended: budget, plateau, user

@@ -20,14 +20,15 @@ import numpy.typing as npt
 import psutil
 
 from xdream.errors import StoreBusy, StoreError, StoreFull
+from xdream.store import migrations
 from xdream.store.base import AskedRow, PresentationRow, RunRow, ShownRow, ToldRow
+from xdream.store.migrations import OLDEST_VERSION, SCHEMA_VERSION
 
 FILE_NAME = "experiment.sqlite"
 #: What it is called while it is being made.
 NEW_NAME = "experiment.sqlite.new"
 LOCK_NAME = "writer.lock"
 APPLICATION_ID = 0x58447265  # "XDre"
-SCHEMA_VERSION = 3
 
 #: File systems on which SQLite's WAL is not safe, because its shared memory does not cross machines.
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -100,7 +101,8 @@ def _whole(connection: apsw.Connection) -> Iterator[None]:
 def connect(path: Path, *, write: bool) -> apsw.Connection:
     """A connection to an existing store, checked: this program's, of a schema that it knows.
 
-    Raises StoreError for a file that is missing, damaged, of another program or of a newer schema.
+    An older store looks to a reader like one of the present schema; a writer has to migrate it. Raises
+    StoreError for a file that is missing, damaged, of another program or of a newer schema.
     """
     if not path.is_file():
         raise StoreError(f"{path} does not exist; give the folder of an experiment")
@@ -114,6 +116,8 @@ def connect(path: Path, *, write: bool) -> apsw.Connection:
         connection = _opened(path, write)
         try:
             _check(path, connection)
+            if not write:
+                migrations.view_as_present(connection)
         except BaseException:
             connection.close()
             raise
@@ -123,12 +127,13 @@ def connect(path: Path, *, write: bool) -> apsw.Connection:
 def _check(path: Path, connection: apsw.Connection) -> None:
     connection.set_busy_timeout(10_000)
     application = connection.pragma("application_id")
-    version = connection.pragma("user_version")
+    version = migrations.version_of(connection)
     if application != APPLICATION_ID:
         raise StoreError(f"{path} is a database of another program; give the folder of an experiment")
-    if version != SCHEMA_VERSION:
+    if not OLDEST_VERSION <= version <= SCHEMA_VERSION:
         remedy = "upgrade xdream" if version > SCHEMA_VERSION else "use the release that wrote it"
-        raise StoreError(f"{path} has schema {version}; this release knows {SCHEMA_VERSION}: {remedy}")
+        known = f"{OLDEST_VERSION} to {SCHEMA_VERSION}"
+        raise StoreError(f"{path} has schema {version}; this release knows {known}: {remedy}")
     for table in ("run", "image", "presentation", "state"):
         connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()
 
@@ -152,7 +157,7 @@ class Store:
         self.path = folder / FILE_NAME
         self._lock = lock
         self._connection = connection
-        self._session = 0
+        self._process = 0
         self._made: list[Path] = []
         self._began = time.monotonic()
 
@@ -207,13 +212,17 @@ class Store:
 
     @classmethod
     def _begun(cls, folder: Path, lock: filelock.BaseFileLock, versions: Mapping[str, str]) -> Store:
-        """The store in a folder that this process has locked, with a session of its own."""
+        """The store in a folder that this process has locked, of the present schema."""
         store = cls(folder, lock, connect(folder / FILE_NAME, write=True))
         try:
             with said_plainly(store.path):
+                if migrations.version_of(store._connection) < SCHEMA_VERSION:
+                    migrations.keep_copy(store._connection, store.path)
+                    with _whole(store._connection):
+                        migrations.migrate(store._connection)
                 store._set_journal()
                 with _whole(store._connection):
-                    store._begin_session(versions)
+                    store._note_process(versions)
         except BaseException:
             store._connection.close()
             raise
@@ -338,16 +347,16 @@ class Store:
         with said_plainly(self.path), _whole(self._connection):
             yield self._connection
             self._connection.execute(
-                "UPDATE session SET seconds = ? WHERE id = ?",
-                (time.monotonic() - self._began, self._session),
+                "UPDATE process SET seconds = ? WHERE id = ?",
+                (time.monotonic() - self._began, self._process),
             )
 
-    def _begin_session(self, versions: Mapping[str, str]) -> None:
+    def _note_process(self, versions: Mapping[str, str]) -> None:
         self._connection.execute(
-            "INSERT INTO session (started_utc, versions) VALUES (?, ?)",
+            "INSERT INTO process (started_utc, versions) VALUES (?, ?)",
             (utc_now(), json.dumps(dict(versions))),
         )
-        self._session = self._connection.last_insert_rowid()
+        self._process = self._connection.last_insert_rowid()
 
     def _set_journal(self) -> None:
         """WAL, every commit on the disk; on a network share, where WAL is not safe, a rollback journal."""
@@ -396,9 +405,8 @@ def _write_first(
             connection.pragma("user_version", SCHEMA_VERSION)
             connection.executemany("INSERT INTO experiment VALUES (?, ?)", facts.items())
             connection.executemany(
-                "INSERT INTO run (id, target, seed, optimizer, objective, generations)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                [(r.id, r.target, r.seed, r.optimizer, r.objective, r.generations) for r in runs],
+                "INSERT INTO run (id, target, seed, optimizer, objective) VALUES (?, ?, ?, ?, ?)",
+                [(r.id, r.target, r.seed, r.optimizer, r.objective) for r in runs],
             )
             connection.executemany(
                 "INSERT INTO reference (id, name, sha256) VALUES (?, ?, ?)",

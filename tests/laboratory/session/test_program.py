@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from session_rig import Rig, served, session_plan
 
-from xdream import cli
 from xdream.cli import doctor
+from xdream.cli.main import main
 from xdream.errors import BadInput, SubjectError
 from xdream.laboratory.session import serve
 from xdream.subjects import Channels
@@ -60,7 +60,7 @@ def test_a_signal_ends_a_session_with_the_line_that_goes_on(tmp_path: Path, numb
     )
     try:
         wait_for(lambda: "showing" in status(port))
-        assert cli.main(["pause", str(folder), "--reason", "juice"]) == 0
+        assert main(["pause", str(folder), "--reason", "juice"]) == 0
         wait_for(lambda: "juice" in status(port))
         program.send_signal(number)
         _, said = program.communicate(timeout=PATIENCE_S)
@@ -69,7 +69,7 @@ def test_a_signal_ends_a_session_with_the_line_that_goes_on(tmp_path: Path, numb
         program.wait()
     assert program.returncode == 130
     assert f"go on with: xdream resume {folder}" in said
-    assert cli.main(["go-on", str(folder)]) == 0  # the pause outlasts the program
+    assert main(["go-on", str(folder)]) == 0  # the pause outlasts the program
     served(session_plan(), folder, Rig()).close()
 
 
@@ -138,7 +138,7 @@ def test_a_port_that_is_taken_is_found_before_the_session(tmp_path: Path) -> Non
 def test_the_pre_flight_is_for_plans_with_a_rig(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "plan.toml"
     path.write_text('targets = ["known:linear::0"]')
-    assert cli.main(["doctor", str(path)]) == 2
+    assert main(["doctor", str(path)]) == 2
     assert "no rig" in capsys.readouterr().err
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from session_rig import CHANNELS, Rig, served, session_plan
 
-from xdream import cli
+from xdream.cli.main import main
 from xdream.errors import BadInput
 from xdream.laboratory.rigs import Answer, AnswerRow, Block
 from xdream.laboratory.session import rescore
@@ -82,7 +82,7 @@ def test_the_command_prints_and_writes_what_would_have_changed(
 ) -> None:
     folder, table = recorded(tmp_path / "s", targets=["rig:x:all"]), tmp_path / "t.csv"
     arguments = ["rescore", str(folder), "--set", "objective.name=minus-mean", "--out", str(table), "--json"]
-    assert cli.main(arguments) == 0
+    assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert "another best image in" in err
     assert "not gone again" in err
@@ -90,7 +90,7 @@ def test_the_command_prints_and_writes_what_would_have_changed(
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert len(rows) == len(generations) == 6
     assert float(rows[0]["rank_correlation"]) == generations[0]["rank_correlation"] == pytest.approx(-1.0)
-    assert cli.main(["rescore", str(folder), "--set", "windows_ms=3"]) == 2
+    assert main(["rescore", str(folder), "--set", "windows_ms=3"]) == 2
     nested = ["--set", "responses.baseline=none", "--set", "responses.baseline.x=1"]
-    assert cli.main(["rescore", str(folder), *nested]) == 2
+    assert main(["rescore", str(folder), *nested]) == 2
     assert "no keys of its own" in capsys.readouterr().err

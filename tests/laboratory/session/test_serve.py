@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from session_rig import Rig, served, session_plan
 
-from xdream import cli
+from xdream.cli.main import main
 from xdream.errors import BadInput, RigError, StoreFull, SubjectSilent
 from xdream.experiment.callbacks import Nobody
 from xdream.laboratory.rigs import Answer, AnswerRow, Arrival, Block, BlockClaim, Command, Direct, NoBlock
@@ -286,12 +286,12 @@ def test_answers_without_a_block_go_to_the_one_that_is_open(tmp_path: Path) -> N
 def test_what_cannot_be_ordered_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "s"
     served(session_plan(), folder, Rig()).close()
-    assert cli.main(["reject-block", str(folder), "2"]) == 2
+    assert main(["reject-block", str(folder), "2"]) == 2
     assert "is over" in capsys.readouterr().err
     stopped = iter([False] * 5)
     with pytest.raises(KeyboardInterrupt):
         served(session_plan(), tmp_path / "t", Rig(), stop=lambda: next(stopped, True))
-    assert cli.main(["reject-block", str(tmp_path / "t"), "9"]) == 2
+    assert main(["reject-block", str(tmp_path / "t"), "9"]) == 2
     assert "has no block 9; it has 1 to" in capsys.readouterr().err
     with pytest.raises(BadInput, match="no order"):
         give(folder, "dance")
@@ -302,7 +302,7 @@ def test_a_bridge_that_is_not_there_lists_those_that_are(
 ) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(session_plan(rig="carrier-pigeon").to_toml())
-    assert cli.main(["serve", str(path), "--out", str(tmp_path / "s")]) == 2
+    assert main(["serve", str(path), "--out", str(tmp_path / "s")]) == 2
     assert "unknown bridge 'carrier-pigeon'" in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
 

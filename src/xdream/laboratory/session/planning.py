@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import torch
 
 from xdream.errors import BadInput
-from xdream.experiment.batch_layout import batch_layout, interleaved
+from xdream.experiment.batch_layout import batch_layout, interleaved, populations_of
+from xdream.experiment.forward import BatchSize
 from xdream.experiment.record_policy import identity
-from xdream.experiment.run_groups import Group
+from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Parts
 from xdream.laboratory.session.composition import compose, image_name, reference_name, showings
 from xdream.laboratory.session.generation import Generation
-from xdream.memory import out_of_memory
 from xdream.optimizers import State
 from xdream.store import AskedRow, ShownRow, queries
 from xdream.store.ledger import Event, Ledger
 from xdream.types import Codes, ShownImages
 
-#: (run, slot).
-Place = tuple[int, int]
+#: An image of a generation: (run, slot).
+ImageKey = tuple[int, int]
 
 
 class Planner:
@@ -28,12 +29,13 @@ class Planner:
 
     def __init__(self, parts: Parts, ledger: Ledger, session: str) -> None:
         self._parts, self._ledger, self._session = parts, ledger, session
-        self._batch = int(queries.fact(ledger.store, "batch"))
+        size, write = int(queries.fact(ledger.store, "batch")), ledger.store.write_fact
+        self._batch = BatchSize(parts.forward, size, lambda size: write("batch", str(size)))
 
-    def generation(self, number: int, states: Mapping[Group, State]) -> Generation:
+    def generation(self, number: int, states: Mapping[RunGroup, State]) -> Generation:
         """One generation, planned and written; the same again when it is there already."""
         codes = torch.cat([g.optimizer.ask(state).flatten(0, 1) for g, state in states.items()])
-        streams = batch_layout(list(states), {}).streams
+        streams = batch_layout(list(states), {}, populations_of(states)).streams
         places = sorted((place, int(i)) for s in streams for place, i in zip(s.places, s.at, strict=True))
         store = self._ledger.store
         rows = queries.shown_images(store, number)
@@ -68,27 +70,24 @@ class Planner:
         )
 
     def _draw(
-        self, codes: Codes, places: Sequence[tuple[Place, int]], known: Mapping[Place, tuple[int, str]]
-    ) -> tuple[list[ShownRow], dict[Place, ShownImages]]:
+        self, codes: Codes, places: Sequence[tuple[ImageKey, int]], known: Mapping[ImageKey, tuple[int, str]]
+    ) -> tuple[list[ShownRow], dict[ImageKey, ShownImages]]:
         """Every image, in chunks; as they were composed before, where they were drawn already."""
         forward = self._parts.forward
         shown: list[ShownRow] = []
-        images: dict[Place, ShownImages] = {}
+        images: dict[ImageKey, ShownImages] = {}
         chunk = 0
         while len(images) < len(places):
             rest = places[len(images) :]
-            together = [one for one in rest if known[one[0]][0] == chunk] if known else rest[: self._batch]
-            try:
-                drawn = forward.draw(codes[[i for _, i in together]]).cpu()
-            except (RuntimeError, MemoryError) as error:
-                if known or not out_of_memory(error):
-                    raise
-                drawn = None
-            if drawn is None:  # out of the handler, which holds what is to be forgotten
-                self._batch = forward.halved(self._batch)
-                self._ledger.store.write_fact("batch", str(self._batch))
+            if known:  # in the company in which they were drawn before, whatever the memory
+                together = [one for one in rest if known[one[0]][0] == chunk]
+                drawn: ShownImages | None = forward.draw(codes[[i for _, i in together]])
+            else:
+                together = list(rest[: self._batch.size])
+                drawn = self._batch.attempt(functools.partial(forward.draw, codes[[i for _, i in together]]))
+            if drawn is None:
                 continue
-            for (place, _), image in zip(together, drawn, strict=True):
+            for (place, _), image in zip(together, drawn.cpu(), strict=True):
                 images[place] = image
                 shown.append(ShownRow(*place, chunk, identity(image)))
             chunk += 1

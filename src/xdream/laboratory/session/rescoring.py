@@ -17,7 +17,7 @@ import numpy as np
 
 from xdream.errors import BadInput
 from xdream.experiment.assemble import score_of
-from xdream.experiment.plan import Plan
+from xdream.experiment.plan import Plan, plan_of
 from xdream.laboratory.session.scoring import ScoredRun, Scorer, recorded_generation
 from xdream.scoring.recordings import Array
 from xdream.store import Record
@@ -77,7 +77,7 @@ def rescore(folder: str | Path, changes: Mapping[str, Mapping[str, Any]] | None 
     with contextlib.closing(Record(folder)) as record:
         if not record.is_session:
             raise BadInput(f"{folder} is no session with a rig; there is nothing to score again")
-        plan = Plan.from_toml(record.facts["plan"])
+        plan = plan_of(record)
         assert plan.session is not None
         runs = _runs(record, plan, changes)
         told = {run.id: record.scores(run.id, noise_free=False) for run in runs}
@@ -91,8 +91,9 @@ def rescore(folder: str | Path, changes: Mapping[str, Mapping[str, Any]] | None 
             scored = scorer.score(recorded_generation(ledger, number), plan.repeats, of)
             scorer = scored.scorer
             for run in of:
-                new = scored.scores[run.id].numpy()
-                change = compare(told[run.id][number], new)
+                before = told[run.id][number]
+                new = scored.scores[run.id].numpy()[: len(before)]
+                change = compare(before, new)
                 found.append(Rescored(run.id, targets[run.id], number, new, change))
     return found
 
@@ -114,7 +115,7 @@ def _runs(record: Record, plan: Plan, changes: Mapping[str, Mapping[str, Any]]) 
         units = [u for t in variant.targets for u in Channels(t.layer, t.units, channels).units]
         for _ in range(len(units) * variant.runs):
             run = next(recorded)
-            population = len(record.scores(run.id)[0]) if record.scores(run.id) else 0
+            population = max((len(scores) for scores in record.scores(run.id)), default=0)
             runs.append(ScoredRun(run.id, population, channel_of(run.target), score, changed.responses))
     return runs
 

@@ -19,10 +19,11 @@ from typing import Any
 import torch
 
 from xdream.errors import BadInput
+from xdream.experiment.batch_layout import populations_of
 from xdream.experiment.callbacks import Nobody
-from xdream.experiment.run_groups import Group, loaded_state, saved_states
+from xdream.experiment.run_groups import RunGroup, loaded_state, saved_states, state_is_due
 from xdream.experiment.runs import Parts
-from xdream.experiment.states import begun, resumed, told_scores
+from xdream.experiment.states import resume_states, start_states, told_scores
 from xdream.experiment.stopping import StoppingCriteria, asked_to_end
 from xdream.laboratory.rigs import Answer, Block, NoBlock, Presentation, Receipt
 from xdream.laboratory.session.composition import again
@@ -52,13 +53,13 @@ class Session:
         self.store, self.ledger, self._clock = store, Ledger(store), clock
         self.ledger.begin(self.plan.channels)
         if queries.started(store):
-            groups, states, _, self.generation = resumed(parts, store)
+            groups, states, _, self.generation = resume_states(parts, store)
         else:
-            groups, states, _ = begun(parts, store, Nobody())
+            groups, states, _ = start_states(parts, store, Nobody())
             self.generation = 0
-        self.states: dict[Group, State] = dict(zip(groups, states, strict=True))
+        self.states: dict[RunGroup, State] = dict(zip(groups, states, strict=True))
         self._planner = Planner(parts, self.ledger, identity)
-        self._stopping = StoppingCriteria.of(parts.runs, store)
+        self._stopping = StoppingCriteria.of(parts.runs, store, parts.plan.repeats)
         self._scorer = self._scorer_before(self.generation)
         settings = tuple(dict.fromkeys(r.responses for r in parts.runs))
         self._rules = Rules(identity, len(self.plan.channels), self.plan.empty_rows, settings)
@@ -301,33 +302,35 @@ class Session:
             *(Closing(b.number, "abandoned", text) for b in now.blocks if b.ending is None),
         ]
         rows = []
+        asked = populations_of(self.states)
         for g, state in states.items():
             for r, saved in saved_states(g, state):
-                nothing = [math.nan] * r.population
+                nothing = [math.nan] * asked[r.id]
                 rows.append(ToldRow(r.id, nothing, nothing, saved))
         event = self._event("reject", text, row.number)
         self.ledger.rewind(closings, since, until, text, rows, [event])
         self._next(states, set())
         self._voids = self.ledger.voids()
-        self._stopping = StoppingCriteria.of(self.parts.runs, self.store)
+        self._stopping = StoppingCriteria.of(self.parts.runs, self.store, self.parts.plan.repeats)
         self._scorer = self._scorer_before(self.generation)
         return None
 
-    def _states_before(self, generation: int) -> dict[Group, State]:
+    def _states_before(self, generation: int) -> dict[RunGroup, State]:
         """The states of the runs under way before a generation, from the first states and what was told."""
         first = queries.first_states(self.store)
         rewinds = self.ledger.rewinds()
+        path, at = [], generation
+        while at > 0:  # back along the states: after a rewind the next one is that of an earlier generation
+            at -= 1
+            if at in rewinds:
+                at = rewinds[at]
+            else:
+                path.append(at)
         found = {}
         for g, now in self.states.items():
             state: Any = loaded_state(g.optimizer, [first[r.id] for r in g.runs], now.seeds.device)
-            before = [state]
-            for told in range(generation):
-                if told in rewinds:
-                    state = before[rewinds[told]]
-                else:
-                    scores = told_scores(self.store, g, told)
-                    state = g.optimizer.tell(state, scores.to(now.seeds.device))
-                before.append(state)
+            for told in reversed(path):
+                state = g.optimizer.tell(state, told_scores(self.store, g, told).to(now.seeds.device))
             found[g] = state
         return found
 
@@ -338,17 +341,23 @@ class Session:
         now = self._begun()
         runs = [ScoredRun.of(r) for g in self.states for r in g.runs]
         found = self._scorer.score(now, self.parts.plan.repeats, runs)
-        states: dict[Group, State] = {}
+        scores = {g: torch.stack([found.scores[r.id] for r in g.runs]) for g in self.states}
+        states: dict[RunGroup, State] = {
+            g: g.optimizer.tell(state, scores[g].to(state.seeds.device)) for g, state in self.states.items()
+        }
+        shown, following = populations_of(self.states), populations_of(states)
         rows: list[ToldRow] = []
         asked = asked_to_end(self.store.folder)
-        for g, state in self.states.items():
-            scores = torch.stack([found.scores[r.id] for r in g.runs])
-            states[g] = g.optimizer.tell(state, scores.to(state.seeds.device))
-            for (r, saved), of_run in zip(saved_states(g, states[g]), scores, strict=True):
+        for g, state in states.items():
+            due = state_is_due(g, state, self.generation + 1)
+            written = {r.id: saved for r, saved in saved_states(g, state)} if due else {}
+            for r, of_run in zip(g.runs, scores[g], strict=True):
+                seen = of_run[: shown[r.id]]
                 # Generations that do not count are no part of the budget.
-                ending = self._stopping.ending(r, self.generation - self._voids, of_run, asked)
-                told = of_run.tolist()
-                rows.append(ToldRow(r.id, told, told, saved, ending))
+                counted = self.generation - self._voids
+                ending = self._stopping.ending(r, counted, seen, asked, following[r.id])
+                told = seen.tolist()
+                rows.append(ToldRow(r.id, told, told, written.get(r.id), ending))
         flags = [self._event("flag", text) for text in found.flags]
         self.ledger.tell(self.generation, rows, found.references, flags)
         self._scorer = found.scorer
@@ -365,7 +374,7 @@ class Session:
                 scorer = scorer.score(before, self.parts.plan.repeats, runs).scorer
         return scorer
 
-    def _next(self, states: dict[Group, State], ended: set[int]) -> None:
+    def _next(self, states: dict[RunGroup, State], ended: set[int]) -> None:
         left = (g.without(state, ended) for g, state in states.items())
         self.states = dict(one for one in left if one is not None)
         self.generation += 1
