@@ -14,6 +14,7 @@ from session_rig import Rig, served, session_plan
 from xdream.cli.main import main
 from xdream.errors import BadInput, RigError, StoreFull, SubjectSilent
 from xdream.experiment.callbacks import Nobody
+from xdream.experiment.plan import Plan
 from xdream.laboratory.rigs import Answer, AnswerRow, Arrival, Block, BlockClaim, Command, Direct, NoBlock
 from xdream.laboratory.session import give, orders, resume, serve, serving
 from xdream.laboratory.session.session import Session
@@ -198,7 +199,13 @@ def test_claims_and_commands_over_the_bridge_are_answered(tmp_path: Path) -> Non
     )
     serve(session_plan(), tmp_path / "s", bridge=bridge).close()
     assert isinstance(got[0], Block)
-    assert got[1:] == [None, "paused: water", "there is no block 99", "'dance' is no order", None]
+    assert got[1:] == [
+        None,
+        NoBlock("paused", "paused: water"),
+        "there is no block 99",
+        "'dance' is no order",
+        None,
+    ]
 
 
 def test_a_rig_that_asks_hears_that_the_session_is_over(tmp_path: Path) -> None:
@@ -315,8 +322,11 @@ def test_paths_of_bridges_are_stored_so_that_a_session_is_resumed_from_anywhere(
         rig={"name": "folder", "folder": "shared"}, display={"name": "http", "token_file": "t"}
     )
     record = serve(plan, tmp_path / "s", bridge=Scripted())
-    assert Plan.from_toml(queries.facts(record)["plan"]).rig.options == {"folder": str(tmp_path / "shared")}
-    assert record.plan.display.options == {"token_file": str(tmp_path / "t")}
+    stored = Plan.from_toml(record.facts["plan"])
+    assert stored.rig is not None
+    assert stored.display is not None
+    assert stored.rig.options == {"folder": str(tmp_path / "shared")}
+    assert stored.display.options == {"token_file": str(tmp_path / "t")}
     record.close()
 
 
