@@ -1,2 +1,5 @@
+from .bridges import BridgeAdapter as BridgeAdapter
+from .bridges import bridge_checks as bridge_checks
+from .bridges import check_bridge as check_bridge
 from .stores import check_store as check_store
 from .subjects import check_subject as check_subject

@@ -15,7 +15,6 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-from bridge_checks import recordings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +25,7 @@ from xdream.laboratory.rigs.folder_manifest import read_answer, written_answer
 from xdream.laboratory.rigs.forms import recorded_json
 from xdream.laboratory.simulation.folder import FORMATS, as_file
 from xdream.scoring.recordings import to_bytes
+from xdream.testing.sessions import edge_cases
 
 NAMES = [f"block001_{i:03d}_id-{i}.png" for i in range(5)]
 TABLE = np.arange(15.0).reshape(5, 3) / 7.0
@@ -286,7 +286,7 @@ def test_a_reader_that_crashes_or_hangs_is_no_harm(
 # ---------------------------------------------------------------------- answers to a manifest
 
 
-@pytest.mark.parametrize("one", recordings(("baseline", "spikes", "traces")))
+@pytest.mark.parametrize("one", edge_cases(("baseline", "spikes", "traces")))
 def test_a_recording_survives_json(one: Any) -> None:
     (row,) = read_answer(answer_text(responses=[row_text(**recorded_json(one))]), "x", 3).rows
     back = row.recorded
@@ -424,7 +424,7 @@ SUMMED = written_answer(
     "s",
     1,
     1,
-    [{"image": "a", "repeat": i} | recorded_json(r) for i, r in enumerate(recordings(("spikes", "traces")))],
+    [{"image": "a", "repeat": i} | recorded_json(r) for i, r in enumerate(edge_cases(("spikes", "traces")))],
     last=True,
 )
 PLAIN = json.dumps(json.loads(json.loads(SUMMED)["answer"])).encode()

@@ -19,10 +19,10 @@ import aiohttp
 import numpy as np
 import pytest
 import torch
-from bridge_behaviour import (
-    BEHAVIOURS,
+from talking import (
     CHANNELS,
     PATIENCE_S,
+    SESSION,
     a_block,
     driven,
     rows_of,
@@ -32,7 +32,7 @@ from bridge_behaviour import (
 
 from xdream.errors import BadInput, RigError
 from xdream.images.files import png
-from xdream.laboratory.rigs import BRIDGES, http_service, json_messages
+from xdream.laboratory.rigs import BRIDGES, NoBlock, http_service, json_messages
 from xdream.laboratory.rigs.http import Http
 from xdream.laboratory.simulation.http import HttpDriver
 from xdream.scoring.recordings import Values
@@ -70,14 +70,8 @@ def a_connection(bridge: Http) -> Iterator[socket.socket]:
 
 def answer_bytes(block: Any, **changed: Any) -> bytes:
     return json_messages.dumps(
-        json_messages.answer_json("s1", block.number, 1, rows_of(block), last=True) | changed
+        json_messages.answer_json(SESSION, block.number, 1, rows_of(block), last=True) | changed
     )
-
-
-@pytest.mark.parametrize("pixels", ["png", "raw"])
-@pytest.mark.parametrize("behaviour", BEHAVIOURS)
-def test_a_bridge(behaviour: Any, pixels: str) -> None:
-    behaviour(lambda: make_bridge(), lambda bridge, rig: make_driver(bridge, rig, pixels=pixels))
 
 
 def test_the_bridge_is_registered() -> None:
@@ -93,17 +87,17 @@ def test_a_block_says_all_that_a_rig_needs() -> None:
         code, found = said(bridge, "GET", "/block?rig=r&pixels=raw")
         assert code == 200
         assert found["order"][1] == {
-            "image": "s1-1-1",
+            "image": f"{SESSION}-1-1",
             "repeat": 0,
             "place": 1,
             "code": 2,
             "reference": False,
             "sha256": "0" * 64,
         }
-        wanted = {"state": "showing", "session": "s1", "block": 1, "fence": 1, "size_px": 5}
+        wanted = {"state": "showing", "session": SESSION, "block": 1, "fence": 1, "size_px": 5}
         wanted |= {"show_ms": 100.0, "gap_ms": 50.5, "background": [1, 2, 3], "channels": list(CHANNELS)}
         assert {key: found[key] for key in wanted} == wanted
-        assert set(found["images"]) == {"s1-1-0", "s1-1-1"}
+        assert set(found["images"]) == {f"{SESSION}-1-0", f"{SESSION}-1-1"}
         assert "images" not in said(bridge, "GET", "/block?rig=r&pixels=none")[1]
         for bad in ("/block", "/block?rig=", "/block?rig=r&pixels=bmp", "/block?rig=" + "r" * 300):
             assert said(bridge, "GET", bad)[0] == 400
@@ -114,23 +108,24 @@ def test_one_image_is_given_by_its_id_and_nothing_else() -> None:
     with served(make_bridge, block) as (bridge, session):
         wait_for(lambda: bridge._queue.block is not None)
         connection = http.client.HTTPConnection(urllib.parse.urlsplit(bridge.url).netloc, timeout=PATIENCE_S)
-        connection.request("GET", "/image/s1-1-2")
+        connection.request("GET", f"/image/{SESSION}-1-2")
         reply = connection.getresponse()
         assert (reply.status, reply.headers["Content-Type"]) == (200, "image/png")
-        assert reply.read() == png(block.images["s1-1-2"])
+        assert reply.read() == png(block.images[f"{SESSION}-1-2"])
         connection.close()
-        for name in ("s1-1-9", "..", "%2e%2e%2fetc%2fpasswd", "..%5c..", "%00", "s1-1-2/x"):
+        for name in (f"{SESSION}-1-9", "..", "%2e%2e%2fetc%2fpasswd", "..%5c..", "%00", f"{SESSION}-1-2/x"):
             assert said(bridge, "GET", f"/image/{name}")[0] == 404
         assert said(bridge, "POST", "/responses", answer_bytes(block))[0] == 200
         assert session.closed == [1]
-        assert said(bridge, "GET", "/image/s1-1-2")[0] == 404
+        assert said(bridge, "GET", f"/image/{SESSION}-1-2")[0] == 404
 
 
 def test_why_there_is_no_block_is_said() -> None:
     with served(make_bridge, a_block()) as (bridge, session):
-        session.said = "paused: by the experimenter"
-        assert said(bridge, "GET", "/block?rig=r") == (200, {"state": "paused", "reason": session.said})
-        session.said = None
+        session.no_block = NoBlock("paused", "held up: by the experimenter")
+        reason = {"state": "paused", "reason": "held up: by the experimenter"}
+        assert said(bridge, "GET", "/block?rig=r") == (200, reason)
+        session.no_block = None
         said(bridge, "GET", "/block?rig=r")
         code, found = said(bridge, "GET", "/block?rig=other")
         assert (code, found["state"]) == (409, "held")
@@ -190,7 +185,7 @@ def test_commands_reach_the_session() -> None:
 def test_the_status_is_what_the_session_said_last() -> None:
     with served(make_bridge) as (bridge, _):
         bridge.status({"state": "showing", "block": 3})
-        assert said(bridge, "GET", "/status")[1] == {"state": "showing", "block": 3, "session": "s1"}
+        assert said(bridge, "GET", "/status")[1] == {"state": "showing", "block": 3, "session": SESSION}
 
 
 # ---------------------------------------------------------------------- who is let in
@@ -252,9 +247,9 @@ def test_a_port_that_is_taken_and_a_token_file_that_is_gone_are_bad_input(tmp_pa
     with served(make_bridge) as (bridge, _):
         port = urllib.parse.urlsplit(bridge.url).port
         with pytest.raises(BadInput, match="another session"):
-            make_bridge(port=port).open("s1", CHANNELS)
+            make_bridge(port=port).open(SESSION, CHANNELS)
     with pytest.raises(BadInput, match="token_file"):
-        make_bridge(token_file=str(tmp_path / "none")).open("s1", CHANNELS)
+        make_bridge(token_file=str(tmp_path / "none")).open(SESSION, CHANNELS)
 
 
 def test_pages_of_a_browser_are_kept_out() -> None:
@@ -477,7 +472,7 @@ def test_a_socket_carries_the_same_messages() -> None:
                 assert torch.equal(json_messages.image_of(found["images"][name], "raw", 5), image)
             broken = await reply_to(opened, "{")
             assert (broken["code"], broken["error"]) == (422, session.answers[0].fault)
-            answer = json_messages.answer_json("s1", 1, 1, rows_of(block), last=True)
+            answer = json_messages.answer_json(SESSION, 1, 1, rows_of(block), last=True)
             found = await reply_to(opened, {"do": "responses", "id": "a", **answer})
             assert found == {"id": "a", "code": 200, "counts": {"taken": 6}, "open": False}
             assert (await reply_to(opened, {"do": "block", "rig": "r"}))["state"] == "over"
@@ -502,7 +497,7 @@ def test_a_socket_hears_of_blocks_and_of_the_status() -> None:
             return await opened.receive_json(), await opened.receive_json()
 
         block, status = over_a_socket(bridge, talk)
-        assert block == {"event": "block", "session": "s1", "block": 7, "fence": 1}
+        assert block == {"event": "block", "session": SESSION, "block": 7, "fence": 1}
         assert status == {"event": "status", "state": "paused", "reason": "why"}
 
 
@@ -539,7 +534,7 @@ def test_a_message_that_is_too_large_ends_its_socket() -> None:
 
 def test_closing_ends_sockets_and_answers_who_waits() -> None:
     bridge = make_bridge()
-    bridge.open("s1", CHANNELS)
+    bridge.open(SESSION, CHANNELS)
 
     async def talk(opened: Any) -> list[Any]:
         await opened.send_str('{"do":"block","rig":"r","id":5}')

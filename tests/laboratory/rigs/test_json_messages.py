@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bridge_behaviour import a_block
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from talking import a_block
 
 from xdream.laboratory.rigs import Answer, AnswerRow, NoBlock, Receipt, forms, json_messages
 from xdream.scoring.recordings import Recorded, Spikes, Traces, Values, to_bytes

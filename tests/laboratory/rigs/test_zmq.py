@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import zmq
-from bridge_behaviour import (
-    BEHAVIOURS,
+from talking import (
     CHANNELS,
     PATIENCE_S,
+    SESSION,
     a_block,
     driven,
     rows_of,
@@ -56,11 +56,6 @@ def a_socket(bridge: Zmq, kind: int = zmq.REQ) -> Iterator[zmq.Socket[bytes]]:
 def said(socket: zmq.Socket[bytes], message: Any) -> Any:
     socket.send(message if isinstance(message, bytes) else json.dumps(message).encode())
     return json.loads(socket.recv())
-
-
-@pytest.mark.parametrize("behaviour", BEHAVIOURS)
-def test_a_bridge(behaviour: Any) -> None:
-    behaviour(lambda: make_bridge(), make_driver)
 
 
 def test_the_bridge_is_registered() -> None:
@@ -176,7 +171,7 @@ def test_a_rig_that_waits_too_long_is_told_to_try_again() -> None:
         served(lambda: make_bridge(reply_timeout_s=0.1), a_block(), decide=False) as (bridge, session),
         a_socket(bridge) as socket,
     ):
-        message = json_messages.answer_json("s1", 1, 1, rows_of(a_block()), last=True)
+        message = json_messages.answer_json(SESSION, 1, 1, rows_of(a_block()), last=True)
         assert said(socket, {"do": "responses", **message})["code"] == 503
         session.decides.set()
         wait_for(lambda: session.closed == [1])
@@ -184,7 +179,7 @@ def test_a_rig_that_waits_too_long_is_told_to_try_again() -> None:
 
 def test_closing_answers_who_waits() -> None:
     bridge = make_bridge()
-    bridge.open("s1", CHANNELS)
+    bridge.open(SESSION, CHANNELS)
     with a_socket(bridge) as socket:
         socket.send(b'{"do":"block","rig":"r"}')
         wait_for(lambda: bool(bridge._queue._waiting))
@@ -194,11 +189,11 @@ def test_closing_answers_who_waits() -> None:
 
 def test_a_port_that_is_taken_is_bad_input() -> None:
     first = make_bridge()
-    first.open("s1", CHANNELS)
+    first.open(SESSION, CHANNELS)
     try:
         port = int(first.url.rpartition(":")[2])
         with pytest.raises(BadInput, match="another session"):
-            make_bridge(port=port).open("s1", CHANNELS)
+            make_bridge(port=port).open(SESSION, CHANNELS)
     finally:
         first.close()
 

@@ -77,7 +77,7 @@ class LslDriver(Shown):
             if offered is not None:
                 return offered
             self.read_markers()
-            if time.monotonic() >= deadline:
+            if self.over or time.monotonic() >= deadline:
                 return None
 
     def answer(

@@ -72,7 +72,7 @@ class Shown:
                 if this != self._last:
                     self._last = this
                     return offered
-            if time.monotonic() >= deadline:
+            if self.over or time.monotonic() >= deadline:
                 return None
             if offered is not None:
                 time.sleep(AGAIN_S)
