@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xdream.laboratory.rigs import Answer, folder_files, forms
-from xdream.laboratory.rigs.folder import Sent, rows_of
 from xdream.laboratory.rigs.folder_files import FileTable, Unreadable, read
 from xdream.laboratory.rigs.folder_manifest import read_answer, written_answer
+from xdream.laboratory.rigs.folder_names import Sent, rows_of
 from xdream.laboratory.rigs.forms import recorded_json
 from xdream.laboratory.simulation.folder import FORMATS, as_file
 from xdream.scoring.recordings import to_bytes

@@ -32,7 +32,7 @@ from talking import (
 
 from xdream.errors import BadInput, RigError
 from xdream.images.files import png
-from xdream.laboratory.rigs import BRIDGES, NoBlock, http_service, json_messages
+from xdream.laboratory.rigs import BRIDGES, NoBlock, http_service, http_socket, json_messages
 from xdream.laboratory.rigs.http import Http
 from xdream.laboratory.simulation.http import HttpDriver
 from xdream.scoring.recordings import Values
@@ -318,10 +318,10 @@ def test_an_answer_whose_client_is_gone_is_not_lost() -> None:
 
 
 def test_a_client_that_never_reads_is_cut_off_and_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_service, "PIECE_S", 2.0)
+    monkeypatch.setattr(http_socket, "PIECE_S", 2.0)
     cut: list[Any] = []
-    really = http_service._cut
-    monkeypatch.setattr(http_service, "_cut", lambda transport: (cut.append(transport), really(transport)))
+    really = http_socket.cut
+    monkeypatch.setattr(http_socket, "cut", lambda transport: (cut.append(transport), really(transport)))
     block = a_block(images=6, size=1500)
     with served(make_bridge, block) as (bridge, session), a_connection(bridge) as mute:
         mute.sendall(b"GET /block?rig=r&pixels=raw HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -502,7 +502,7 @@ def test_a_socket_hears_of_blocks_and_of_the_status() -> None:
 
 
 def test_a_socket_that_never_reads_is_cut_off_and_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_service, "PIECE_S", 0.2)
+    monkeypatch.setattr(http_socket, "PIECE_S", 0.2)
     with served(make_bridge, a_block()) as (bridge, _), a_connection(bridge) as mute:
         head = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

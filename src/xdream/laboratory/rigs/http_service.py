@@ -11,8 +11,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
-import socket
-import struct
 import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -21,7 +19,7 @@ import aiohttp
 from aiohttp import web
 
 from xdream.images.files import png
-from xdream.laboratory.rigs import forms, json_messages
+from xdream.laboratory.rigs import forms, http_socket, json_messages
 from xdream.laboratory.rigs.access import Port, is_loopback
 from xdream.laboratory.rigs.base import Block
 from xdream.laboratory.rigs.request_queue import COMMANDS, PendingReply, Reply, RequestQueue
@@ -34,8 +32,8 @@ QUIET = logging.getLogger("xdream.laboratory.rigs.http.protocol")
 QUIET.addHandler(logging.NullHandler())
 QUIET.propagate = False
 
-#: Until a new connection has sent its first request; a body; one piece of a reply.
-HEAD_S, BODY_S, PIECE_S = 10.0, 120.0, 30.0
+#: Until a new connection has sent its first request; a body.
+HEAD_S, BODY_S = 10.0, 120.0
 MOST_CONNECTIONS = 64
 PIECE_BYTES = 1 << 18
 #: Of a body that is a form, which is how MATLAB and Octave both write.
@@ -51,7 +49,7 @@ class Service:
         self._loopback = is_loopback(port.host)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
-        self._sockets: set[Socket] = set()
+        self._sockets: set[http_socket.Socket] = set()
         self._silent: set[asyncio.Protocol] = set()
         self._reading = 0
         self._closing = False
@@ -151,7 +149,7 @@ class Service:
     def _cut_silent(self, protocol: Any) -> None:
         if protocol in self._silent:
             self._silent.discard(protocol)
-            _cut(protocol.transport)
+            http_socket.cut(protocol.transport)
 
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._silent.discard(request.protocol)
@@ -297,12 +295,12 @@ class Service:
         if code in (401, 403, 408, 413):
             response.force_close()
         try:
-            await asyncio.wait_for(response.prepare(request), PIECE_S)
+            await asyncio.wait_for(response.prepare(request), http_socket.PIECE_S)
             for start in range(0, len(body), PIECE_BYTES):
-                await asyncio.wait_for(response.write(body[start : start + PIECE_BYTES]), PIECE_S)
-            await asyncio.wait_for(response.write_eof(), PIECE_S)
+                await asyncio.wait_for(response.write(body[start : start + PIECE_BYTES]), http_socket.PIECE_S)
+            await asyncio.wait_for(response.write_eof(), http_socket.PIECE_S)
         except (TimeoutError, ConnectionError):
-            _cut(request.transport)
+            http_socket.cut(request.transport)
         return response
 
     # ------------------------------------------------------------------ the socket
@@ -313,7 +311,7 @@ class Service:
             max_msg_size=self._port.most_bytes, compress=False, heartbeat=2 * self._port.reply_timeout_s + 10
         )
         await made.prepare(request)
-        opened = Socket(made, request.transport)
+        opened = http_socket.Socket(made, request.transport)
         self._sockets.add(opened)
         try:
             async for message in made:
@@ -347,51 +345,6 @@ class Service:
         return json_messages.dumps(named | said | {"code": code})
 
 
-class Socket:
-    """One WebSocket. Of several events of a kind that it has not taken yet, only the last is sent."""
-
-    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
-        self._socket, self._transport, self._lock = socket, transport, asyncio.Lock()
-        self._events: dict[str, Mapping[str, Any]] = {}
-        self._there = asyncio.Event()
-        self._pusher = asyncio.create_task(self._push())
-
-    def push(self, event: Mapping[str, Any]) -> None:
-        """An event, as soon as the client takes it."""
-        self._events[event["event"]] = event
-        self._there.set()
-
-    async def send(self, data: bytes) -> None:
-        """A reply. Raises TimeoutError, ConnectionError."""
-        async with self._lock:
-            await asyncio.wait_for(self._socket.send_str(data.decode("ascii")), PIECE_S)
-
-    async def close(self) -> None:
-        """What was pushed last is sent; then it ends."""
-        try:
-            async with asyncio.timeout(1.0):
-                while self._events:
-                    await self._send_next()
-                await self._socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
-        except (TimeoutError, ConnectionError):
-            _cut(self._transport)
-        self._pusher.cancel()
-
-    async def _push(self) -> None:
-        try:
-            while True:
-                await self._there.wait()
-                self._there.clear()
-                while self._events:
-                    await self._send_next()
-        except (TimeoutError, ConnectionError):
-            _cut(self._transport)
-
-    async def _send_next(self) -> None:
-        event = self._events.pop(next(iter(self._events)))
-        await self.send(json_messages.dumps(event))
-
-
 class _Refusal(Exception):
     """A request that is not carried out."""
 
@@ -405,15 +358,6 @@ class _Refused(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        transport.abort()
-
-
-def _cut(transport: asyncio.BaseTransport | None) -> None:
-    """End a connection at once; the system does not go on sending what was not taken."""
-    if isinstance(transport, asyncio.Transport) and not transport.is_closing():
-        with contextlib.suppress(OSError):
-            linger = struct.pack("ii", 1, 0)
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()
 
 
