@@ -18,7 +18,7 @@ from xdream.laboratory.simulation.folder import FolderDriver
 from xdream.laboratory.simulation.http import HttpDriver
 from xdream.laboratory.simulation.intan import IntanDriver
 from xdream.laboratory.simulation.lsl import LslDriver
-from xdream.laboratory.simulation.messages import Gone, MessageDriver
+from xdream.laboratory.simulation.messages import MessageDriver, NoReply
 from xdream.laboratory.simulation.open_ephys import OpenEphysDriver
 from xdream.laboratory.simulation.zmq import ZmqDriver
 from xdream.scoring.recordings import Recorded, Spikes
@@ -59,7 +59,7 @@ class Socket:
         try:
             said = asyncio.run(self._ask(data if spoil is None else spoil(data)))
         except (aiohttp.ClientError, OSError, TypeError) as error:  # TypeError: closed instead of a reply
-            raise Gone(str(error)) from None
+            raise NoReply(str(error)) from None
         return said.pop("code"), said
 
     async def _ask(self, data: bytes) -> Any:

@@ -10,7 +10,7 @@ from xdream.errors import BadInput, RigError
 from xdream.laboratory.rigs import BRIDGES, AnswerRow
 from xdream.laboratory.rigs.intan import Intan
 from xdream.laboratory.rigs.intan_bytes import Marks, Spiking
-from xdream.laboratory.rigs.windows import Outbox, Window, Windows
+from xdream.laboratory.rigs.onset_windows import Outbox, Window, Windows
 from xdream.laboratory.simulation.intan import IntanDriver, spike_record, waveform_block
 from xdream.scoring.recordings import Spikes
 

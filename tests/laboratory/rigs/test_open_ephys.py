@@ -9,9 +9,9 @@ from streams import a_block, code_of, free_port, offered, until
 
 from xdream.errors import BadInput, RigError
 from xdream.laboratory.rigs import BRIDGES, AnswerRow
+from xdream.laboratory.rigs.onset_windows import Outbox, Window, Windows
 from xdream.laboratory.rigs.open_ephys import OpenEphys
 from xdream.laboratory.rigs.open_ephys_messages import Messages
-from xdream.laboratory.rigs.windows import Outbox, Window, Windows
 from xdream.laboratory.simulation.open_ephys import OpenEphysDriver
 from xdream.scoring.recordings import Spikes, Values
 

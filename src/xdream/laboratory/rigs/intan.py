@@ -17,6 +17,7 @@ from pydantic import Field
 from xdream.errors import RigError
 from xdream.laboratory.rigs.base import Arrival, Block
 from xdream.laboratory.rigs.intan_bytes import Marks, Spiking
+from xdream.laboratory.rigs.onset_windows import SLACK_MS, START_MS, STOP_MS, Outbox, Window, Windows
 from xdream.laboratory.rigs.recorder_thread import (
     RecorderThread,
     SampleRate,
@@ -24,7 +25,6 @@ from xdream.laboratory.rigs.recorder_thread import (
     SilenceTime,
     units_of,
 )
-from xdream.laboratory.rigs.windows import SLACK_MS, START_MS, STOP_MS, Outbox, Window, Windows
 
 #: Bytes asked for at once; a turn reads no more than TURNS of them from one output.
 CHUNK_BYTES = 262_144

@@ -19,8 +19,8 @@ from xdream.errors import BadInput, RigError
 from xdream.laboratory.rigs.base import Answer, AnswerRow, Arrival, Block
 from xdream.laboratory.rigs.forms import Unreadable, count_of, flag_of, only_fields, read_responses, text_of
 from xdream.laboratory.rigs.json_messages import ANSWER_FIELDS, dumps, message_of
+from xdream.laboratory.rigs.onset_windows import BLOCKS_KEPT, Outbox
 from xdream.laboratory.rigs.recorder_thread import SilenceTime
-from xdream.laboratory.rigs.windows import BLOCKS_KEPT, Outbox
 from xdream.scoring.recordings import Values
 
 #: Names of the streams of answers and of markers.

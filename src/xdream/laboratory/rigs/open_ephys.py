@@ -17,6 +17,7 @@ from pydantic import Field
 
 from xdream.errors import BadInput, RigError
 from xdream.laboratory.rigs.base import Arrival, Block
+from xdream.laboratory.rigs.onset_windows import SLACK_MS, START_MS, STOP_MS, Outbox, Window, Windows
 from xdream.laboratory.rigs.open_ephys_messages import HEADER_BYTES, Messages
 from xdream.laboratory.rigs.recorder_thread import (
     RecorderThread,
@@ -25,7 +26,6 @@ from xdream.laboratory.rigs.recorder_thread import (
     SilenceTime,
     units_of,
 )
-from xdream.laboratory.rigs.windows import SLACK_MS, START_MS, STOP_MS, Outbox, Window, Windows
 
 #: A frame is at most this long; the connection of a sender of more is dropped.
 FRAME_BYTES = 16_000_000

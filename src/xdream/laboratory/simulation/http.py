@@ -13,7 +13,7 @@ from xdream.errors import BadInput
 from xdream.laboratory.rigs import forms, json_messages
 from xdream.laboratory.rigs.access import reachable, word_of
 from xdream.laboratory.simulation.base import RigSetup
-from xdream.laboratory.simulation.messages import Gone, MessageDriver
+from xdream.laboratory.simulation.messages import MessageDriver, NoReply
 
 
 class HttpDriver(MessageDriver):
@@ -66,5 +66,5 @@ class _Requests:
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
             # AttributeError: another thread has hung up
             self.hang_up()
-            raise Gone(str(error)) from None
+            raise NoReply(str(error)) from None
         return response.status, said if isinstance(said, dict) else {}

@@ -13,9 +13,9 @@ from typing import ClassVar
 
 from xdream.errors import RigError
 from xdream.laboratory.rigs.base import AnswerRow
-from xdream.laboratory.rigs.windows import STOP_MS
+from xdream.laboratory.rigs.onset_windows import STOP_MS
 from xdream.laboratory.simulation.base import Driver, Offered, RigSetup
-from xdream.laboratory.simulation.recorder import PAUSE_MS, Shown, Train, trains
+from xdream.laboratory.simulation.recorder import PAUSE_MS, RecorderDriver, Train, trains
 
 FRAMES = 128
 LISTENER_S = 30.0
@@ -42,7 +42,7 @@ def waveform_block(first: int, words: Sequence[Sequence[int]]) -> bytes:
     return b"".join(parts)
 
 
-class IntanDriver(Shown):
+class IntanDriver(RecorderDriver):
     """Plays blocks of a display as recordings.
 
     display: where blocks come from. names: the native name of each channel. codes: of a presentation.

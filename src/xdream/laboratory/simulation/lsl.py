@@ -15,7 +15,7 @@ from xdream.laboratory.rigs import forms
 from xdream.laboratory.rigs.base import AnswerRow
 from xdream.laboratory.rigs.lsl import MARKERS, STREAM
 from xdream.laboratory.simulation.base import Driver, Offered, RigSetup
-from xdream.laboratory.simulation.recorder import Shown
+from xdream.laboratory.simulation.recorder import RecorderDriver
 from xdream.scoring.recordings import Spikes, Values
 
 LISTENER_S = 30.0
@@ -24,7 +24,7 @@ SLICE_S = 0.1
 SAID_S = 1.0
 
 
-class LslDriver(Shown):
+class LslDriver(RecorderDriver):
     """Answers blocks of a display over LSL.
 
     display: where blocks come from. channels: how many. stream, markers: names. codes: of a presentation,

@@ -16,7 +16,7 @@ from xdream.laboratory.simulation.base import Offered
 PAUSE_S = 0.05
 
 
-class Gone(Exception):
+class NoReply(Exception):
     """The bridge did not answer."""
 
 
@@ -26,7 +26,7 @@ class Medium(Protocol):
     def ask(
         self, do: str, message: forms.Json, spoil: Callable[[bytes], bytes] | None
     ) -> tuple[int, forms.Json]:
-        """(code, what was said). Raises Gone."""
+        """(code, what was said). Raises NoReply."""
         ...
 
     def hang_up(self) -> None:
@@ -127,7 +127,7 @@ class MessageDriver:
     ) -> tuple[int, forms.Json]:
         try:
             code, said = self._medium.ask(do, message, spoil)
-        except Gone:
+        except NoReply:
             self._over = self._over or self._clock() - self._heard >= self._gone_s
             return 0, {}
         self._heard = self._clock()

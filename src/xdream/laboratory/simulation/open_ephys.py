@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 
 from xdream.errors import BadInput, RigError
 from xdream.laboratory.rigs.base import AnswerRow
-from xdream.laboratory.rigs.windows import STOP_MS
+from xdream.laboratory.rigs.onset_windows import STOP_MS
 from xdream.laboratory.simulation.base import Driver, Offered, RigSetup
-from xdream.laboratory.simulation.recorder import PAUSE_MS, Shown, Train, trains
+from xdream.laboratory.simulation.recorder import PAUSE_MS, RecorderDriver, Train, trains
 
 #: Samples in a buffer, after which the GUI tells what happened in it.
 BUFFER = 1024
@@ -33,7 +33,7 @@ def message(number: int, kind: str, content: dict[str, Any], data: bytes) -> lis
     return [*frames, data] if data else frames
 
 
-class OpenEphysDriver(Shown):
+class OpenEphysDriver(RecorderDriver):
     """Plays blocks of a display as recordings.
 
     display: where blocks come from. port: of the data socket; the next one listens. electrodes: (name,

@@ -46,7 +46,7 @@ def _spikes(recorded: Recorded | None, stop_ms: float) -> tuple[tuple[float, int
     return tuple(sorted(found))
 
 
-class Shown:
+class RecorderDriver:
     """Blocks from the rig that displays, each once: the side of an emulated recorder that faces its display.
 
     display: its driver, or a function (timeout_s) -> block or None.

@@ -13,7 +13,7 @@ from xdream.errors import BadInput
 from xdream.laboratory.rigs import forms, json_messages
 from xdream.laboratory.rigs.access import reachable, word_of
 from xdream.laboratory.simulation.base import RigSetup
-from xdream.laboratory.simulation.messages import Gone, MessageDriver
+from xdream.laboratory.simulation.messages import MessageDriver, NoReply
 
 PROBE_MS = 500
 
@@ -61,12 +61,12 @@ class _Requests:
             until = time.monotonic() + self._timeout_s
             while not self._socket.poll(PROBE_MS):
                 if time.monotonic() >= until or not self._listens():
-                    raise Gone("no reply")
+                    raise NoReply("no reply")
             said = json.loads(self._socket.recv())
-        except (zmq.ZMQError, ValueError, Gone) as error:
+        except (zmq.ZMQError, ValueError, NoReply) as error:
             # a REQ socket that got no reply cannot ask again
             self.hang_up()
-            raise Gone(str(error)) from None
+            raise NoReply(str(error)) from None
         return int(said.pop("code")), said
 
     def _listens(self) -> bool:
