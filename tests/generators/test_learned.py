@@ -21,7 +21,7 @@ from xdream.cli.main import main
 from xdream.errors import BadInput, UnknownName, WeightsInvalid, WeightsMissing
 from xdream.experiment.callbacks import Nobody
 from xdream.experiment.plan import Plan
-from xdream.generators import GENERATORS, InitialCodes, encode, learned
+from xdream.generators import GENERATORS, GaussianCodes, encode, learned
 from xdream.generators.base import Generator, Invertible
 from xdream.generators.learned import descriptions, installed, open_file, read_card, write
 from xdream.generators.projection import EncoderSpec, Projection
@@ -51,7 +51,7 @@ def spec(**changes: Any) -> EncoderSpec:
 
 
 PROJECTION = Projection(normals(FEATURES, seed=1), 0.1 * normals(DIM, FEATURES, seed=2))
-STATISTICS = InitialCodes(0.1 * normals(DIM, seed=3), normals(DIM, seed=4).abs() + 0.5)
+STATISTICS = GaussianCodes(0.1 * normals(DIM, seed=3), normals(DIM, seed=4).abs() + 0.5)
 ABOUT = {"name": "tiny", "provenance": {"images": 3}, "metrics": {"pixel_error": 0.25}}
 
 
