@@ -74,13 +74,10 @@ class Option:
         try:
             return holder.model_validate_json(b'{"value": %b}' % data, strict=True).value
         except pydantic.ValidationError as error:
-            first = error.errors()[0]
-            what = str(first["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-            place = "".join(f"[{one}]" for one in first["loc"][1:] if isinstance(one, int))
-            where = f" ({self.name}{place} {what[0].lower()}{what[1:]})" if place else ""
-            raise ValueError(
-                f"{self.name} is {value!r}; it must be {_said(self.annotation)}{where}"
-            ) from None
+            name, annotation = self.name, self.annotation
+            for place in (one for one in error.errors()[0]["loc"][1:] if isinstance(one, int)):
+                name, value, annotation = f"{name}[{place}]", value[place], _element(annotation)
+            raise ValueError(f"{name} is {value!r}; it must be {_said(annotation)}") from None
 
     @property
     def needed(self) -> bool:
@@ -287,7 +284,10 @@ def _said(annotation: Any) -> str:
     inner = [one for one in typing.get_args(annotation) if one is not type(None)]
     origin = typing.get_origin(annotation)
     if origin is Annotated:
-        return _said(inner[0]) + _limits(inner[1:])
+        limits = _limits(inner[1:])
+        if "min_length" in limits:
+            return _said(inner[0]).replace("a list", "a non-empty list", 1)
+        return _said(inner[0]) + _range(limits)
     if origin is typing.Literal:
         return " or ".join(map(repr, inner))
     if origin in (typing.Union, types.UnionType):
@@ -311,29 +311,30 @@ _WORDS: dict[Any, str] = {
 
 
 def _plural(said: str) -> str:
-    return re.sub(r"^an? (whole number|number|text|path|list)", r"\1s", said)
+    return re.sub(r"^an? (whole number|number|text|path|list|non-empty list)", r"\1s", said)
 
 
-def _limits(metadata: Sequence[Any]) -> str:
-    """ " from 0 to 1", " above 0 and at most 5", of an annotation's limits; "" without."""
-    limits = [inner for one in metadata for inner in (one, *getattr(one, "metadata", ()))]
-    found = {
-        key: f"{getattr(one, key):g}"
-        for key in ("ge", "gt", "le", "lt", "min_length")
-        for one in limits
-        if getattr(one, key, None) is not None
-    }
-    if found.keys() >= {"ge", "le"}:
-        return f" from {found['ge']} to {found['le']}"
-    words = {
-        "ge": "of at least",
-        "gt": "above",
-        "le": "of at most",
-        "lt": "below",
-        "min_length": "; at least",
-    }
-    said = " and ".join(f"{words[key]} {limit}" for key, limit in found.items())
-    return said if said.startswith(";") or not said else f" {said}"
+def _element(annotation: Any) -> Any:
+    """The type of the elements of the list that an annotation allows."""
+    inner = typing.get_args(annotation)
+    if typing.get_origin(annotation) in (Annotated, typing.Union, types.UnionType):
+        return next((found for one in inner if (found := _element(one)) is not Any), Any)
+    return inner[0] if inner else Any
+
+
+def _limits(metadata: Sequence[Any]) -> dict[str, Any]:
+    """The limits in an annotation: ge, gt, le, lt, min_length."""
+    inner = [limit for one in metadata for limit in (one, *getattr(one, "metadata", ()))]
+    keys = ("ge", "gt", "le", "lt", "min_length")
+    return {key: getattr(one, key) for key in keys for one in inner if getattr(one, key, None) is not None}
+
+
+def _range(limits: Mapping[str, Any]) -> str:
+    """ " from 0 to 1", " above 0 and of at most 5"; "" without limits."""
+    if limits.keys() >= {"ge", "le"}:
+        return f" from {limits['ge']:g} to {limits['le']:g}"
+    words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
+    return "".join(f" {words[key]} {limit:g}" for key, limit in limits.items())
 
 
 def _source(module: str) -> ast.Module | None:

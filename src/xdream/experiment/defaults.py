@@ -69,10 +69,8 @@ def table() -> list[DefaultsRow]:
     rows = []
     for generator in [*GENERATORS.names(), *GENERATORS.forms()]:
         for optimizer, tuned in _tuned(generator).items():
-            parted = tuned.with_noise is not None
-            for noise, noisy in (
-                (("without", False), ("with", True)) if parted else (("with and without", True),)
-            ):
+            cases = {"without": False, "with": True}
+            for noise, noisy in ({ALL_NOISE: False} if tuned.with_noise is None else cases).items():
                 values = hyperparameters(generator, optimizer, noisy=noisy)
                 rows.append(DefaultsRow(generator, optimizer, noise, values))
     rows += [

@@ -63,7 +63,7 @@ def _check_initial(generator: Generator) -> Codes:
     seeds = torch.tensor([7, 2**62 + 1], device=device)
     both = generator.initial.draw(seeds, SAMPLES)
     _check_codes(both, (2, SAMPLES, d), "`initial.draw`")
-    assert torch.equal(generator.initial.draw(seeds, SAMPLES), both), "the same seeds drew other initial codes"
+    assert torch.equal(generator.initial.draw(seeds, SAMPLES), both), "the same seeds drew other codes"
     alone = generator.initial.draw(seeds[1:], SAMPLES)
     assert torch.equal(alone[0], both[1]), "a run draws other initial codes alone than beside others"
     assert not torch.equal(both[0], both[1]), "two seeds drew the same initial codes"
