@@ -231,5 +231,5 @@ def test_a_part_that_lacks_a_module_says_what_to_install(monkeypatch, tmp_path):
 
 
 def test_a_part_that_cannot_be_imported_names_its_fault(monkeypatch, tmp_path):
-    with pytest.raises(BadInput, match="tool 'drill'.*cannot be imported: ZeroDivisionError"):
+    with pytest.raises(BadInput, match=r"tool .drill.*cannot be imported: ZeroDivisionError"):
         bring(monkeypatch, tmp_path, "1 / 0\n").make("drill")
