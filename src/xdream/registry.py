@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import fnmatch
+import functools
 import importlib.metadata
 import importlib.util
 import inspect
@@ -69,15 +70,19 @@ class Option:
             data = pydantic_core.to_json(value)
         except pydantic_core.PydanticSerializationError:
             return value  # an object of Python's, which no plan holds: the factory judges it
-        config = pydantic.ConfigDict(arbitrary_types_allowed=True)
-        holder: Any = pydantic.create_model("Options", __config__=config, value=(self.annotation, ...))
         try:
-            return holder.model_validate_json(b'{"value": %b}' % data, strict=True).value
+            return self._holder.model_validate_json(b'{"value": %b}' % data, strict=True).value
         except pydantic.ValidationError as error:
             name, annotation = self.name, self.annotation
             for place in (one for one in error.errors()[0]["loc"][1:] if isinstance(one, int)):
                 name, value, annotation = f"{name}[{place}]", value[place], _element(annotation)
             raise ValueError(f"{name} is {value!r}; it must be {_said(annotation)}") from None
+
+    @functools.cached_property
+    def _holder(self) -> Any:
+        """A model with the one field `value`; to make one takes a thousand times as long as to use it."""
+        config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+        return pydantic.create_model("Options", __config__=config, value=(self.annotation, ...))
 
     @property
     def needed(self) -> bool:
@@ -114,6 +119,7 @@ class Registry(Generic[Part]):
         self._with_entry_points = entry_points
         self._factories: dict[str, Callable[..., Part]] = {}
         self._entries: dict[str, importlib.metadata.EntryPoint] | None = None
+        self._options: dict[str, tuple[Callable[..., Part], dict[str, Option]]] = {}
 
     def register(self, name: str, factory: Callable[..., Part]) -> None:
         """Add a factory under a new name, for this process."""
@@ -160,19 +166,11 @@ class Registry(Generic[Part]):
 
     def options(self, name: str) -> Mapping[str, Option]:
         """What the factory behind a name takes, by name. Raises UnknownName."""
-        known = self._entry(name)
-        factory = self.factory(name)
-        parameters = list(inspect.signature(factory).parameters.values())
-        if known is not None and "*" in known:  # the first is the name
-            parameters = parameters[1:]
-        hints = _hints(factory)
-        found = {}
-        for one in parameters:
-            if one.kind in (one.VAR_KEYWORD, one.VAR_POSITIONAL):
-                continue
-            annotation = hints.get(one.name, Any)
-            found[one.name] = Option(one.name, annotation, one.default, _names_path(annotation))
-        return found
+        known, factory = self._entry(name) or name, self.factory(name)
+        kept = self._options.get(known)
+        if kept is None or kept[0] is not factory:
+            kept = self._options[known] = (factory, _options(factory, named="*" in known))
+        return kept[1]
 
     def declared(self, name: str, fact: str, otherwise: Any = None) -> Any:
         """What the factory behind a name declares under `fact` (see `declares`). Raises UnknownName."""
@@ -262,6 +260,17 @@ class Registry(Generic[Part]):
                 f"{type(error).__name__}: {error}"
             ) from error
         return loaded
+
+
+def _options(factory: Callable[..., Any], *, named: bool) -> dict[str, Option]:
+    """named: the first parameter is the name of the part, and no option."""
+    hints = _hints(factory)
+    found = {}
+    for one in list(inspect.signature(factory).parameters.values())[named:]:
+        if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL):
+            annotation = hints.get(one.name, Any)
+            found[one.name] = Option(one.name, annotation, one.default, _names_path(annotation))
+    return found
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:

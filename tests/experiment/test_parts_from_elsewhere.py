@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +80,7 @@ class Brightness:
 
 
 @pytest.fixture
-def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The file of weights of the generator `colour`, which is there like the subject `brightness`."""
     weights = tmp_path / "weights.json"
     weights.write_text("[1.0, 1.0, 1.0]")
@@ -96,7 +95,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]
     ):
         kept = dict(registry._factories)  # type: ignore[attr-defined]
         monkeypatch.setattr(registry, "_factories", kept | own)
-    yield weights
+    return weights
 
 
 def evolved(weights: Path, out: Path, *more: str) -> int:
@@ -124,7 +123,7 @@ def test_a_subject_and_a_generator_from_elsewhere_work_from_the_command_line(
     assert identities == {"measure of brightness": "1", "generator colour": "[1.0, 1.0, 1.0]"}
     first = np.stack(list(record.codes(0, 0).values()))
     assert first.shape == (4, 3)
-    assert ((0.0 <= first) & (first < 1.0)).all()  # its own distribution
+    assert ((first >= 0.0) & (first < 1.0)).all()  # its own distribution
 
 
 def test_a_target_from_elsewhere_is_named_by_a_flag(

@@ -51,8 +51,8 @@ def assemble(plan: Plan) -> Parts:
     fingerprint = fingerprint_of(generator)
     if fingerprint:
         identities[f"generator {generator.name}"] = fingerprint
-    beginnings = {init: initialization.read(init, generator) for init in dict.fromkeys(r.init for r in runs)}
-    notes = (*notes, *_unused_codes(variants, beginnings))
+    initial = {init: initialization.read(init, generator) for init in dict.fromkeys(r.init for r in runs)}
+    notes = (*notes, *_unused_codes(variants, initial))
     forward = Forward(generator, found_subjects, size_px, plan.precision)
     plan = _sized(plan, forward, runs)
     unused = [name for name in plan.preprocessing if f"network {name}" not in identities]
@@ -67,7 +67,7 @@ def assemble(plan: Plan) -> Parts:
         references=found,
         runs=runs,
         identities=identities,
-        initial=beginnings,
+        initial=initial,
         notes=(*warnings, *notes),
     )
 
@@ -218,15 +218,15 @@ def _runs(
 
 
 def _unused_codes(
-    variants: Sequence[tuple[Plan, Optimizer[Any]]], beginnings: Mapping[str, Initial]
+    variants: Sequence[tuple[Plan, Optimizer[Any]]], initial: Mapping[str, Initial]
 ) -> Iterator[str]:
     """What to say of more initial codes than a population takes."""
-    for init, one in beginnings.items():
+    for init, one in initial.items():
         count = 0 if one.codes is None else len(one.codes)
         alike = [o for variant, o in variants if variant.init == init and o.starts_from == "population"]
         used = min((o.population for o in alike), default=count)
         if count > used:
-            named = f" ({init})" if len(beginnings) > 1 else ""
+            named = f" ({init})" if len(initial) > 1 else ""
             yield (
                 f"the first {used} of {count} initial codes are used{named}; a population of {count} would "
                 "use all"
