@@ -12,7 +12,7 @@ import torch
 import xdream
 from xdream import networks, random, testing
 from xdream.cli.main import main
-from xdream.errors import BadInput
+from xdream.errors import BadInput, UnknownName
 from xdream.experiment.assemble import assemble
 from xdream.experiment.callbacks import Nobody
 from xdream.experiment.loop import resume, run
@@ -168,6 +168,11 @@ def test_statistics_are_asked_of_the_generator(elsewhere: Path) -> None:
     )
     with pytest.raises(BadInput, match=r"'colour' reads no statistics.*initial_from"):
         assemble(plan)
+
+
+def test_a_mistyped_subject_is_told_the_networks_and_the_subjects(elsewhere: Path) -> None:
+    with pytest.raises(UnknownName, match=r"unknown network 'brigthness'.*other subjects: brightness, known"):
+        assemble(Plan.make(targets=["brigthness::0"], generator=PIXELS))
 
 
 def test_these_parts_pass_the_suites(elsewhere: Path) -> None:

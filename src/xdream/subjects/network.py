@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from xdream import networks
-from xdream.errors import BadInput, SubjectError
+from xdream.errors import BadInput, SubjectError, UnknownName
 from xdream.networks import LayerReader, Network, layer_reader
 from xdream.registry import declares
-from xdream.subjects.base import SubjectRequest
+from xdream.subjects.base import SUBJECTS, SubjectRequest
 from xdream.subjects.target import Unit, parse_units
 from xdream.types import ShownImages
 
@@ -79,7 +79,11 @@ def network_units(
 def requested(request: SubjectRequest) -> NetworkUnits:
     """Units of one layer of a network."""
     targets = [(request.layer, units) for units in request.units]
-    return network_units(request.load(request.network), targets, request.device, request.size_px)
+    try:
+        network = request.load(request.network)
+    except UnknownName as error:
+        raise UnknownName(f"{error}; other subjects: {', '.join(SUBJECTS.names())}") from None
+    return network_units(network, targets, request.device, request.size_px)
 
 
 def _units_of(output: torch.Tensor, units: Sequence[Unit]) -> torch.Tensor:
