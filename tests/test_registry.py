@@ -56,6 +56,11 @@ def test_few_names_are_all_listed():
     assert nearest("xyz", ["axe", "saw"]) == "axe, saw"
 
 
+def test_where_nothing_is_registered_the_installation_is_to_blame():
+    with pytest.raises(UnknownName, match="none is registered, so XDream is installed in part only"):
+        Registry("tool").make("saw")
+
+
 def test_names_come_in_alphabetical_order():
     assert shelf().names() == ["chisel", "file", "hammer", "plane", "saw", "screwdriver", "spanner"]
 

@@ -156,6 +156,11 @@ class Registry(Generic[Part]):
             if other is not None:
                 return other
             names = self.names()
+            if not names:  # XDream's own parts are entry points, too
+                raise UnknownName(
+                    f"unknown {self.kind} '{name}': none is registered, so XDream is installed in part only; "
+                    "install it again (pip install)"
+                )
             if len(names) <= FEW:
                 raise UnknownName(f"unknown {self.kind} '{name}'; known: {', '.join(names)}")
             near = nearest(name, names)
