@@ -10,16 +10,15 @@ is over the complete pairs, which keeps the estimate unbiased. Without any the c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 
 from xdream import random
 from xdream.optimizers.base import (
     LEAST_RADIUS,
-    PerRun,
     State,
     antithetic,
     check,
@@ -28,6 +27,7 @@ from xdream.optimizers.base import (
     limited,
 )
 from xdream.optimizers.search_range import SearchRange
+from xdream.registry import declares
 from xdream.types import Codes, Scores, Seeds
 
 
@@ -38,6 +38,13 @@ class CentreState(State):
     centre: torch.Tensor
 
 
+@declares(
+    searched={
+        "population": SearchRange(least=2.0, whole=True),
+        "search_radius": SearchRange(),
+        "learning_rate": SearchRange(),
+    },
+)
 @dataclass(frozen=True)
 class FDGD:
     """Antithetic steps around a centre estimate the slope.
@@ -46,17 +53,12 @@ class FDGD:
     fc6. Scores are not normalised, so the best l depends on the scale of the target's response.
     """
 
-    population: int = 20
-    search_radius: PerRun = 1.25
-    learning_rate: PerRun = 1.25
+    population: Annotated[int, Field(ge=2)] = 20
+    search_radius: Annotated[float, Field(ge=LEAST_RADIUS, le=1e6)] | torch.Tensor = 1.25
+    learning_rate: Annotated[float, Field(ge=0, le=1e12)] | torch.Tensor = 1.25
 
     state_type: ClassVar[type[CentreState]] = CentreState
     starts_from: ClassVar[str] = "centre"
-    searched: ClassVar[Mapping[str, SearchRange]] = {
-        "population": SearchRange(least=2.0, whole=True),
-        "search_radius": SearchRange(),
-        "learning_rate": SearchRange(),
-    }
 
     def __post_init__(self) -> None:
         check_population("fdgd", self.population, 2)

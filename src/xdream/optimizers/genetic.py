@@ -6,16 +6,15 @@ clipping, (2) parent probabilities, (3) elites and recombination, (4) mutation, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 
 from xdream import random
 from xdream.errors import BadInput
 from xdream.optimizers.base import (
-    PerRun,
     State,
     check,
     check_population,
@@ -24,6 +23,7 @@ from xdream.optimizers.base import (
     usable,
 )
 from xdream.optimizers.search_range import SHARES, SearchRange
+from xdream.registry import declares
 from xdream.types import Codes, Scores, Seeds
 
 LEAST_TEMPERATURE = 1e-8
@@ -37,6 +37,17 @@ class GeneticState(State):
     codes: Codes
 
 
+@declares(
+    in_recordings={"elites": 1},  # the best image is kept (Ponce et al. 2019)
+    searched={
+        "population": SearchRange(least=2.0, whole=True),
+        "elites": SearchRange((2.0, 1.0), adds=True, least=0.0, whole=True),
+        "mutation_rate": SearchRange(SHARES, adds=True, least=0.0, most=1.0),
+        "heritability": SearchRange(SHARES, adds=True, least=0.5, most=1.0),  # below 0.5 it means 1 − h
+        "mutation_size": SearchRange(),
+        "selectivity": SearchRange(),
+    },
+)
 @dataclass(frozen=True)
 class Genetic:
     """Selection by a softmax of the scores, uniform crossover of two parents, Gaussian mutation.
@@ -47,23 +58,15 @@ class Genetic:
     for fc6.
     """
 
-    population: int = 20
-    mutation_rate: PerRun = 0.5
-    mutation_size: PerRun = 0.5
-    selectivity: PerRun = 2.0
-    heritability: PerRun = 0.5
-    elites: PerRun = 0
+    population: Annotated[int, Field(ge=1)] = 20
+    mutation_rate: Annotated[float, Field(ge=0, le=1)] | torch.Tensor = 0.5
+    mutation_size: Annotated[float, Field(ge=0, le=1e6)] | torch.Tensor = 0.5
+    selectivity: Annotated[float, Field(ge=0, le=1e12)] | torch.Tensor = 2.0
+    heritability: Annotated[float, Field(ge=0, le=1)] | torch.Tensor = 0.5
+    elites: Annotated[float, Field(ge=0)] | torch.Tensor = 0
 
     state_type: ClassVar[type[GeneticState]] = GeneticState
     starts_from: ClassVar[str] = "population"
-    searched: ClassVar[Mapping[str, SearchRange]] = {
-        "population": SearchRange(least=2.0, whole=True),
-        "elites": SearchRange((2.0, 1.0), adds=True, least=0.0, whole=True),
-        "mutation_rate": SearchRange(SHARES, adds=True, least=0.0, most=1.0),
-        "heritability": SearchRange(SHARES, adds=True, least=0.5, most=1.0),  # below 0.5 it means 1 − h
-        "mutation_size": SearchRange(),
-        "selectivity": SearchRange(),
-    }
 
     def __post_init__(self) -> None:
         check_population("genetic", self.population, 1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 #: Steps by factors, for numbers above zero of which nothing else is known.
 FACTORS = (2.0, 1.4, 1.2)
@@ -17,7 +17,7 @@ class SearchRange:
     """The steps and the range of a search over one hyperparameter.
 
     steps: from the widest to the narrowest; a step is a factor, or with `adds` an addend. least, most: the
-    valid range. whole: only whole numbers. An optimizer declares them by name in a class variable `searched`.
+    valid range. whole: only whole numbers. An optimizer declares them by name, as `searched`.
     """
 
     steps: tuple[float, ...] = FACTORS
@@ -27,11 +27,10 @@ class SearchRange:
     whole: bool = False
 
 
-def range_of(optimizer: Any, name: str, value: float) -> SearchRange:
-    """What an optimizer declares of a hyperparameter; else by factors, and a whole number stays whole, and
-    above zero if it was."""
-    declared: SearchRange | None = getattr(optimizer, "searched", {}).get(name)
-    if declared is not None:
-        return declared
+def range_of(declared: Mapping[str, SearchRange], name: str, value: float) -> SearchRange:
+    """What is declared of a hyperparameter; else by factors, and a whole number stays whole, and above zero
+    if it was."""
+    if name in declared:
+        return declared[name]
     whole = isinstance(value, int)
     return SearchRange(whole=whole, least=1.0 if whole and value > 0 else -math.inf)

@@ -22,9 +22,9 @@ from xdream.images.references import References
 from xdream.report.summary import RunSummary
 from xdream.report.text_table import number
 from xdream.store import ImageRecord, Record
+from xdream.types import CodeArray
 
 Pixels = npt.NDArray[np.uint8]
-Codes = npt.NDArray[np.float32]
 
 NOT_IDENTICAL = "not bit-identical to what was shown"
 
@@ -71,11 +71,11 @@ def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[d
     ]
 
 
-def _derived(record: Record, images: Sequence[ImageRecord]) -> dict[int, Codes]:
+def _derived(record: Record, images: Sequence[ImageRecord]) -> dict[int, CodeArray]:
     """Of a record of scores, the (1, d) code of each image, by its id: each run is replayed once."""
     if record.keeps_everything:
         return {}
-    codes: dict[int, Codes] = {}
+    codes: dict[int, CodeArray] = {}
     for run in {image.run for image in images}:
         wanted = [image for image in images if image.run == run]
         of_run = codes_of(record, run, {image.generation for image in wanted})

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from xdream import networks
+from xdream import networks, subjects
 from xdream.description import Description, Part
 from xdream.errors import BadInput
-from xdream.experiment.assemble import absolute_generator, absolute_network
+from xdream.experiment.assemble import absolute_generator
 from xdream.experiment.plan import NamedPart, PreprocessingPlan
 from xdream.generators import GENERATORS, Generator
 from xdream.images import references
@@ -142,10 +142,10 @@ class StudyPlan(Description):
         return self.model_copy(
             update={
                 "generators": tuple(generators),
-                "networks": tuple(absolute_network(name) for name in self.networks),
-                "preprocessing": {absolute_network(k): v for k, v in self.preprocessing.items()},
+                "networks": tuple(subjects.absolute(name) for name in self.networks),
+                "preprocessing": {subjects.absolute(k): v for k, v in self.preprocessing.items()},
                 "references": references.absolute(self.references),
-                "inverse": self.inverse and absolute_network(self.inverse),
+                "inverse": self.inverse and subjects.absolute(self.inverse),
                 "image_size_px": size_px,
             }
         )

@@ -22,7 +22,6 @@ from xdream.experiment.callbacks import Callback, LabelledCallback
 from xdream.experiment.defaults import hyperparameters
 from xdream.experiment.initialization import NOISE_REFERENCES
 from xdream.experiment.plan import Plan, Variant
-from xdream.generators import learned
 from xdream.optimizers import OPTIMIZERS
 from xdream.store import FILE_NAME, Record
 from xdream.studies import natural_responses
@@ -59,8 +58,7 @@ class Condition:
     @property
     def population(self) -> int:
         """Images of one generation."""
-        tuned = learned.tuned_as(self.generator.name)
-        values = hyperparameters(tuned, self.optimizer.name, noisy=self.spikes is not None)
+        values = hyperparameters(self.generator.name, self.optimizer.name, noisy=self.spikes is not None)
         return OPTIMIZERS.make(self.optimizer.name, **values | self.optimizer.options).population
 
 

@@ -14,7 +14,7 @@ from xdream import networks, random
 from xdream.errors import BadInput, Interrupted, StoreError
 from xdream.experiment.callbacks import Callback, LabelledCallback, NoCallback
 from xdream.files import replace
-from xdream.generators import InitialCodes
+from xdream.generators import GaussianCodes
 from xdream.generators.learned import SUFFIX, write
 from xdream.generators.projection import EncoderSpec, GridReader, Projection, grid_reader
 from xdream.images import references
@@ -163,7 +163,7 @@ def _finish(
         "provenance": _provenance(recipe, pictures, held_out, seconds, device),
         "metrics": metrics,
     }
-    write(out, kept, spec, projection, InitialCodes(codes.mean(0), codes.std(0)), about)
+    write(out, kept, spec, projection, GaussianCodes(codes.mean(0), codes.std(0)), about)
     return out
 
 

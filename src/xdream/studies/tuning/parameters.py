@@ -40,12 +40,12 @@ def searched(
     apart = [name for name in steps if only and name not in only]
     if apart:
         raise BadInput(f"steps are given for '{apart[0]}', which is not among the parameters searched")
-    optimizer = OPTIMIZERS.factory(plan.optimizer.name)
+    declared = OPTIMIZERS.declared(plan.optimizer.name, "searched", {})
     found, left_out = [], []
     for name, value in numeric.items():
         if only and name not in only:
             continue
-        parameter = _parameter(name, value, range_of(optimizer, name, value), steps.get(name))
+        parameter = _parameter(name, value, range_of(declared, name, value), steps.get(name))
         if parameter is not None:
             found.append(parameter)
             continue
