@@ -8,18 +8,14 @@ are read by `forms`.
 from __future__ import annotations
 
 import base64
-import binascii
-import io
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
 
-from xdream.images.files import png
+from xdream.images.files import chw, decoded, hwc, png
 from xdream.laboratory.rigs.base import Answer, AnswerRow, Block, NoBlock, Presentation, Receipt
 from xdream.laboratory.rigs.forms import (
     Json,
@@ -194,7 +190,7 @@ def block_json(block: Block, channels: Sequence[str], pixels: str) -> Json:
 
 def raw(image: ShownImages) -> bytes:
     """(3, h, w) uint8, RGB -> its pixels row by row from the top, each as red, green, blue."""
-    return image.permute(1, 2, 0).contiguous().numpy().tobytes()
+    return hwc(image).tobytes()
 
 
 def image_of(text: str, pixels: str, size_px: int) -> ShownImages:
@@ -202,13 +198,10 @@ def image_of(text: str, pixels: str, size_px: int) -> ShownImages:
     try:
         data = base64.b64decode(text, validate=True)
         if pixels == "png":
-            with Image.open(io.BytesIO(data), formats=("PNG",)) as opened:
-                array = np.array(opened.convert("RGB"))
-        else:
-            array = np.frombuffer(data, np.uint8).reshape(size_px, size_px, 3).copy()
-    except (binascii.Error, OSError, ValueError) as error:
+            return decoded(data, ("png",))
+        return chw(np.frombuffer(data, np.uint8).reshape(size_px, size_px, 3).copy())
+    except ValueError as error:  # BadInput, and of base64
         raise Unreadable(f"an image cannot be read: {short(error)}") from None
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
 
 
 # ---------------------------------------------------------------------- replies: a code as HTTP's, and JSON
