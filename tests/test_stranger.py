@@ -25,7 +25,9 @@ PATIENCE_S = 240
 def written(folder: Path) -> dict[str, dict[str, str]]:
     """The package `mypackage` in a folder, from the page; returns its entry points by group."""
     text = PAGE.read_text("utf-8")
-    python, toml = (re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) for language in ("python", "toml"))
+    python, toml = (
+        re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) for language in ("python", "toml")
+    )
     groups: dict[str, dict[str, str]] = {}
     for block in toml:
         groups |= tomllib.loads(block)["project"]["entry-points"]
