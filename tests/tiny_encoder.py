@@ -1,5 +1,6 @@
 """A network that is small enough to train generators against in a test: `python:tiny_encoder:network`."""
 
+import threading
 from collections import OrderedDict
 
 import torch
@@ -10,6 +11,7 @@ from xdream.networks import Network, Preprocessing, load
 NAME = "python:tiny_encoder:network"
 SIZE_PX = 32
 PREPROCESSING = Preprocessing((SIZE_PX, SIZE_PX), mean=(0.5,) * 3, std=(0.25,) * 3)
+_DRAWING = threading.Lock()
 
 
 def network() -> Network:
@@ -31,7 +33,7 @@ def outputs_only(images: torch.Tensor) -> torch.Tensor:
 
 
 def _drawn(seed: int) -> Network:
-    with torch.random.fork_rng(devices=[]):
+    with _DRAWING, torch.random.fork_rng(devices=[]):  # two threads share PyTorch's generator
         torch.manual_seed(seed)
         layers = nn.Sequential(
             OrderedDict(

@@ -168,7 +168,7 @@ def test_what_fails_on_a_cluster_is_a_table_and_status_3(
     def run_on(where: str, work: Any, shards: dict[int, str], **others: Any) -> list[cluster.Failure]:
         asked.update(where=where, shards=shards, resources=others["resources"])
         work(1)
-        others["progress"](2, 2, 1)
+        others["callback"].stage("shards", 2, 2)
         return [cluster.Failure(2, shards[2], "its worker was lost three times")]
 
     monkeypatch.setattr(cluster, "run_on", run_on)

@@ -14,7 +14,7 @@ from xdream import networks, random, testing
 from xdream.cli.main import main
 from xdream.errors import BadInput, UnknownName
 from xdream.experiment.assemble import assemble
-from xdream.experiment.callbacks import Nobody
+from xdream.experiment.callbacks import NoCallback
 from xdream.experiment.loop import resume, run
 from xdream.experiment.plan import Plan
 from xdream.generators import GENERATORS, Tuned
@@ -142,7 +142,7 @@ def test_a_generator_without_a_module_does_not_resume_with_other_weights(
         targets=["brightness::0"], generator={"name": "colour", "weights": str(elsewhere)}, presentations=40
     )
 
-    class Stopper(Nobody):
+    class Stopper(NoCallback):
         def best(self, score: float) -> None:
             raise KeyboardInterrupt
 
