@@ -23,8 +23,8 @@ from xdream.studies import (
     unfinished,
     write_outputs,
 )
+from xdream.studies.gathering import FILE_NAME, RESULT, SHARDS, shard_folder
 from xdream.studies.natural import Natural
-from xdream.studies.study_folder import FILE_NAME, RESULT, SHARDS, shard_folder
 from xdream.studies.table import TIME, Row, Table
 from xdream.studies.work import Work
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_v
 
 from xdream.description import Description, Frozen, Part
 from xdream.scoring.responses import ResponsesPlan
-from xdream.subjects import RIG, split
+from xdream.subjects.target import RIG, split
 
 if TYPE_CHECKING:
     from xdream.store import Record

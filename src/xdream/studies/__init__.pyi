@@ -2,14 +2,14 @@ from .base import Study as Study
 from .catalogue import STUDIES as STUDIES
 from .catalogue import named as named
 from .catalogue import run as run
+from .gathering import gathered as gathered
+from .gathering import shards_of as shards_of
+from .gathering import unfinished as unfinished
 from .plan import Shard as Shard
 from .plan import StudyPlan as StudyPlan
 from .study_folder import begin as begin
 from .study_folder import cost as cost
-from .study_folder import gathered as gathered
 from .study_folder import resolved as resolved
 from .study_folder import run_shard as run_shard
-from .study_folder import shards_of as shards_of
-from .study_folder import unfinished as unfinished
 from .study_folder import write_outputs as write_outputs
 from .table import Table as Table

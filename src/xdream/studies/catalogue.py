@@ -7,6 +7,7 @@ from pathlib import Path
 from xdream.errors import BadInput
 from xdream.experiment.callbacks import Watcher
 from xdream.registry import nearest
+from xdream.studies import gathering
 from xdream.studies import study_folder as folders
 from xdream.studies.base import Study
 from xdream.studies.expressiveness import Expressiveness
@@ -52,6 +53,6 @@ def run(plan: StudyPlan, folder: str | Path, watcher: Watcher | None = None) -> 
     """
     study, place = named(plan.study), Path(folder)
     folders.begin(study, plan, place)
-    for shard in folders.shards_of(place):
+    for shard in gathering.shards_of(place):
         folders.run_shard(study, place, shard.number, watcher)
     return folders.finished(place)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from xdream import networks
+from xdream import generators, networks
 from xdream.description import Description, Part
 from xdream.errors import BadInput
-from xdream.experiment.assemble import absolute_generator, absolute_network
 from xdream.experiment.plan import NamedPart, PreprocessingPlan
-from xdream.generators import GENERATORS, Generator
 from xdream.images import references
 from xdream.images.references import SCIKIT_IMAGE
-from xdream.networks import Network
 from xdream.studies.places import Place, places, short
+
+if TYPE_CHECKING:
+    from xdream.generators import Generator
+    from xdream.networks import Network
 
 Scale = Literal["tiny", "small", "paper"]
 
@@ -127,21 +128,23 @@ class StudyPlan(Description):
 
     def generator(self, part: Part) -> Generator:
         """A generator, made at the size at which images are shown, if it has none. Raises BadInput."""
-        return GENERATORS.make(part.name, **part.options)
+        return generators.GENERATORS.make(part.name, **part.options)
 
     def resolved(self) -> Self:
         """With absolute paths, every generator made once, and the size of the images. Raises BadInput."""
-        generators = [absolute_generator(one) for one in self.generators]
-        size_px = self.image_size_px or self.generator(generators[0]).image_size_px
-        for place, one in enumerate(generators):
-            if "size_px" in GENERATORS.options(one.name):  # drawn at the size at which it is shown
-                generators[place] = Part(name=one.name, **{"size_px": size_px} | one.options)
-            made = self.generator(generators[place])
+        from xdream.experiment.assemble import absolute_generator, absolute_network  # with PyTorch
+
+        found = [absolute_generator(one) for one in self.generators]
+        size_px = self.image_size_px or self.generator(found[0]).image_size_px
+        for place, one in enumerate(found):
+            if "size_px" in generators.GENERATORS.options(one.name):  # drawn at the size at which it is shown
+                found[place] = Part(name=one.name, **{"size_px": size_px} | one.options)
+            made = self.generator(found[place])
             if place == 0 and self.inverse is not None:
                 self._check_inverse(made)
         return self.model_copy(
             update={
-                "generators": tuple(generators),
+                "generators": tuple(found),
                 "networks": tuple(absolute_network(name) for name in self.networks),
                 "preprocessing": {absolute_network(k): v for k, v in self.preprocessing.items()},
                 "references": references.absolute(self.references),

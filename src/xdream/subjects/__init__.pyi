@@ -1,5 +1,4 @@
 from .base import Subject as Subject
-from .channels import RIG as RIG
 from .channels import Channels as Channels
 from .channels import channel_of as channel_of
 from .known import KNOWN as KNOWN
@@ -12,6 +11,7 @@ from .noise import GenerationNoise as GenerationNoise
 from .noise import noise_draws as noise_draws
 from .noise import poisson_responses as poisson_responses
 from .target import LIST_SUFFIX as LIST_SUFFIX
+from .target import RIG as RIG
 from .target import Unit as Unit
 from .target import parse_units as parse_units
 from .target import read_list as read_list

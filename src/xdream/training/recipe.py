@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 
 from xdream.description import Description, Frozen
-from xdream.networks.upconv import FIRST_PX
+from xdream.networks.up_architecture import FIRST_PX
 
 #: The layer that a generator inverts when none is named: deep enough to know things, with positions left.
 ENCODER_LAYERS = {"efficientnet-lite0": "_blocks.14", "squeezenet1.1": "fire8"}
