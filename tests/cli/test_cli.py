@@ -237,7 +237,7 @@ def test_doctor_finds_known_optima_here(capsys):
         (["--set", "optimizer.mutation_rate=2"], ["mutation_rate", "2"]),
         (["--set", "optimizer.mutation_rate=much"], ["mutation_rate", "much"]),
         (["--set", "optimizer.population=1.5"], ["population", "1.5"]),
-        (["--set", "generator.size_px=big"], ["image size", "big"]),
+        (["--set", "generator.size_px=big"], ["size_px", "big"]),
         (["--set", "generator.size=3"], ["size", "size_px"]),
         (["--set", "mutation_rate=1"], ["PART.KEY=VALUE"]),
         (["--generator", "deepsim-fc6"], ["size_px", "random_weights"]),

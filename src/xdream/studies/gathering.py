@@ -9,11 +9,12 @@ from pathlib import Path
 from xdream.errors import BadInput, StoreError
 from xdream.store import FILE_NAME as EXPERIMENT
 from xdream.studies import single, table
+from xdream.studies.file_names import STUDY
 from xdream.studies.places import Place
 from xdream.studies.plan import Shard
 from xdream.studies.table import Table
 
-FILE_NAME, SHARDS_FILE, TABLE = "study.toml", "shards.json", "table.csv"
+FILE_NAME, SHARDS_FILE, TABLE = STUDY, "shards.json", "table.csv"
 SHARDS, RESULT = "shards", "result.csv"
 
 

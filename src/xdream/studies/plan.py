@@ -64,20 +64,36 @@ class StudyPlan(Description):
     inner: ClassVar[dict[str, type[BaseModel]]] = {"preprocessing": PreprocessingPlan}
 
     study: str
-    scale: Scale = "tiny"
-    networks: tuple[str, ...] = ()
-    layers: tuple[str, ...] = ()
-    units: int | str | None = None
-    seeds: int | None = Field(default=None, ge=1, le=10_000)
-    presentations: int | None = Field(default=None, ge=1, le=10**12)
-    generators: tuple[NamedPart, ...] = ()
-    references: str = SCIKIT_IMAGE
-    inverse: str | None = None
-    image_size_px: int | None = Field(default=None, ge=8, le=4096)
-    seed: int = Field(default=0, ge=0, lt=2**62)
-    device: str = "cpu"
-    threads: int | None = Field(default=None, ge=1)
-    batch: int | None = Field(default=None, ge=1)
+    scale: Scale = Field(default="tiny", description="how much: tiny takes minutes")
+    networks: tuple[str, ...] = Field(default=(), description="as in targets")
+    layers: tuple[str, ...] = Field(
+        default=(),
+        description="early, middle, late, output; a layer; or DEPTH=LAYER (default: those of the study)",
+    )
+    units: int | str | None = Field(
+        default=None, description="how many units of each layer, or which: 3,7,20-29 (one: 3,)"
+    )
+    seeds: int | None = Field(default=None, ge=1, le=10_000, description="repetitions of each evolution")
+    presentations: int | None = Field(default=None, ge=1, le=10**12, description="budget of each evolution")
+    generators: tuple[NamedPart, ...] = Field(
+        default=(), description="the generators (default: natural-v1, or what the study compares)"
+    )
+    references: str = Field(
+        default=SCIKIT_IMAGE, description="natural images: a folder, a zip file, or scikit-image"
+    )
+    inverse: str | None = Field(
+        default=None,
+        description="the layer that the generator was trained to invert, if it cannot encode images itself",
+    )
+    image_size_px: int | None = Field(
+        default=None, ge=8, le=4096, description="size at which all images are shown"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**62, description="the first seed")
+    device: str = Field(default="cpu", description="cpu, cuda, …")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of one shard")
+    batch: int | None = Field(
+        default=None, ge=1, description="most images in one pass (default: as many as fit)"
+    )
     preprocessing: dict[str, PreprocessingPlan] = Field(default={})
 
     @model_validator(mode="after")
