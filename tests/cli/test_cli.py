@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from xdream import networks
+from xdream.cli import doctor
 from xdream.cli.main import main
 from xdream.generators import GENERATORS, encode, layer_features
 from xdream.images.references import load
@@ -486,3 +487,34 @@ def test_the_command_line_needs_no_package_of_an_extra() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_doctor_has_a_word_for_each_state(capsys, monkeypatch):
+    """Present, missing and broken are told apart; what is optional does not change the exit status."""
+    found = doctor._extra("json", "json: a module")
+    assert (found.state, found.ok) == ("ok", True)
+    found = doctor._extra("no_such_module", "none: no module")
+    assert (found.state, found.ok) == ("missing", True)
+    monkeypatch.setattr(doctor.importlib, "import_module", lambda name: 1 / 0)
+    found = doctor._extra("json", "json: a module")
+    assert (found.state, found.ok) == ("broken", True)
+    assert "cannot be imported" in found.text
+
+
+@pytest.mark.parametrize(("ok", "status"), [(True, 0), (False, 2)])
+def test_doctor_prints_the_state_and_ends_with_2_for_what_is_needed(capsys, monkeypatch, ok, status):
+    findings = [
+        doctor.Finding("extra", True, "a: not installed", "missing"),
+        doctor.Finding("extra", True, "b: installed, but cannot be imported", "broken"),
+        doctor.Finding("search", ok, "c"),
+    ]
+    monkeypatch.setattr(doctor, "examine", lambda: findings)
+    assert main(["doctor", "--json"]) == status
+    *lines, last = capsys.readouterr().out.splitlines()
+    word = "ok" if ok else "broken"
+    assert [line.split()[0] for line in lines] == ["missing", "broken", word]
+    assert [(one["state"], one["ok"]) for one in json.loads(last)["findings"]] == [
+        ("missing", True),
+        ("broken", True),
+        (word, ok),
+    ]

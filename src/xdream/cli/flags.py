@@ -42,12 +42,13 @@ def add(parser: argparse.ArgumentParser, model: type[BaseModel], flags: Mapping[
         if flag.metavar is not None:
             options["metavar"] = flag.metavar
         if annotation is bool:
-            options = options | {"action": argparse.BooleanOptionalAction}
+            options["action"] = argparse.BooleanOptionalAction
         elif flag.read is not None:
             options["type"] = flag.read
         elif typing.get_origin(annotation) is Literal:
-            options["choices"] = typing.get_args(annotation)
-            options["type"] = type(options["choices"][0])
+            choices = typing.get_args(annotation)
+            # Numbers are judged by the description, whose error says what it is about.
+            options |= {"choices": choices} if isinstance(choices[0], str) else {"type": type(choices[0])}
         elif typing.get_origin(annotation) is tuple:
             options |= {"action": "append"} if flag.each else {"nargs": "+"}
             options["help"] += "; may be given several times" if flag.each else ""
@@ -110,6 +111,9 @@ def _help(model: type[BaseModel], field: str) -> str:
     """The description of a field, with its default where it has one and does not say so itself."""
     about = model.model_fields[field]
     text, default = about.description or "", about.default
+    choices = typing.get_args(about.annotation)
+    if typing.get_origin(about.annotation) is Literal and not isinstance(choices[0], str):
+        text += f": {', '.join(map(str, choices))}"
     if isinstance(default, Part):
         default = default.name
     if isinstance(default, str | int | float) and default != "" and "(default" not in text:

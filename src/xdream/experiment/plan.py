@@ -217,7 +217,7 @@ class Plan(Description):
         description="networks through the compiler of PyTorch (default: when there are images enough)",
     )
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
-        default="float32", description="of the products in the networks"
+        default="float32", description="precision of the products in the networks"
     )
     preprocessing: dict[str, PreprocessingPlan] = Field(default={})
     rig: NamedPart | None = None
