@@ -121,7 +121,7 @@ EVOLVE = (
     "references references-per-generation init seed runs image-size weights random-weights plateau record "
     "device compiled no-compiled precision name out set no-figures quiet"
 )
-#: The flags of each command before they were made from fields: names and meanings stay.
+#: The flags of each command: their names and meanings stay from release to release.
 FLAGS = {
     "evolve": EVOLVE,
     "tune": f"{EVOLVE} parameter steps evaluations",
@@ -131,7 +131,7 @@ FLAGS = {
     "device threads batch out list shard cluster resource quiet",
     "merge": "out partial",
     "resume": "no-figures quiet",
-    "show": "no-figures",
+    "show": "no-figures run",
     "end": "",
     "reject-block": "reason",
     "accept-block": "",
@@ -149,7 +149,7 @@ FLAGS = {
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_a_command_has_the_flags_that_it_had(command: str) -> None:
+def test_a_command_keeps_its_flags(command: str) -> None:
     parser = argparse.ArgumentParser(add_help=False)
     _command(command).flags(parser)
     found = {text for action in parser._actions for text in action.option_strings}

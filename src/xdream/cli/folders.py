@@ -47,6 +47,15 @@ def _resume(options: argparse.Namespace) -> int:
 def _show_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="the folder of the experiment, tuning or study; or a table of studies")
     parser.add_argument("--no-figures", action="store_true", help="only the summary")
+    parser.add_argument(
+        "--run",
+        action="append",
+        default=[],
+        type=int,
+        metavar="N",
+        help="of several runs, also the figures of this one; may be given several times (default: only the "
+        "figure of all runs together)",
+    )
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -60,7 +69,8 @@ def _show(options: argparse.Namespace) -> int:
         from xdream.studies import tuning
 
         return running.print_tuning(tuning.read(options.folder), options)
-    return running.print_run(Record(options.folder), options)
+    with contextlib.closing(Record(options.folder)) as record:
+        return running.print_run(record, options, runs=options.run)
 
 
 COMMANDS = {

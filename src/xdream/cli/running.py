@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -80,9 +80,12 @@ def stopping() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def print_run(record: Record, options: argparse.Namespace) -> int:
-    """Summary and figures of an experiment or a session."""
-    drawn = None if options.no_figures else report.show(record)
+def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int] | None = None) -> int:
+    """Summary and figures of an experiment or a session.
+
+    runs: of several, those with figures of their own (None: the first ones).
+    """
+    drawn = None if options.no_figures else report.show(record, runs=runs)
     summaries = report.summarise(record)
     out = sys.stderr if options.json else sys.stdout
     print(report.table(summaries), file=out)
@@ -94,6 +97,8 @@ def print_run(record: Record, options: argparse.Namespace) -> int:
         for warning in drawn.warnings:
             print(f"note: {warning}", file=sys.stderr)
         print(f"figure: {drawn.main}", file=out)
+        if drawn.overview and not drawn.runs:
+            print(f"figures of one run: xdream show {shlex.quote(str(record.folder))} --run N", file=out)
     if options.json:
         objects = [summary.as_json() for summary in summaries]
         whole = objects[0] if len(objects) == 1 else {"runs": objects, "seconds": record.seconds}

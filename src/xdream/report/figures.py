@@ -9,7 +9,7 @@ from __future__ import annotations
 import textwrap
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -124,14 +124,21 @@ class _Frame:
     notes: tuple[str, ...]
 
 
-def show(record: Record, folder: Path | None = None, most_runs: int = 12) -> Figures:
+def show(
+    record: Record,
+    folder: Path | None = None,
+    most_runs: int = 12,
+    *,
+    runs: Collection[int] | None = None,
+) -> Figures:
     """Draw a record, finished or not, into `folder` (default: `figures` in the record's).
 
     A single run gives figure.png, response.png, montage.png, best.png and best_last_generation.png; several
-    give these with run000- before the name for the first `most_runs` of them, and runs.png. Whatever the
+    give these with run000- before the name for the first `most_runs` of them (or for `runs`, by number),
+    and runs.png. Whatever the
     images need and is gone (weights, references) is left out with a warning. An image that does not come
     out bit for bit as it was shown is written as best_not_identical.png. Raises BadInput when no generation
-    is complete yet or the folder cannot be written.
+    is complete yet, a run is not there or the folder cannot be written.
     """
     stories = [_story(record, s) for s in summarise(record) if s.generations]
     if not stories:
@@ -140,15 +147,16 @@ def show(record: Record, folder: Path | None = None, most_runs: int = 12) -> Fig
             f"xdream resume {record.folder}"
         )
     folder = record.folder / "figures" if folder is None else folder
+    single = _single(stories, most_runs, runs, record)
     plan = plan_of(record)
     frame = _Frame(plan, notes_of(record))
-    drawn, alarms = redraw(record, plan, [i for story in stories[:most_runs] for i in story.images])
+    drawn, alarms = redraw(record, plan, [i for story in single for i in story.images])
     width = max(3, len(str(max(s.summary.run for s in stories))))
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with matplotlib.style.context(STYLE, after_reset=True):
-            for story in stories[:most_runs]:
+            for story in single:
                 before = f"run{story.summary.run:0{width}d}-" if len(record.runs()) > 1 else ""
                 reference, missing = best_reference(record, plan, story.summary, drawn)
                 alarms += [missing] if missing else []
@@ -156,9 +164,22 @@ def show(record: Record, folder: Path | None = None, most_runs: int = 12) -> Fig
             overview = _overview(stories, plan, frame, folder / "runs.png") if len(stories) > 1 else None
     except OSError as error:
         raise BadInput(f"figures cannot be written to {folder} ({error.strerror}); free it") from None
-    if len(stories) > most_runs:
+    if runs is None and len(stories) > most_runs:
         alarms.append(f"figures of single runs are drawn for the first {most_runs} of {len(stories)}")
     return Figures(tuple(written), overview, tuple(dict.fromkeys(alarms)))
+
+
+def _single(
+    stories: Sequence[_Story], most_runs: int, runs: Collection[int] | None, record: Record
+) -> list[_Story]:
+    """The runs of which figures of their own are drawn. Raises BadInput for one that has none."""
+    if runs is None or len(stories) == 1:
+        return list(stories[:most_runs])
+    there = {story.summary.run: story for story in stories}
+    for run in runs:
+        if run not in there:
+            raise BadInput(f"{record.folder} has no run {run} to show; it has {', '.join(map(str, there))}")
+    return [there[run] for run in dict.fromkeys(runs)]
 
 
 def log_spaced(count: int, most: int = MONTAGE_GENERATIONS) -> list[int]:

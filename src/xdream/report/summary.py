@@ -90,9 +90,9 @@ def summarise(record: Record) -> list[RunSummary]:
     """Every run of an experiment, finished or not."""
     plan = plan_of(record)
     notes, runs = notes_of(record), record.runs()
-    counts = [record.presentations(run.id) for run in runs]
-    rate = sum(counts) / record.seconds if record.seconds > 0 else None
-    return [_summary(record, plan, run, count, rate, notes) for run, count in zip(runs, counts, strict=True)]
+    counts = record.presentations_of_runs()
+    rate = sum(counts.values()) / record.seconds if record.seconds > 0 else None
+    return [_summary(record, plan, run, counts[run.id], rate, notes) for run in runs]
 
 
 def reference_scores(record: Record, run: RunRecord) -> Array:
