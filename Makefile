@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench soak slurm generator clean
+.PHONY: demo test check docs dist bench soak slurm generator clean
 
 demo: .venv/demo.stamp
 	$(BIN)/xdream evolve --name demo --target efficientnet-lite0:_fc:954 --references scikit-image --presentations 1000
@@ -13,11 +13,20 @@ test: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 check: .venv/dev.stamp
-	$(BIN)/ruff format --check src tests benches
-	$(BIN)/ruff check src tests benches
+	$(BIN)/ruff format --check src tests benches docs/conf.py
+	$(BIN)/ruff check src tests benches docs/conf.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 0 -q docs README.md
+
+# The documentation as a site: docs/_build/html/index.html. Warnings are errors.
+docs: .venv/docs.stamp
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
+# Wheel and sdist into dist/; the wheel alone, in a fresh environment elsewhere, runs the demo. Minutes.
+dist:
+	PYTHON=$(PYTHON) .ci/dist
 
 # How fast is it here? About half an hour on two cores.
 bench: .venv/dev.stamp
@@ -27,6 +36,7 @@ bench: .venv/dev.stamp
 soak: .venv/dev.stamp
 	$(BIN)/python benches/soak.py
 	OMP_NUM_THREADS=1 $(BIN)/python benches/soak_session.py
+	XDREAM_KILLED_SESSIONS=60 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 tests/laboratory/session/test_kills.py
 
 # Shards as jobs of a Slurm that is started for it on this machine (Debian: slurm-wlm, munge). Minutes.
 slurm: .venv/dev.stamp
@@ -41,7 +51,7 @@ generator: .venv/dev.stamp
 	cp $(TRAINED)/natural-v1.safetensors src/xdream/generators/
 
 clean:
-	rm -rf .venv
+	rm -rf .venv docs/_build docs/api docs/results
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -53,3 +63,7 @@ clean:
 .venv/dev.stamp: .venv/bin/python pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[dev]'
 	touch $@ .venv/demo.stamp
+
+.venv/docs.stamp: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[docs]'
+	touch $@

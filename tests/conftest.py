@@ -1,6 +1,7 @@
 """What many tests need: a few photographs, processes to kill, and the number of threads as it was."""
 
 import multiprocessing
+import signal
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -10,6 +11,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background jobs, and all that they start, do not hear Ctrl-C; tests of it would wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

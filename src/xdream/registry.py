@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 import difflib
 import fnmatch
+import functools
 import importlib.metadata
 import importlib.util
 import inspect
+import re
+import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import pydantic
 import pydantic_core
@@ -20,7 +23,7 @@ import pydantic_core
 from xdream.errors import BadInput, UnknownName
 
 Part = TypeVar("Part")
-
+Declaring = TypeVar("Declaring", bound=Callable[..., Any])
 
 #: So few names are all listed.
 FEW = 5
@@ -30,6 +33,23 @@ def nearest(name: str, known: list[str], most: int = FEW) -> str:
     """The known names nearest to `name`, or all of them when they are few, as one phrase."""
     near = known if len(known) <= most else difflib.get_close_matches(name, known, most, cutoff=0.4)
     return ", ".join(near or [*known[:most], "…"])
+
+
+def declares(**facts: Any) -> Callable[[Declaring], Declaring]:
+    """A decorator: what a factory says of its part besides its options. Read by `Registry.declared`.
+
+    Which facts are asked for is said where the kind of part is described (`xdream.generators.base`,
+    `xdream.optimizers.ask_tell`, `xdream.subjects.base`).
+    """
+
+    def marked(factory: Declaring) -> Declaring:
+        setattr(factory, _DECLARED, facts)
+        return factory
+
+    return marked
+
+
+_DECLARED = "__xdream_declares__"
 
 
 @dataclass(frozen=True)
@@ -50,14 +70,29 @@ class Option:
             data = pydantic_core.to_json(value)
         except pydantic_core.PydanticSerializationError:
             return value  # an object of Python's, which no plan holds: the factory judges it
-        config = pydantic.ConfigDict(arbitrary_types_allowed=True)
-        holder: Any = pydantic.create_model("Options", __config__=config, value=(self.annotation, ...))
         try:
-            return holder.model_validate_json(b'{"value": %b}' % data, strict=True).value
+            return self._holder.model_validate_json(b'{"value": %b}' % data, strict=True).value
         except pydantic.ValidationError as error:
-            first = error.errors()[0]
-            what = str(first["msg"]).removeprefix("Value error, ")
-            raise ValueError(f"{self.name} is {value!r}: {what[0].lower()}{what[1:]}") from None
+            name, annotation = self.name, self.annotation
+            for place in (one for one in error.errors()[0]["loc"][1:] if isinstance(one, int)):
+                name, value, annotation = f"{name}[{place}]", value[place], _element(annotation)
+            raise ValueError(f"{name} is {value!r}; it must be {_said(annotation)}") from None
+
+    @functools.cached_property
+    def _holder(self) -> Any:
+        """A model with the one field `value`; to make one takes a thousand times as long as to use it."""
+        config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+        return pydantic.create_model("Options", __config__=config, value=(self.annotation, ...))
+
+    @property
+    def needed(self) -> bool:
+        """Whether it must be given."""
+        return self.default is inspect.Parameter.empty
+
+    def __str__(self) -> str:
+        """Name, type, range and default, on one line."""
+        default = "needed" if self.needed else f"default {self.default!r}"
+        return f"{self.name}: {_said(self.annotation)}, {default}"
 
 
 class Registry(Generic[Part]):
@@ -84,6 +119,7 @@ class Registry(Generic[Part]):
         self._with_entry_points = entry_points
         self._factories: dict[str, Callable[..., Part]] = {}
         self._entries: dict[str, importlib.metadata.EntryPoint] | None = None
+        self._options: dict[str, tuple[Callable[..., Part], dict[str, Option]]] = {}
 
     def register(self, name: str, factory: Callable[..., Part]) -> None:
         """Add a factory under a new name, for this process."""
@@ -120,6 +156,11 @@ class Registry(Generic[Part]):
             if other is not None:
                 return other
             names = self.names()
+            if not names:  # XDream's own parts are entry points, too
+                raise UnknownName(
+                    f"unknown {self.kind} '{name}': none is registered, so XDream is installed in part only; "
+                    "install it again (pip install)"
+                )
             if len(names) <= FEW:
                 raise UnknownName(f"unknown {self.kind} '{name}'; known: {', '.join(names)}")
             near = nearest(name, names)
@@ -130,26 +171,27 @@ class Registry(Generic[Part]):
 
     def options(self, name: str) -> Mapping[str, Option]:
         """What the factory behind a name takes, by name. Raises UnknownName."""
-        known = self._entry(name)
-        factory = self.factory(name)
-        parameters = list(inspect.signature(factory).parameters.values())
-        if known is not None and known != name:  # the first is the name
-            parameters = parameters[1:]
-        hints = _hints(factory)
-        found = {}
-        for one in parameters:
-            if one.kind in (one.VAR_KEYWORD, one.VAR_POSITIONAL):
-                continue
-            annotation = hints.get(one.name, Any)
-            found[one.name] = Option(one.name, annotation, one.default, _names_path(annotation))
-        return found
+        known, factory = self._entry(name) or name, self.factory(name)
+        kept = self._options.get(known)
+        if kept is None or kept[0] is not factory:
+            kept = self._options[known] = (factory, _options(factory, named="*" in known))
+        return kept[1]
+
+    def declared(self, name: str, fact: str, otherwise: Any = None) -> Any:
+        """What the factory behind a name declares under `fact` (see `declares`). Raises UnknownName."""
+        return getattr(self.factory(name), _DECLARED, {}).get(fact, otherwise)
+
+    def described(self, name: str) -> str:
+        """A part in a few lines for the reader: its name and first sentence, then an option on each line."""
+        options = [f"  {one}" for one in self.options(name).values()]
+        return "\n".join([f"{name}: {self.summary(name)}", *(options or ["  no options"])])
 
     def absolute(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Options with absolute paths, to be used from anywhere. Raises UnknownName."""
         known = self.options(name)
         return {
             key: str(Path(value).expanduser().absolute())
-            if key in known and known[key].is_path and isinstance(value, str | Path)
+            if key in known and known[key].is_path and isinstance(value, str | Path) and value != ""
             else value
             for key, value in options.items()
         }
@@ -173,9 +215,7 @@ class Registry(Generic[Part]):
                 raise BadInput(
                     f"{self.kind} '{name}' has no option '{option}'; it takes: {', '.join(known) or 'none'}"
                 )
-        missing = [
-            key for key, one in known.items() if one.default is inspect.Parameter.empty and key not in options
-        ]
+        missing = [key for key, one in known.items() if one.needed and key not in options]
         if missing:
             raise BadInput(f"{self.kind} '{name}' needs the option {missing[0]}")
         first = (name,) if self._entry(name) not in (name, None) else ()
@@ -213,6 +253,11 @@ class Registry(Generic[Part]):
         entry = self._entry_points()[name]
         try:
             loaded: Callable[..., Part] = entry.load()
+        except ModuleNotFoundError as error:
+            raise BadInput(
+                f"{self.kind} '{name}' needs the module '{error.name}', which is not installed; "
+                f"{_remedy(entry)}"
+            ) from error
         except Exception as error:  # the code of another package raises whatever it likes
             package = entry.dist.name if entry.dist is not None else "?"
             raise BadInput(
@@ -220,6 +265,17 @@ class Registry(Generic[Part]):
                 f"{type(error).__name__}: {error}"
             ) from error
         return loaded
+
+
+def _options(factory: Callable[..., Any], *, named: bool) -> dict[str, Option]:
+    """named: the first parameter is the name of the part, and no option."""
+    hints = _hints(factory)
+    found = {}
+    for one in list(inspect.signature(factory).parameters.values())[named:]:
+        if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL):
+            annotation = hints.get(one.name, Any)
+            found[one.name] = Option(one.name, annotation, one.default, _names_path(annotation))
+    return found
 
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
@@ -237,13 +293,85 @@ def _names_path(annotation: Any) -> bool:
     return annotation is Path or any(_names_path(inner) for inner in typing.get_args(annotation))
 
 
-def _docstring(entry: importlib.metadata.EntryPoint) -> str:
-    """Of the function or class that an entry point names, else of its module: read from the source."""
-    spec = importlib.util.find_spec(entry.module)
+def _said(annotation: Any) -> str:
+    """A type and its limits in words: "a number from 0 to 1", "a list of whole numbers of at least 0"."""
+    inner = [one for one in typing.get_args(annotation) if one is not type(None)]
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        limits = _limits(inner[1:])
+        if "min_length" in limits:
+            return _said(inner[0]).replace("a list", "a non-empty list", 1)
+        return _said(inner[0]) + _range(limits)
+    if origin is typing.Literal:
+        return " or ".join(map(repr, inner))
+    if origin in (typing.Union, types.UnionType):
+        # A tensor is one value for each of several runs, which no reader writes.
+        return " or ".join(
+            dict.fromkeys(_said(one) for one in inner if getattr(one, "__name__", "") != "Tensor")
+        )
+    if origin is not None:
+        return f"a list of {_plural(_said(inner[0]))}" if inner else str(annotation)
+    return _WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    Path: "a path",
+    Any: "anything",
+}
+
+
+def _plural(said: str) -> str:
+    return re.sub(r"^an? (whole number|number|text|path|list|non-empty list)", r"\1s", said)
+
+
+def _element(annotation: Any) -> Any:
+    """The type of the elements of the list that an annotation allows."""
+    inner = typing.get_args(annotation)
+    if typing.get_origin(annotation) in (Annotated, typing.Union, types.UnionType):
+        return next((found for one in inner if (found := _element(one)) is not Any), Any)
+    return inner[0] if inner else Any
+
+
+def _limits(metadata: Sequence[Any]) -> dict[str, Any]:
+    """The limits in an annotation: ge, gt, le, lt, min_length."""
+    inner = [limit for one in metadata for limit in (one, *getattr(one, "metadata", ()))]
+    keys = ("ge", "gt", "le", "lt", "min_length")
+    return {key: getattr(one, key) for key in keys for one in inner if getattr(one, key, None) is not None}
+
+
+def _range(limits: Mapping[str, Any]) -> str:
+    """ " from 0 to 1", " above 0 and of at most 5"; "" without limits."""
+    if limits.keys() >= {"ge", "le"}:
+        return f" from {limits['ge']:g} to {limits['le']:g}"
+    words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
+    return "".join(f" {words[key]} {limit:g}" for key, limit in limits.items())
+
+
+def _source(module: str) -> ast.Module | None:
+    """A module's source, read and not run; None where there is none."""
+    spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return ""
-    tree = ast.parse(Path(spec.origin).read_text("utf-8"))
-    for node in tree.body:
+        return None
+    return ast.parse(Path(spec.origin).read_text("utf-8"))
+
+
+def _docstring(entry: importlib.metadata.EntryPoint) -> str:
+    """Of the function or class that an entry point names, else of its module."""
+    tree = _source(entry.module)
+    for node in [] if tree is None else tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == entry.attr:
             return ast.get_docstring(node) or ""
-    return ast.get_docstring(tree) or ""
+    return "" if tree is None else ast.get_docstring(tree) or ""
+
+
+def _remedy(entry: importlib.metadata.EntryPoint) -> str:
+    """What to install: a module says it in a constant, `NEEDS = "pip install 'mine[extra]'"`."""
+    tree = _source(entry.module)
+    for node in [] if tree is None else tree.body:
+        if isinstance(node, ast.Assign) and [getattr(one, "id", "") for one in node.targets] == ["NEEDS"]:
+            return str(ast.literal_eval(node.value))
+    return "install it beside XDream"

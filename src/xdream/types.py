@@ -32,6 +32,8 @@ Scores: TypeAlias = "torch.Tensor"
 Seeds: TypeAlias = "torch.Tensor"
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
+#: float32, (n, d): codes as arrays, as a record has them.
+CodeArray: TypeAlias = Float32Array
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_tables import NETWORK, photographs
 
+from study_tables import NETWORK, photographs
 from xdream.cli import study_commands
 from xdream.cli.main import main
 from xdream.studies import STUDIES, cluster, study_folder, table

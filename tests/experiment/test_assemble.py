@@ -165,7 +165,7 @@ REFUSED: list[tuple[dict[str, Any], type[BadInput], list[str]]] = [
     ({"optimizer": {"name": "genetic", "mutation_rate": 1.5}}, BadInput, ["mutation_rate", "1.5"]),
     ({"optimizer": {"name": "genetic", "mutation_rate": "high"}}, BadInput, ["mutation_rate", "'high'"]),
     ({"optimizer": {"name": "genetic", "population": 2.5}}, BadInput, ["population", "2.5"]),
-    ({"optimizer": {"name": "nes", "population": 1}}, BadInput, ["population is 1", "least for nes is 2"]),
+    ({"optimizer": {"name": "nes", "population": 1}}, BadInput, ["population is 1", "of at least 2"]),
     ({"objective": {"name": "mean", "power": 2}}, BadInput, ["no option 'power'"]),
     ({"presentations": 19}, BadInput, ["presentations is 19", "one generation of 20", "at least 20"]),
     ({"presentations": 59, "repeats": 3}, BadInput, ["presentations is 59", "at least 60"]),

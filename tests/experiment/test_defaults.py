@@ -1,9 +1,14 @@
 """The default hyperparameters are the published ones (Xiao & Kreiman 2020)."""
 
+import dataclasses
+
 import pytest
 
+from xdream.errors import UnknownName
 from xdream.experiment import defaults
+from xdream.generators import GENERATORS, Tuned
 from xdream.optimizers import OPTIMIZERS
+from xdream.registry import declares
 
 #: Genetic algorithm, per generator: n, m, v, q, h as published.
 PUBLISHED = {
@@ -49,8 +54,49 @@ def test_a_generator_without_defaults_takes_those_of_fc6() -> None:
     assert found == defaults.hyperparameters("deepsim-fc6", "genetic", noisy=True)
 
 
-def test_an_optimizer_from_elsewhere_brings_its_own() -> None:
-    assert defaults.hyperparameters("fourier", "elsewhere", noisy=False) == {}
+def test_an_unknown_optimizer_is_refused() -> None:
+    with pytest.raises(UnknownName, match="elsewhere"):
+        defaults.hyperparameters("fourier", "elsewhere", noisy=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Own:
+    """An optimizer of another package."""
+
+    population: int = 7
+    step: float = 0.5
+    start: str = "here"
+    tables: tuple[int, ...] = (1,)
+
+
+def test_a_part_from_elsewhere_declares_its_defaults_and_a_generator_changes_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(OPTIMIZERS, "_factories", {"own": declares(in_recordings={"step": 0.125})(Own)})
+
+    @declares(tuned={"own": Tuned({"step": 2.0}, with_noise={"population": 70})})
+    def generator() -> None: ...
+
+    monkeypatch.setattr(GENERATORS, "_factories", {"mine": generator})
+    own = {"population": 7, "step": 0.5, "start": "here"}
+    assert defaults.hyperparameters("fourier", "own", noisy=True) == own
+    assert defaults.hyperparameters("mine", "own", noisy=False) == own | {"step": 2.0}
+    assert defaults.hyperparameters("mine", "own", noisy=True) == own | {"population": 70}
+    in_recording = defaults.hyperparameters("mine", "own", noisy=True, in_recording=True)
+    assert in_recording == own | {"population": 70, "step": 0.125}
+    rows = {(row.generator, row.optimizer, row.noise): row.values for row in defaults.table()}
+    assert rows["mine", "own", "without"]["step"] == 2.0
+    assert rows["mine", "own", "with"]["population"] == 70
+    assert rows["any other", "own", "with and without"] == own
+    assert rows["deepsim-pool5", "genetic", "with and without"]["heritability"] == 0.75
+
+
+def test_in_recordings_the_best_image_is_kept() -> None:
+    assert defaults.hyperparameters("pixels", "genetic", noisy=True, in_recording=True)["elites"] == 1
+    assert defaults.hyperparameters("pixels", "genetic", noisy=True)["elites"] == 0
+    for optimizer in ("fdgd", "nes"):
+        recorded = defaults.hyperparameters("pixels", optimizer, noisy=True, in_recording=True)
+        assert recorded == defaults.hyperparameters("pixels", optimizer, noisy=True)
 
 
 def test_every_default_is_taken_by_its_optimizer() -> None:

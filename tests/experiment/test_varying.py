@@ -16,7 +16,7 @@ import xdream
 from xdream.experiment import replay, run_groups
 from xdream.experiment.callbacks import Nobody
 from xdream.experiment.plan import Plan
-from xdream.laboratory.rigs import Answer, Block, Direct, Row
+from xdream.laboratory.rigs import Answer, AnswerRow, Block, Direct
 from xdream.laboratory.session import give, resume, serve
 from xdream.optimizers import OPTIMIZERS, State, make
 from xdream.scoring.recordings import Values
@@ -186,7 +186,9 @@ def test_ask_and_tell_have_the_population_of_the_generation() -> None:
 
 def answers(block: Block) -> list[Answer]:
     rows = [
-        Row(one.image, one.repeat, Values(block.images[one.image].to(torch.float64).mean((1, 2)).numpy()))
+        AnswerRow(
+            one.image, one.repeat, Values(block.images[one.image].to(torch.float64).mean((1, 2)).numpy())
+        )
         for one in block.presentations
     ]
     return [Answer(tuple(rows), block=block.number, source="test")]

@@ -11,7 +11,7 @@ from torch import nn
 import tiny_encoder
 from xdream.errors import BadInput
 from xdream.generators import encode, layer_features
-from xdream.generators.base import Generator, InitialCodes
+from xdream.generators.base import GaussianCodes, Generator
 from xdream.generators.fourier import fourier
 from xdream.generators.pixels import pixels
 from xdream.networks import load
@@ -33,7 +33,7 @@ class Linear:
 
     def __post_init__(self) -> None:
         self.centre = torch.full((DIM,), 3.0)  # not where encoding starts
-        self.initial = InitialCodes(self.centre, torch.ones(DIM))
+        self.initial = GaussianCodes(self.centre, torch.ones(DIM))
 
     def __call__(self, codes: torch.Tensor) -> torch.Tensor:
         return 0.5 + (codes @ self.matrix).reshape(len(codes), 3, SIZE, SIZE)

@@ -20,8 +20,9 @@ from xdream import networks
 from xdream.cli.main import main
 from xdream.errors import BadInput, UnknownName, WeightsInvalid, WeightsMissing
 from xdream.experiment.callbacks import Nobody
+from xdream.experiment.defaults import hyperparameters
 from xdream.experiment.plan import Plan
-from xdream.generators import GENERATORS, InitialCodes, encode, learned
+from xdream.generators import GENERATORS, GaussianCodes, encode, learned
 from xdream.generators.base import Generator, Invertible
 from xdream.generators.cards import installed, lines
 from xdream.generators.learned import open_file, read_card, write
@@ -53,7 +54,7 @@ def spec(**changes: Any) -> EncoderSpec:
 
 
 PROJECTION = Projection(normals(FEATURES, seed=1), 0.1 * normals(DIM, FEATURES, seed=2))
-STATISTICS = InitialCodes(0.1 * normals(DIM, seed=3), normals(DIM, seed=4).abs() + 0.5)
+STATISTICS = GaussianCodes(0.1 * normals(DIM, seed=3), normals(DIM, seed=4).abs() + 0.5)
 ABOUT = {"name": "tiny", "provenance": {"images": 3}, "metrics": {"pixel_error": 0.25}}
 
 
@@ -366,9 +367,11 @@ def test_a_shipped_file_that_is_not_there_does_not_hide_the_others(
 
 
 def test_learned_generators_take_the_hyperparameters_of_the_shipped_one(weights: Path) -> None:
-    assert learned.tuned_as("tiny") == learned.tuned_as("x.safetensors") == "natural-v1"
-    assert learned.tuned_as("fourier") == "fourier"
-    assert learned.tuned_as("unheard-of") == "unheard-of"
+    for noisy in (False, True):
+        shipped = hyperparameters("natural-v1", "genetic", noisy=noisy)
+        assert shipped["heritability"] == 0.7
+        assert hyperparameters("tiny", "genetic", noisy=noisy) == shipped
+        assert hyperparameters("x.safetensors", "genetic", noisy=noisy) == shipped
 
 
 # In an experiment

@@ -16,7 +16,7 @@ from xdream.errors import StoreError
 from xdream.experiment import plan as plans
 from xdream.experiment.plan import Plan, plan_of
 from xdream.laboratory import session
-from xdream.laboratory.rigs import Answer, Direct, Row
+from xdream.laboratory.rigs import Answer, AnswerRow, Direct
 from xdream.report import summarise, table
 from xdream.scoring.recordings import Values
 from xdream.store import FILE_NAME, Record, migrations
@@ -43,7 +43,7 @@ def resumed(folder: Path) -> Record:
         is_session = record.is_session
     if not is_session:
         return xdream.resume(folder)
-    answer = functools.partial(old_rig.answers, answer=Answer, row=Row, values=Values)
+    answer = functools.partial(old_rig.answers, answer=Answer, row=AnswerRow, values=Values)
     return session.resume(folder, bridge=Direct(answer))
 
 

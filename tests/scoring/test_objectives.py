@@ -59,7 +59,7 @@ def test_objectives_are_made_by_name() -> None:
         OBJECTIVES.make("maen")
     with pytest.raises(BadInput, match="no option 'power'"):
         OBJECTIVES.make("mean", power=2)
-    with pytest.raises(BadInput, match="'difference' cannot be made"):
+    with pytest.raises(BadInput, match="'difference' needs the option suppressive"):
         OBJECTIVES.make("difference", excitatory=[0])
 
 
@@ -119,22 +119,22 @@ def test_a_channel_that_is_not_there_is_an_index_error() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mean", {"channels": []}, r"channels is \[\]; give a list of at least one"),
-        ("mean", {"channels": 3}, "channels is 3; give a list"),
-        ("mean", {"channels": [0, -1]}, "channels has -1; a channel is a number from 0"),
-        ("mean", {"channels": [1.0]}, "channels has 1.0"),
-        ("mean", {"channels": [True]}, "channels has True"),
-        ("mean", {"channels": ["V4-1"]}, "channels has 'V4-1'"),
+        ("mean", {"channels": []}, r"channels is \[\]; it must be a non-empty list"),
+        ("mean", {"channels": 3}, "channels is 3; it must be a non-empty list"),
+        ("mean", {"channels": [0, -1]}, r"channels\[1\] is -1; it must be a whole number of at least 0"),
+        ("mean", {"channels": [1.0]}, r"channels\[0\] is 1\.0"),
+        ("mean", {"channels": [True]}, r"channels\[0\] is True"),
+        ("mean", {"channels": ["V4-1"]}, r"channels\[0\] is 'V4-1'"),
         ("minus-mean", {"channels": [2, 0, 2]}, "channels has channel 2 twice; name each channel once"),
-        ("groups", {"groups": []}, "list of lists"),
-        ("groups", {"groups": [0, 1]}, r"groups\[0\] is 0; give a list"),
+        ("groups", {"groups": []}, "a non-empty list of non-empty lists of whole numbers"),
+        ("groups", {"groups": [0, 1]}, r"groups\[0\] is 0; it must be a non-empty list"),
         ("groups", {"groups": [[0], []]}, r"groups\[1\] is \[\]"),
         ("groups", {"groups": [[0], [1, 0]]}, r"groups\[1\] has channel 0 and groups\[0\] has it too"),
         ("groups", {"groups": [[0], [1]], "weights": [1]}, "one number for each of the 2 groups"),
         ("groups", {"groups": [[0], [1]], "weights": []}, "one number for each of the 2 groups"),
-        ("groups", {"groups": [[0]], "weights": 1.0}, "one number for each of the 1 groups"),
+        ("groups", {"groups": [[0]], "weights": 1.0}, "weights is 1.0; it must be a list of numbers"),
         ("groups", {"groups": [[0]], "weights": [NAN]}, "weights has nan; each is a finite number"),
-        ("groups", {"groups": [[0]], "weights": ["1"]}, "weights has '1'"),
+        ("groups", {"groups": [[0]], "weights": ["1"]}, r"weights\[0\] is '1'; it must be a number"),
         ("groups", {"groups": [[0], [1]], "weights": [0, 0.0]}, "scores every image 0"),
         ("difference", {"excitatory": [], "suppressive": [0]}, "excitatory is"),
         ("difference", {"excitatory": [0], "suppressive": []}, "suppressive is"),

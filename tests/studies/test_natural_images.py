@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from study_tables import NETWORK, photographs
 
+from study_tables import NETWORK, photographs
 from xdream import networks
 from xdream.errors import BadInput, StoreError
 from xdream.experiment.callbacks import Nobody

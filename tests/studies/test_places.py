@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from study_tables import NETWORK
 
+from study_tables import NETWORK
 from xdream import networks
 from xdream.errors import BadInput
 from xdream.studies.places import DEPTHS, Place, candidates, places, short

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from study_tables import photographs, run, tiny_plan
 
+from study_tables import photographs, run, tiny_plan
 from xdream.errors import BadInput, StoreBusy, StoreError
 from xdream.experiment.callbacks import Nobody
 from xdream.images import references

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from study_tables import NETWORK, photographs, run
 
+from study_tables import NETWORK, photographs, run
 from xdream.store import Record
 from xdream.studies import STUDIES, report, write_outputs
 from xdream.studies.initialisations import BETWEEN

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from study_tables import DEPTHS, around, table, verdicts
 
+from study_tables import DEPTHS, around, table, verdicts
 from xdream.studies import STUDIES, Study, StudyPlan, Table
 from xdream.studies.initialisations import ALIKE, BETWEEN, INITIAL, LOCATIONS, spread
 from xdream.studies.optimizers import NAMES, SPIKES, name_of, noise_measures

@@ -12,7 +12,14 @@ from xdream.errors import BadInput
 from xdream.registry import Registry
 
 #: Kinds of part that `list` knows, and the names of their registries.
-PARTS = {"generators": "generator", "optimizers": "optimizer", "objectives": "objective", "bridges": "bridge"}
+PARTS = {
+    "generators": "generator",
+    "optimizers": "optimizer",
+    "objectives": "objective",
+    "subjects": "subject",
+    "bridges": "bridge",
+    "drivers": "driver",
+}
 #: Studies in the order of the paper, each with its question.
 STUDIES = {
     "overview": "how does the response of a unit rise, and what do the images look like?",
@@ -58,7 +65,7 @@ def _weights(options: argparse.Namespace) -> int:
 
 
 def _list_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", choices=(*PARTS, "targets", "studies"))
+    parser.add_argument("kind", choices=(*PARTS, "targets", "studies", "defaults"))
     parser.add_argument("--layers", metavar="NETWORK", help="with targets: the network's layers and shapes")
 
 
@@ -66,6 +73,8 @@ def _list(options: argparse.Namespace) -> int:
     """Names of parts, each with one line; layers of a network."""
     if options.layers:
         return _layers(options)
+    if options.kind == "defaults":
+        return _defaults(options)
     lines = _lines(options.kind)
     for name, line in lines.items():
         print(f"{name:22} {line}".rstrip())
@@ -89,6 +98,21 @@ def _lines(kind: str) -> dict[str, str]:
 
         lines |= cards.lines()
     return lines
+
+
+def _defaults(options: argparse.Namespace) -> int:
+    """The default hyperparameters of each optimizer with each generator."""
+    from dataclasses import asdict
+
+    from xdream.experiment import defaults
+
+    rows = defaults.table()
+    for row in rows:
+        values = ", ".join(f"{name} {value}" for name, value in row.values.items())
+        print(f"{row.generator:22} {row.optimizer:10} {row.noise:16} noise: {values}")
+    if options.json:
+        print(json.dumps({"defaults": [asdict(row) for row in rows]}))
+    return 0
 
 
 def _layers(options: argparse.Namespace) -> int:

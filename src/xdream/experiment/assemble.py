@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,30 +11,20 @@ from typing import Any, TypeAlias
 
 import torch
 
-from xdream import networks
+from xdream import generators, networks, subjects
 from xdream.description import Part
 from xdream.errors import BadInput
 from xdream.experiment import defaults, initialization
 from xdream.experiment.forward import Forward, fitting_batch
 from xdream.experiment.plan import Plan, PreprocessingPlan, TargetPlan
 from xdream.experiment.runs import Initial, Parts, Run
-from xdream.generators import GENERATORS, learned
+from xdream.generators import GENERATORS, Generator
 from xdream.images import references
 from xdream.memory import keep_freed_blocks
 from xdream.optimizers import OPTIMIZERS, Optimizer
 from xdream.registry import nearest
 from xdream.scoring.objectives import OBJECTIVES, Objective
-from xdream.subjects import (
-    LIST_SUFFIX,
-    RIG,
-    Channels,
-    ImageMatch,
-    Subject,
-    known_pixels,
-    network_units,
-    read_list,
-    split,
-)
+from xdream.subjects import LIST_SUFFIX, RIG, SUBJECTS, Subject, SubjectRequest, read_list, split
 
 #: Images from which on an experiment is compiled: the compiler's minute comes back (benches/engine.py).
 COMPILED_FROM = 20_000
@@ -56,21 +46,19 @@ def assemble(plan: Plan) -> Parts:
     size_px = plan.image_size_px or generator.image_size_px
 
     found = references.load(plan.references) if plan.references else None
-    subjects, units, identities = _subjects(plan, size_px, device)
+    found_subjects, units, identities = _subjects(plan, size_px, device)
     runs, notes = _runs(variants, units)
-    module = getattr(generator, "module", None)
-    if isinstance(generator, learned.Learned):
-        identities[f"generator {generator.name}"] = generator.fingerprint
-    elif isinstance(module, torch.nn.Module):
-        identities[f"generator {generator.name}"] = networks.fingerprint(module)
-    beginnings = {init: initialization.read(init, generator) for init in dict.fromkeys(r.init for r in runs)}
-    notes = (*notes, *_unused_codes(variants, beginnings))
-    forward = Forward(generator, subjects, size_px, plan.precision)
+    fingerprint = fingerprint_of(generator)
+    if fingerprint:
+        identities[f"generator {generator.name}"] = fingerprint
+    initial = {init: initialization.read(init, generator) for init in dict.fromkeys(r.init for r in runs)}
+    notes = (*notes, *_unused_codes(variants, initial))
+    forward = Forward(generator, found_subjects, size_px, plan.precision)
     plan = _sized(plan, forward, runs)
     unused = [name for name in plan.preprocessing if f"network {name}" not in identities]
     notes = (*notes, *(f"preprocessing is declared for '{name}', which no target is of" for name in unused))
     warnings = dict.fromkeys(
-        [*generator.warnings, *(text for subject in subjects for text in subject.warnings)]
+        [*generator.warnings, *(text for subject in found_subjects for text in subject.warnings)]
     )
     return Parts(
         plan=plan,
@@ -79,7 +67,7 @@ def assemble(plan: Plan) -> Parts:
         references=found,
         runs=runs,
         identities=identities,
-        initial=beginnings,
+        initial=initial,
         notes=(*warnings, *notes),
     )
 
@@ -106,17 +94,10 @@ def _resolved(plan: Plan) -> Plan:
     if plan.image_size_px and "size_px" in GENERATORS.options(generator.name):
         generator = Part(name=generator.name, **{"size_px": plan.image_size_px} | generator.options)
     update["generator"] = absolute_generator(generator)
-    for key in ("rig", "display"):
-        part = getattr(plan, key)
-        if part is not None:
-            paths = {
-                k: references.absolute(v) for k, v in part.options.items() if k in ("folder", "token_file")
-            }
-            update[key] = Part(name=part.name, **part.options | paths)
     if plan.references is not None:
         update["references"] = references.absolute(plan.references)
     update["targets"] = _absolute_targets(plan.targets)
-    update["preprocessing"] = {absolute_network(k): v for k, v in plan.preprocessing.items()}
+    update["preprocessing"] = {subjects.absolute(k): v for k, v in plan.preprocessing.items()}
     update["init"] = initialization.absolute(plan.init)
     return plan.model_copy(update=update)
 
@@ -124,12 +105,10 @@ def _resolved(plan: Plan) -> Plan:
 def _filled(plan: Plan) -> Part:
     """The optimizer with every hyperparameter that has a default for this generator and this noise."""
     optimizer = plan.optimizer
-    OPTIMIZERS.factory(optimizer.name)
     noisy = plan.rig is not None or plan.noise_spikes is not None or plan.noise_scale is not None
-    tuned = learned.tuned_as(plan.generator.name)
-    values = defaults.hyperparameters(tuned, optimizer.name, noisy=noisy)
-    if plan.rig is not None and "elites" in values:
-        values["elites"] = defaults.RECORDED_ELITES
+    values = defaults.hyperparameters(
+        plan.generator.name, optimizer.name, noisy=noisy, in_recording=plan.rig is not None
+    )
     return Part(name=optimizer.name, **values | optimizer.options)
 
 
@@ -137,7 +116,7 @@ def _absolute_targets(targets: Sequence[TargetPlan]) -> tuple[TargetPlan, ...]:
     """Every target by itself: with absolute paths, and the units of a list written out."""
     found: list[TargetPlan] = []
     for target in targets:
-        network = absolute_network(target.network)
+        network = subjects.absolute(target.network)
         units = {target.layer: target.units}
         if target.units.endswith(LIST_SUFFIX):
             if target.layer:
@@ -148,31 +127,20 @@ def _absolute_targets(targets: Sequence[TargetPlan]) -> tuple[TargetPlan, ...]:
 
 
 def absolute_generator(generator: Part) -> Part:
-    """A generator with absolute paths: its own, where it is a file, of weights and of statistics."""
-    options = generator.options
-    for key in ("weights", "statistics"):
-        if isinstance(options.get(key), str):
-            options[key] = references.absolute(options[key])
-    file = generator.name.endswith(learned.SUFFIX)
-    name = references.absolute(generator.name) if file else absolute_network(generator.name)
-    return Part(name=name, **options)
+    """A generator with absolute paths: in its name, and in its options. Raises UnknownName."""
+    name = generators.absolute(generator.name)
+    return Part(name=name, **GENERATORS.absolute(generator.name, generator.options))
 
 
-def absolute_network(name: str) -> str:
-    """A network's name with absolute paths."""
-    scheme, _, rest = name.partition(":")
-    if scheme == "match":
-        path, network = _split_match(rest)
-        return ":".join(
-            [scheme, references.absolute(path), *([absolute_network(network)] if network else [])]
+def fingerprint_of(generator: Generator) -> str:
+    """What a generator's images depend on besides their codes. Raises BadInput for one that does not say."""
+    found = getattr(generator, "fingerprint", None)
+    if not isinstance(found, str):
+        raise BadInput(
+            f"generator '{generator.name}' has no fingerprint; give it an attribute `fingerprint`: the "
+            'SHA-256 of its weights (xdream.networks.fingerprint(module)), or "" where it has none'
         )
-    return networks.absolute(name)
-
-
-def _split_match(rest: str) -> tuple[str, str]:
-    """(file, network or "") of what follows `match:`; both may hold colons, so the file must exist."""
-    places = [i for i, character in enumerate(rest) if character == ":"]
-    return next(((rest[:i], rest[i + 1 :]) for i in places if Path(rest[:i]).is_file()), (rest, ""))
+    return found
 
 
 def _sized(plan: Plan, forward: Forward, runs: Sequence[Run]) -> Plan:
@@ -244,15 +212,15 @@ def _runs(
 
 
 def _unused_codes(
-    variants: Sequence[tuple[Plan, Optimizer[Any]]], beginnings: Mapping[str, Initial]
+    variants: Sequence[tuple[Plan, Optimizer[Any]]], initial: Mapping[str, Initial]
 ) -> Iterator[str]:
     """What to say of more initial codes than a population takes."""
-    for init, one in beginnings.items():
+    for init, one in initial.items():
         count = 0 if one.codes is None else len(one.codes)
         alike = [o for variant, o in variants if variant.init == init and o.starts_from == "population"]
         used = min((o.population for o in alike), default=count)
         if count > used:
-            named = f" ({init})" if len(beginnings) > 1 else ""
+            named = f" ({init})" if len(initial) > 1 else ""
             yield (
                 f"the first {used} of {count} initial codes are used{named}; a population of {count} would "
                 "use all"
@@ -269,17 +237,25 @@ def score_of(plan: Plan) -> Objective:
         except ValueError as error:
             raise BadInput(f"objective {objective.name}: {error}") from None
     score = OBJECTIVES.make(objective.name, **options)
-    if plan.session is not None:
-        for target in plan.targets:
-            channels = len(plan.session.channels) if target.units == "all" else 1
-            try:
-                score(torch.zeros(1, 1, channels, dtype=torch.float64))
-            except IndexError:
-                raise BadInput(
-                    f"objective {objective.name} of target '{target}' names a channel that is not among its "
-                    f"{channels}; a target over several channels is {RIG}:NAME:all"
-                ) from None
+    for target in plan.targets:
+        _check_channels(plan, target, score)
     return score
+
+
+def _check_channels(plan: Plan, target: TargetPlan, score: Objective) -> None:
+    """Raise BadInput when an objective asks for channels that a run of this target does not have."""
+    whole = plan.session is not None and target.units == "all"
+    channels = len(plan.session.channels) if plan.session is not None and whole else 1
+    try:
+        score(torch.zeros(1, 1, channels, dtype=torch.float64))
+    except IndexError:
+        remedy = f"a target over several channels is {RIG}:NAME:all"
+        if plan.session is None:
+            remedy = "each run of such a target is driven by one unit, channel 0; use mean or minus-mean"
+        raise BadInput(
+            f"objective {plan.objective.name} of target '{target}' names a channel that is not among its "
+            f"{channels}; {remedy}"
+        ) from None
 
 
 def _numbered(value: Any, channels: Sequence[str]) -> Any:
@@ -323,23 +299,23 @@ def _subjects(
     requests: dict[str, list[TargetPlan]] = defaultdict(list)
     for target in dict.fromkeys(target for variant in plan.each() for target in variant.targets):
         requests[target.network].append(target)
-    subjects: list[Subject] = []
+    found: list[Subject] = []
     units: dict[TargetPlan, list[UnitAddress]] = {}
     for network, targets in requests.items():
         for subject, counts in _subjects_of(network, targets, plan, size_px, device, identities):
             names = iter(enumerate(subject.units))
             for target, count in counts.items():
                 units[target] = [
-                    (f"{network}:{unit}", len(subjects), i) for i, unit in itertools.islice(names, count)
+                    (f"{network}:{unit}", len(found), i) for i, unit in itertools.islice(names, count)
                 ]
-            subjects.append(subject)
-    return tuple(subjects), units, identities
+            found.append(subject)
+    return tuple(found), units, identities
 
 
 def subject_of(target: str, size_px: int, plan: Plan) -> Subject:
     """The subject behind one target by itself. plan: for preprocessing and device. Raises BadInput."""
     network, layer, units = split(target)
-    one = TargetPlan(network=absolute_network(network), layer=layer, units=units)
+    one = TargetPlan(network=subjects.absolute(network), layer=layer, units=units)
     [(subject, _)] = _subjects_of(one.network, [one], plan, size_px, networks.device(plan.device), {})
     return subject
 
@@ -353,56 +329,22 @@ def _subjects_of(
     identities: dict[str, str],
 ) -> Iterator[tuple[Subject, dict[TargetPlan, int]]]:
     """The subjects of one network, and how many units of each are each target's, in order."""
-    scheme, _, rest = network.partition(":")
-    if network == RIG or scheme in ("known", "match"):
-        for target in targets:
-            subject: Subject
-            if network == RIG:
-                assert plan.session is not None
-                subject = Channels(target.layer, target.units, len(plan.session.channels))
-            elif scheme == "known":
-                subject = known_pixels(network, target.layer, target.units, size_px)
-            else:
-                subject = _match(rest, target, plan, size_px, device, identities)
-            yield subject, {target: len(subject.units)}
-        return
-    loaded = _loaded(network, plan, identities)
-    by_layer: dict[str, list[TargetPlan]] = defaultdict(list)
+    together: dict[object, list[TargetPlan]] = defaultdict(list)
     for target in targets:
-        by_layer[target.layer].append(target)
-    # A subject per layer: every run has images of its own, which go no deeper than its layer.
-    for alike in by_layer.values():
-        units = network_units(loaded, [(t.layer, t.units) for t in alike], device, size_px)
-        yield units, dict(zip(alike, units.counts, strict=True))
+        together[target.layer if SUBJECTS.declared(network, "together", False) else target].append(target)
+    load = functools.cache(functools.partial(_loaded, plan, identities))
+    channels = None if plan.session is None else len(plan.session.channels)
+    for alike in together.values():
+        units = tuple(target.units for target in alike)
+        request = SubjectRequest(network, alike[0].layer, units, size_px, device, load, channels)
+        subject = subjects.make_subject(request)
+        identities |= subjects.identities(subject)
+        counts = getattr(subject, "counts", (len(subject.units),))
+        yield subject, dict(zip(alike, counts, strict=True))
 
 
-def _match(
-    rest: str,
-    target: TargetPlan,
-    plan: Plan,
-    size_px: int,
-    device: torch.device,
-    identities: dict[str, str],
-) -> ImageMatch:
-    """`match:FILE::0` compares pixels, `match:FILE:NETWORK:LAYER:0` the activations of a layer."""
-    if target.units not in ("0", "all"):
-        raise BadInput(f"target '{target}' has one unit, 0")
-    path, network = _split_match(rest)
-    if bool(target.layer) and not network:
-        raise BadInput(f"target '{target}' is not match:FILE:NETWORK:LAYER:0 with a file that exists")
-    try:
-        data = Path(path).read_bytes()
-        shown = references.at_size(data, size_px)[None]
-    except Exception as error:  # a decoder of foreign bytes raises whatever it likes
-        raise BadInput(f"image '{path}' cannot be read ({networks.one_line(error)})") from None
-    identities[f"image {path}"] = hashlib.sha256(data).hexdigest()
-    if not network:
-        return ImageMatch(f"match:{path}", shown)
-    reader, _ = networks.layer_reader(_loaded(network, plan, identities), [target.layer], device, size_px)
-    return ImageMatch(f"match:{path}:{network}", shown, reader)
-
-
-def _loaded(network: str, plan: Plan, identities: dict[str, str]) -> networks.Network:
+def _loaded(plan: Plan, identities: dict[str, str], network: str) -> networks.Network:
+    """A network with the plan's preprocessing; its weights are noted among the identities."""
     declared: PreprocessingPlan | None = plan.preprocessing.get(network)
     preprocessing = None if declared is None else networks.Preprocessing(**declared.model_dump())
     loaded = networks.load(network, preprocessing)

@@ -11,7 +11,7 @@ import torch
 
 from xdream.errors import BadInput
 from xdream.experiment import defaults
-from xdream.generators import GENERATORS, Generator, draw, learned
+from xdream.generators import GENERATORS, Generator, draw
 from xdream.generators.pixels import check_size
 from xdream.optimizers import OPTIMIZERS, checked_codes, checked_seed, padded, populations
 from xdream.types import Batch, Codes
@@ -45,9 +45,7 @@ class Evolution:
     ) -> None:
         if isinstance(generator, str):
             generator = GENERATORS.make(generator, **(generator_options or {}))
-        OPTIMIZERS.factory(optimizer)
-        tuned = learned.tuned_as(generator.name)
-        filled = defaults.hyperparameters(tuned, optimizer, noisy=True) | hyperparameters
+        filled = defaults.hyperparameters(generator.name, optimizer, noisy=True) | hyperparameters
         self.generator = generator
         self.optimizer = OPTIMIZERS.make(optimizer, **filled)
         self.image_size_px = generator.image_size_px if image_size_px is None else image_size_px

@@ -15,7 +15,7 @@ from xdream.experiment.callbacks import Watcher
 from xdream.experiment.forward import BatchSize
 from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Initial, Parts, Run
-from xdream.generators import Generator, WithStatistics, encode, read_statistics
+from xdream.generators import Generator, WithStatistics, encode
 from xdream.images import references
 from xdream.images.references import expected_best
 from xdream.optimizers import State, checked_codes
@@ -40,9 +40,12 @@ def read(init: str, generator: Generator) -> Initial:
     if kind == "zeros":
         return Initial(generator.initial, torch.zeros(1, len(generator.centre)))
     if kind == "statistics":
-        if isinstance(generator, WithStatistics):
-            return Initial(generator.initial_from(Path(value)))
-        return Initial(read_statistics(Path(value), generator.name, generator.code_shape))
+        if not isinstance(generator, WithStatistics):
+            raise BadInput(
+                f"init '{init}': generator '{generator.name}' reads no statistics (it has no method "
+                "initial_from); use default, zeros, codes, images or references"
+            )
+        return Initial(generator.initial_from(Path(value)))
     if kind == "codes":
         return Initial(generator.initial, _codes_from(value, generator))
     if kind == "images":

@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Collection, Iterator
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from xdream import networks, random
@@ -19,11 +18,10 @@ from xdream.experiment.plan import plan_of
 from xdream.experiment.run_groups import loaded_state
 from xdream.optimizers import OPTIMIZERS, padded
 from xdream.store import Record
+from xdream.types import CodeArray
 
-Codes = npt.NDArray[np.float32]
 
-
-def generations(record: Record, run: int) -> Iterator[Codes]:
+def generations(record: Record, run: int) -> Iterator[CodeArray]:
     """(population, d) codes of each generation of a run that was told, from the first.
 
     Raises BadInput for a run that is not there, or an experiment with other draws than this release's.
@@ -49,7 +47,7 @@ def generations(record: Record, run: int) -> Iterator[Codes]:
         state = optimizer.tell(state, scores_of_all.to(state.seeds.device))
 
 
-def codes_of(record: Record, run: int, wanted: Collection[int]) -> dict[int, Codes]:
+def codes_of(record: Record, run: int, wanted: Collection[int]) -> dict[int, CodeArray]:
     """(population, d) codes of some generations, as they are recorded or derived. Raises BadInput."""
     scores = record.scores(run)
     for generation in wanted:
@@ -65,7 +63,7 @@ def codes_of(record: Record, run: int, wanted: Collection[int]) -> dict[int, Cod
     return recorded
 
 
-def _stacked(record: Record, run: int, generation: int) -> Codes:
+def _stacked(record: Record, run: int, generation: int) -> CodeArray:
     return np.stack(list(record.codes(run, generation).values()))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from xdream.description import Part
 from xdream.experiment.forward import Forward
 from xdream.experiment.plan import Plan
-from xdream.generators import Generator, InitialCodes
+from xdream.generators import CodeDistribution, Generator
 from xdream.images.references import References
 from xdream.scoring.objectives import Objective
 from xdream.scoring.responses import ResponsesPlan
@@ -25,7 +25,7 @@ class Initial:
     or follow from the references' responses.
     """
 
-    distribution: InitialCodes
+    distribution: CodeDistribution
     codes: Codes | None = None
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 
@@ -14,9 +14,18 @@ from xdream.registry import Registry
 from xdream.types import Codes, Images, Seeds
 
 
+class CodeDistribution(Protocol):
+    """How a generator's initial codes are distributed: anything that can be drawn from."""
+
+    def draw(self, seeds: Seeds, n: int) -> Codes:
+        """(runs, n, d) float32 on the device of the seeds; the same for equal seeds, whatever else is drawn
+        (`xdream.random` draws so)."""
+        ...
+
+
 @dataclass(frozen=True)
-class InitialCodes:
-    """The distribution of a generator's initial codes: N(mean, std²) per dimension, cut at `floor`.
+class GaussianCodes:
+    """N(mean, std²) per dimension, cut at `floor`.
 
     mean, std: (d,) float32. floor: least value of a component (None: no limit); the DeePSiM generators
     were trained on features after a ReLU, so their codes are cut at zero.
@@ -33,23 +42,53 @@ class InitialCodes:
         codes = self.mean.to(z.device) + self.std.to(z.device) * z
         return codes if self.floor is None else codes.clamp_min(self.floor)
 
+    def to(self, device: torch.device) -> GaussianCodes:
+        """The same distribution on a device."""
+        return GaussianCodes(self.mean.to(device), self.std.to(device), self.floor)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Hyperparameters of one optimizer that do well with a generator; others keep the optimizer's defaults.
+
+    with_noise: where they are others when responses are noisy.
+    """
+
+    values: Mapping[str, Any]
+    with_noise: Mapping[str, Any] | None = None
+
+    def of(self, *, noisy: bool) -> dict[str, Any]:
+        """Those with noise or without."""
+        return dict(self.with_noise if noisy and self.with_noise is not None else self.values)
+
 
 class Generator(Protocol):
     """Turns codes into images.
 
+    A factory may declare (`xdream.registry.declares`):
+        tuned: optimizer's name -> `Tuned`, the default hyperparameters with this generator.
+        absolute: a function from the generator's name to the same name with absolute paths, for names that
+            hold some.
+
     name: as the user wrote it. code_shape: the shape of one code before it was flattened to d numbers.
     image_size_px: height and width of an image. differentiable: whether gradients flow from the images
     to the codes. initial: the distribution of initial codes. centre: (d,) float32, where optimizers that
-    move a centre start. warnings: sentences that every output made with it must carry.
+    move a centre start. warnings: sentences that every output made with it must carry. fingerprint: SHA-256
+    of the weights that its images depend on (`xdream.networks.fingerprint`), so that an experiment does not
+    go on with others; "" for one without weights.
     """
 
     name: str
     code_shape: tuple[int, ...]
     image_size_px: int
     differentiable: bool
-    initial: InitialCodes
     centre: torch.Tensor
     warnings: tuple[str, ...]
+
+    @property
+    def initial(self) -> CodeDistribution: ...  # noqa: D102
+    @property
+    def fingerprint(self) -> str: ...  # noqa: D102
 
     def __call__(self, codes: Codes) -> Images:
         """(n, d) float32 -> (n, 3, h, w) float32, RGB; in [0, 1] once clipped."""
@@ -71,15 +110,22 @@ class Invertible(Protocol):
 
 @runtime_checkable
 class WithStatistics(Protocol):
-    """A generator that knows how a file of statistics calls its codes, and where they are cut."""
+    """A generator that takes `init = "statistics:FILE"`: it knows how such a file calls its codes, and where
+    they are cut."""
 
-    def initial_from(self, statistics: Path) -> InitialCodes:
-        """The distribution of initial codes in an HDF5 file. Raises BadInput."""
+    def initial_from(self, statistics: Path) -> CodeDistribution:
+        """The distribution of initial codes in a file. Raises BadInput."""
         ...
 
 
 #: Every generator by name.
 GENERATORS: Registry[Generator] = Registry("generator", others=lambda name: _installed(name))
+
+
+def absolute(name: str) -> str:
+    """A generator's name with absolute paths, to be used from anywhere. Raises UnknownName."""
+    rewritten: Callable[[str], str] = GENERATORS.declared(name, "absolute", str)
+    return rewritten(name)
 
 
 def _installed(name: str) -> Callable[..., Generator] | None:

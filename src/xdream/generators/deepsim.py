@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from xdream.errors import BadInput
-from xdream.generators.base import InitialCodes
+from xdream.generators.base import GaussianCodes, Tuned
 from xdream.generators.statistics import read_statistics
-from xdream.networks import deepsim
+from xdream.networks import deepsim, fingerprint
 from xdream.networks.weights import RANDOM, find, load_tensors
+from xdream.registry import declares
 from xdream.types import Codes, Images
 
 #: The mean that CaffeNet's images had removed: blue, green, red, on the 0–255 scale.
@@ -40,7 +41,7 @@ class DeepSim:
     code_shape: tuple[int, ...]
     image_size_px: int
     module: nn.Module
-    initial: InitialCodes
+    initial: GaussianCodes
     centre: torch.Tensor
     group: str
     warnings: tuple[str, ...] = ()
@@ -61,24 +62,29 @@ class DeepSim:
             self.code_shape,
             self.image_size_px,
             copy.deepcopy(self.module).to(device),
-            InitialCodes(self.initial.mean.to(device), self.initial.std.to(device), self.initial.floor),
+            self.initial.to(device),
             self.centre.to(device),
             self.group,
             self.warnings,
             self.differentiable,
         )
 
-    def initial_from(self, statistics: Path) -> InitialCodes:
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the network's weights."""
+        return fingerprint(self.module)
+
+    def initial_from(self, statistics: Path) -> GaussianCodes:
         """The distribution of initial codes in an HDF5 file. Raises BadInput."""
         return initial_codes(statistics, self.group, self.code_shape)
 
 
-def initial_codes(statistics: str | Path | None, group: str, code_shape: tuple[int, ...]) -> InitialCodes:
+def initial_codes(statistics: Path | None, group: str, code_shape: tuple[int, ...]) -> GaussianCodes:
     """N(mu, sig²) of a group of an HDF5 file, cut at zero for every layer but fc8; N(0, 1) without a file."""
     if statistics is None:
         dim = math.prod(code_shape)
-        return InitialCodes(torch.zeros(dim), torch.ones(dim))
-    return read_statistics(Path(statistics), group, code_shape, None if group == "fc8" else 0.0)
+        return GaussianCodes(torch.zeros(dim), torch.ones(dim))
+    return read_statistics(statistics, group, code_shape, None if group == "fc8" else 0.0)
 
 
 def to_rgb(raw: torch.Tensor) -> Images:
@@ -90,9 +96,9 @@ def to_rgb(raw: torch.Tensor) -> Images:
 def make(
     name: str,
     *,
-    weights: str | None = None,
+    weights: Path | None = None,
     random_weights: bool = False,
-    statistics: str | None = None,
+    statistics: Path | None = None,
 ) -> DeepSim:
     """Load a DeePSiM generator.
 
@@ -110,7 +116,7 @@ def make(
     if random_weights:
         module = deepsim.random(layer, seed=0)
     else:
-        path = find(name) if weights is None else Path(weights).expanduser()
+        path = find(name) if weights is None else weights.expanduser()
         module = deepsim.load(layer, load_tensors(path), path)
     # Channels last: a third faster on a CPU.
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -126,12 +132,32 @@ def make(
     )
 
 
-norm1 = functools.partial(make, "deepsim-norm1")
-norm2 = functools.partial(make, "deepsim-norm2")
-conv3 = functools.partial(make, "deepsim-conv3")
-conv4 = functools.partial(make, "deepsim-conv4")
-pool5 = functools.partial(make, "deepsim-pool5")
-fc6 = functools.partial(make, "deepsim-fc6")
-fc7 = functools.partial(make, "deepsim-fc7")
-fc8 = functools.partial(make, "deepsim-fc8")
-fc6_places365 = functools.partial(make, "deepsim-fc6-places365")
+def _factory(name: str, tuned: Tuned | None = None) -> Callable[..., DeepSim]:
+    """The factory behind one name. The defaults of the codes in fc6 are the optimizers' own."""
+
+    @declares(tuned={} if tuned is None else {"genetic": tuned})
+    def generator(
+        weights: Path | None = None, random_weights: bool = False, statistics: Path | None = None
+    ) -> DeepSim:
+        """Images from codes in a layer of CaffeNet (Dosovitskiy & Brox 2016)."""
+        return make(name, weights=weights, random_weights=random_weights, statistics=statistics)
+
+    return generator
+
+
+def _genetic(n: int, m: float, v: float, q: float, h: float = 0.5) -> Tuned:
+    """Published (Xiao & Kreiman 2020, "Methods"). Those tuned for the noisy case were not; the same serve."""
+    return Tuned(
+        {"population": n, "mutation_rate": m, "mutation_size": v, "selectivity": q, "heritability": h}
+    )
+
+
+norm1 = _factory("deepsim-norm1", _genetic(15, 1.0, 1.5, 2.0))
+norm2 = _factory("deepsim-norm2", _genetic(10, 0.5, 0.7, 4.0))
+conv3 = _factory("deepsim-conv3", _genetic(12, 0.65, 0.75, 2.25))
+conv4 = _factory("deepsim-conv4", _genetic(10, 0.9, 0.75, 2.5))
+pool5 = _factory("deepsim-pool5", _genetic(10, 0.6, 1.0, 2.5, 0.75))
+fc6 = _factory("deepsim-fc6", _genetic(20, 0.5, 0.5, 2.0))
+fc7 = _factory("deepsim-fc7", _genetic(45, 0.6, 0.3, 1.25))
+fc8 = _factory("deepsim-fc8", _genetic(20, 0.2, 0.6, 2.0))
+fc6_places365 = _factory("deepsim-fc6-places365")

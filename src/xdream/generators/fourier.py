@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import final
+from pathlib import Path
+from typing import Annotated, final
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from xdream.errors import BadInput
-from xdream.generators.base import InitialCodes
-from xdream.generators.pixels import check_size
+from xdream.generators.base import GaussianCodes, Tuned
+from xdream.generators.pixels import SizePx, check_size
+from xdream.generators.statistics import read_statistics
+from xdream.registry import declares
 from xdream.types import Codes, Images
 
 #: 797 real numbers per channel, 2,391 in all.
@@ -82,12 +86,13 @@ class Fourier:
     image_size_px: int
     cutoff_cycles: float
     code_shape: tuple[int, ...]
-    initial: InitialCodes
+    initial: GaussianCodes
     centre: torch.Tensor
     spectrum: Spectrum
     colour: torch.Tensor
     differentiable: bool = True
     warnings: tuple[str, ...] = ()
+    fingerprint: str = ""
 
     def __call__(self, codes: Codes) -> Images:
         """(n, d) -> (n, 3, size, size), inside (0, 1)."""
@@ -116,14 +121,28 @@ class Fourier:
             self.image_size_px,
             self.cutoff_cycles,
             self.code_shape,
-            InitialCodes(self.initial.mean.to(device), self.initial.std.to(device)),
+            self.initial.to(device),
             self.centre.to(device),
             self.spectrum.to(device),
             self.colour.to(device),
         )
 
+    def initial_from(self, statistics: Path) -> GaussianCodes:
+        """The distribution in the group `fourier` of an HDF5 file. Raises BadInput."""
+        return read_statistics(statistics, self.name, self.code_shape)
 
-def fourier(size_px: int = 128, cutoff_cycles: float | None = None) -> Fourier:
+
+#: The better ones of a coarse look without noise (benches/defaults.py); where settings did as well as each
+#: other, the one that lets codes drift less.
+TUNED = {
+    "genetic": Tuned({"population": 20, "mutation_rate": 0.25, "mutation_size": 0.5, "selectivity": 2.0}),
+    "fdgd": Tuned({"population": 20, "search_radius": 0.5, "learning_rate": 1.5}),
+    "nes": Tuned({"population": 20, "search_radius": 0.5, "learning_rate": 0.5}),
+}
+
+
+@declares(tuned=TUNED)
+def fourier(size_px: SizePx = 128, cutoff_cycles: Annotated[float, Field(gt=0)] | None = None) -> Fourier:
     """The generator `fourier`: images of `size_px`, frequencies up to `cutoff_cycles` per image.
 
     Without a cutoff: DEFAULT_CUTOFF_CYCLES, or all frequencies of an image too small for that.
@@ -137,7 +156,7 @@ def fourier(size_px: int = 128, cutoff_cycles: float | None = None) -> Fourier:
     spectrum = _spectrum(size_px, cutoff_cycles)
     code_shape = (3, len(spectrum.scale))
     centre = torch.zeros(math.prod(code_shape))
-    initial = InitialCodes(centre, torch.ones_like(centre))
+    initial = GaussianCodes(centre, torch.ones_like(centre))
     colour = torch.tensor(COLOUR)
     return Fourier("fourier", size_px, cutoff_cycles, code_shape, initial, centre, spectrum, colour)
 

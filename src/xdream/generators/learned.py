@@ -23,15 +23,52 @@ from xdream import networks
 from xdream.errors import BadInput, WeightsInvalid
 from xdream.files import replace
 from xdream.generators import cards
-from xdream.generators.base import GENERATORS, InitialCodes
+from xdream.generators.base import GaussianCodes, Tuned
 from xdream.generators.cards import CARD, FORMAT, SHIPPED, VERSION
 from xdream.generators.cards import SUFFIX as SUFFIX
 from xdream.generators.cards import shipped_file as shipped_file
 from xdream.generators.projection import EncoderSpec, GridReader, Projection
+from xdream.generators.statistics import read_statistics
+from xdream.images import references
 from xdream.networks import one_line, weights
 from xdream.networks.up_architecture import UpArchitecture
 from xdream.networks.upconv import UpConv
+from xdream.registry import declares
 from xdream.types import Codes, Images
+
+#: From `xdream tune` with natural-v1 (benches/tuning.py); they serve for every learned generator, whose codes
+#: are all whitened.
+TUNED = {
+    "genetic": Tuned(
+        {
+            "population": 10,
+            "mutation_rate": 0.1,
+            "mutation_size": 0.5,
+            "selectivity": 1.0,
+            "heritability": 0.7,
+        },
+        with_noise={
+            "population": 20,
+            "mutation_rate": 0.1,
+            "mutation_size": 0.5,
+            "selectivity": 2.0,
+            "heritability": 0.7,
+        },
+    ),
+    "fdgd": Tuned(
+        {"population": 40, "search_radius": 1.25, "learning_rate": 0.893},
+        with_noise={"population": 80, "search_radius": 0.625, "learning_rate": 0.625},
+    ),
+    "nes": Tuned(
+        {"population": 20, "search_radius": 0.625, "learning_rate": 0.4375, "radius_learning_rate": 0.2},
+        with_noise={
+            "population": 80,
+            "search_radius": 2.5,
+            "learning_rate": 1.75,
+            "radius_learning_rate": 0.2,
+        },
+    ),
+}
 
 
 @final
@@ -46,7 +83,7 @@ class Learned:
     code_shape: tuple[int, ...]
     image_size_px: int
     module: UpConv
-    initial: InitialCodes
+    initial: GaussianCodes
     centre: torch.Tensor
     encoder: EncoderSpec
     projection: Projection
@@ -94,12 +131,16 @@ class Learned:
             self.code_shape,
             self.image_size_px,
             copy.deepcopy(self.module).to(device),
-            InitialCodes(self.initial.mean.to(device), self.initial.std.to(device)),
+            self.initial.to(device),
             self.centre.to(device),
             self.encoder,
             self.projection.to(device),
             self.card,
         )
+
+    def initial_from(self, statistics: Path) -> GaussianCodes:
+        """The distribution in the group of the generator's name of an HDF5 file. Raises BadInput."""
+        return read_statistics(statistics, self.name, self.code_shape)
 
 
 def write(
@@ -107,7 +148,7 @@ def write(
     module: UpConv,
     encoder: EncoderSpec,
     projection: Projection,
-    statistics: InitialCodes,
+    statistics: GaussianCodes,
     about: Mapping[str, Any],
 ) -> None:
     """Write a generator file, whole or not at all. module: folded. about: `name`, `provenance`, `metrics`,
@@ -172,7 +213,7 @@ def open_file(path: Path, name: str | None = None) -> Learned:
         architecture.image_size_px,
         # Channels last: a quarter faster on a CPU.
         module.requires_grad_(False).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
-        InitialCodes(tensors["codes.mean"], tensors["codes.std"]),
+        GaussianCodes(tensors["codes.mean"], tensors["codes.std"]),
         torch.zeros(d),
         encoder,
         Projection(tensors["encoder.mean"], tensors["encoder.matrix"]),
@@ -185,19 +226,23 @@ def by_name(name: str) -> Callable[[], Learned] | None:
     if Path(name).is_file():
         raise BadInput(f"'{name}' is no generator file: their names end in {SUFFIX}")
     found = [path for folder in weights.folders() if (path := folder / f"{name}{SUFFIX}").is_file()]
-    return (lambda: open_file(found[0], name)) if found else None
+    if not found:
+        return None
+
+    @declares(tuned=TUNED)
+    def installed_file() -> Learned:
+        return open_file(found[0], name)
+
+    return installed_file
 
 
-def tuned_as(name: str) -> str:
-    """The generator whose default hyperparameters serve for this one: learned codes are all whitened."""
-    return SHIPPED if name.endswith(SUFFIX) or (not GENERATORS.has(name) and by_name(name)) else name
-
-
+@declares(tuned=TUNED)
 def natural_v1() -> Learned:
     """The generator that comes with the package: photographs, 64 px, from 256 numbers."""
     return open_file(shipped_file(), SHIPPED)
 
 
+@declares(tuned=TUNED, absolute=references.absolute)
 def from_file(name: str) -> Learned:
     """A generator file that `xdream train-generator` made; it is called by its whole path."""
     return open_file(Path(os.path.abspath(os.path.expanduser(name))))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from pathlib import Path
+from typing import Annotated, final
 
 import torch
+from pydantic import Field
 
 from xdream.errors import BadInput
-from xdream.generators.base import InitialCodes
+from xdream.generators.base import GaussianCodes, Tuned
+from xdream.generators.statistics import read_statistics
+from xdream.registry import declares
 from xdream.types import Codes, Images
 
 MID_GREY = 0.5
@@ -17,6 +21,8 @@ MID_GREY = 0.5
 INITIAL_STD = 0.25
 LEAST_SIZE_PX = 8
 LARGEST_SIZE_PX = 2048
+#: The side of an image, in pixels.
+SizePx = Annotated[int, Field(ge=LEAST_SIZE_PX, le=LARGEST_SIZE_PX)]
 
 
 @final
@@ -31,10 +37,11 @@ class Pixels:
     name: str
     image_size_px: int
     code_shape: tuple[int, ...]
-    initial: InitialCodes
+    initial: GaussianCodes
     centre: torch.Tensor
     differentiable: bool = True
     warnings: tuple[str, ...] = ()
+    fingerprint: str = ""
 
     def __call__(self, codes: Codes) -> Images:
         """(n, 3·size²) -> (n, 3, size, size), unclipped."""
@@ -46,16 +53,32 @@ class Pixels:
 
     def to(self, device: torch.device) -> Pixels:
         """The same generator on a device."""
-        initial = InitialCodes(self.initial.mean.to(device), self.initial.std.to(device))
-        return Pixels(self.name, self.image_size_px, self.code_shape, initial, self.centre.to(device))
+        initial, centre = self.initial.to(device), self.centre.to(device)
+        return Pixels(self.name, self.image_size_px, self.code_shape, initial, centre)
+
+    def initial_from(self, statistics: Path) -> GaussianCodes:
+        """The distribution in the group `pixels` of an HDF5 file. Raises BadInput."""
+        return read_statistics(statistics, self.name, self.code_shape)
 
 
-def pixels(size_px: int = 64) -> Pixels:
+#: Those of `fourier` on the scale of these initial codes, whose standard deviation is a quarter: sizes and
+#: radii by 4, rates by 16.
+TUNED = {
+    "genetic": Tuned({"population": 20, "mutation_rate": 0.25, "mutation_size": 0.125, "selectivity": 2.0}),
+    "fdgd": Tuned({"population": 20, "search_radius": 0.125, "learning_rate": 0.1}),
+    "nes": Tuned(
+        {"population": 20, "search_radius": 0.125, "learning_rate": 0.03, "radius_learning_rate": 0.003}
+    ),
+}
+
+
+@declares(tuned=TUNED)
+def pixels(size_px: SizePx = 64) -> Pixels:
     """The generator `pixels`, whose images are `size_px` high and wide. Raises BadInput."""
     check_size(size_px)
     code_shape = (3, size_px, size_px)
     centre = torch.full((3 * size_px**2,), MID_GREY)
-    initial = InitialCodes(centre, torch.full_like(centre, INITIAL_STD))
+    initial = GaussianCodes(centre, torch.full_like(centre, INITIAL_STD))
     return Pixels("pixels", size_px, code_shape, initial, centre)
 
 

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 
 from xdream.errors import BadInput
-from xdream.generators.base import InitialCodes
+from xdream.generators.base import GaussianCodes
 
 
 def read_statistics(
     path: Path, group: str, code_shape: tuple[int, ...], floor: float | None = None
-) -> InitialCodes:
+) -> GaussianCodes:
     """The distribution in an HDF5 file: `group` holds `mu` and `sig`, each of the code's shape.
 
-    floor: see InitialCodes. Raises BadInput.
+    floor: see GaussianCodes. Raises BadInput.
     """
     found = {}
     try:
@@ -45,4 +45,4 @@ def read_statistics(
                 "negative standard deviation"
             )
     mean, std = (torch.from_numpy(found[key].reshape(-1)) for key in ("mu", "sig"))
-    return InitialCodes(mean, std, floor)
+    return GaussianCodes(mean, std, floor)

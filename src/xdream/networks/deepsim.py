@@ -42,7 +42,7 @@ class ThinUp(nn.ConvTranspose2d):
 
 
 @dataclass(frozen=True)
-class Row:
+class Layer:
     """One layer. names: in the conventions willwx and binxu; the first is also ours.
 
     biased: whether willwx has a bias. active: whether a LeakyReLU follows.
@@ -89,26 +89,26 @@ class Row:
             return kind(self.n_in, self.n_out, self.kernel, self.stride, self.padding)
 
 
-def _linear(names: str, n_in: int) -> Row:
-    return Row(_pair(names), nn.Linear, n_in, 4096, biased=True)
+def _linear(names: str, n_in: int) -> Layer:
+    return Layer(_pair(names), nn.Linear, n_in, 4096, biased=True)
 
 
-def _up(names: str, n_in: int, n_out: int, active: bool = True) -> Row:
+def _up(names: str, n_in: int, n_out: int, active: bool = True) -> Layer:
     """Twice the size."""
-    return Row(_pair(names), nn.ConvTranspose2d, n_in, n_out, 4, 2, 1, active=active)
+    return Layer(_pair(names), nn.ConvTranspose2d, n_in, n_out, 4, 2, 1, active=active)
 
 
-def _t3(names: str, n_in: int, n_out: int) -> Row:
+def _t3(names: str, n_in: int, n_out: int) -> Layer:
     """The same size, and transposed in both conventions, whatever its name says."""
-    return Row(_pair(names), nn.ConvTranspose2d, n_in, n_out, 3, 1, 1)
+    return Layer(_pair(names), nn.ConvTranspose2d, n_in, n_out, 3, 1, 1)
 
 
-def _c3(names: str, n_in: int, n_out: int, active: bool = True) -> Row:
-    return Row(_pair(names), nn.Conv2d, n_in, n_out, 3, 1, 1, active=active)
+def _c3(names: str, n_in: int, n_out: int, active: bool = True) -> Layer:
+    return Layer(_pair(names), nn.Conv2d, n_in, n_out, 3, 1, 1, active=active)
 
 
-def _first(names: str, n_in: int, n_out: int, kernel: int, stride: int, padding: int) -> Row:
-    return Row(_pair(names), nn.Conv2d, n_in, n_out, kernel, stride, padding, biased=True)
+def _first(names: str, n_in: int, n_out: int, kernel: int, stride: int, padding: int) -> Layer:
+    return Layer(_pair(names), nn.Conv2d, n_in, n_out, kernel, stride, padding, biased=True)
 
 
 def _pair(names: str) -> tuple[str, str]:
@@ -128,7 +128,7 @@ _FROM_T5 = (
 )
 
 
-def _full(n_in: int) -> tuple[Row, ...]:
+def _full(n_in: int) -> tuple[Layer, ...]:
     return (
         _linear("fc7 defc7", n_in),
         _linear("fc6 defc6", 4096),
@@ -163,7 +163,7 @@ _CONV = (
 )
 
 
-def _norm(n_in: int, n_first: int, stride: int) -> tuple[Row, ...]:
+def _norm(n_in: int, n_first: int, stride: int) -> tuple[Layer, ...]:
     return (
         _first("conv6 Rconv6", n_in, n_first, 3, stride, 2),
         _first("conv7 Rconv7", n_first, 128, 3, 1, 1),
@@ -184,7 +184,7 @@ class Architecture:
     """A network. bounded: whether it ends in tanh × 255."""
 
     code_shape: tuple[int, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[Layer, ...]
     image_size_px: int = 256
     bounded: bool = False
 

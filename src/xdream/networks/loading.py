@@ -12,7 +12,7 @@ from torch import nn
 
 from xdream.errors import BadInput, SubjectError, UnknownName
 from xdream.images import references
-from xdream.networks import efficientnet, onnx_file, original, own, service, squeezenet, weights
+from xdream.networks import caffe_file, efficientnet, onnx_file, own, service, squeezenet, weights
 from xdream.networks.base import NamedOutputs, Network, Preprocessing
 from xdream.networks.listing import names
 from xdream.registry import nearest
@@ -27,7 +27,7 @@ def absolute(name: str) -> str:
         model, _, file = rest.partition("?weights=")
         return f"timm:{model}?weights={references.absolute(file)}"
     if scheme == "caffe":
-        return f"caffe:{'+'.join(references.absolute(part) for part in original.split(rest) if part)}"
+        return f"caffe:{'+'.join(references.absolute(part) for part in caffe_file.split(rest) if part)}"
     return name
 
 
@@ -161,7 +161,7 @@ _NAMED: dict[str, Callable[[str, int | None], Network]] = {
 #: What follows the colon is up to these.
 _SCHEMES: dict[str, Callable[[str, Preprocessing | None, int | None], Network]] = {
     "timm": own.from_timm,
-    "caffe": original.load,
+    "caffe": caffe_file.load,
     "onnx": onnx_file.load,
     "http": service.load,
     "https": service.load,

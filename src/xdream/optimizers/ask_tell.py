@@ -16,7 +16,8 @@ from xdream.optimizers.base import CODE_LIMIT, Optimizer, State, padded, populat
 from xdream.registry import Registry
 from xdream.types import Codes, Float32Array
 
-#: Every optimizer by name; a factory takes the hyperparameters.
+#: Every optimizer by name; a factory takes the hyperparameters. It may declare (`xdream.registry.declares`)
+#:     in_recordings: hyperparameters whose default is another when a rig records.
 OPTIMIZERS: Registry[Optimizer[Any]] = Registry("optimizer")
 
 

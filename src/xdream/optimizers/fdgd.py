@@ -11,14 +11,14 @@ is over the complete pairs, which keeps the estimate unbiased. Without any the c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 
 from xdream import random
 from xdream.optimizers.base import (
     LEAST_RADIUS,
-    PerRun,
     State,
     antithetic,
     check,
@@ -44,9 +44,9 @@ class FDGD:
     fc6. Scores are not normalised, so the best l depends on the scale of the target's response.
     """
 
-    population: int = 20
-    search_radius: PerRun = 1.25
-    learning_rate: PerRun = 1.25
+    population: Annotated[int, Field(ge=2)] = 20
+    search_radius: Annotated[float, Field(ge=LEAST_RADIUS, le=1e6)] | torch.Tensor = 1.25
+    learning_rate: Annotated[float, Field(ge=0, le=1e12)] | torch.Tensor = 1.25
 
     state_type: ClassVar[type[CentreState]] = CentreState
     starts_from: ClassVar[str] = "centre"

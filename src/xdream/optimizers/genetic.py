@@ -7,14 +7,14 @@ clipping, (2) parent probabilities, (3) elites and recombination, (4) mutation, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 
 from xdream import random
 from xdream.errors import BadInput
 from xdream.optimizers.base import (
-    PerRun,
     State,
     check,
     check_population,
@@ -22,6 +22,7 @@ from xdream.optimizers.base import (
     limited,
     usable,
 )
+from xdream.registry import declares
 from xdream.types import Codes, Scores, Seeds
 
 LEAST_TEMPERATURE = 1e-8
@@ -35,6 +36,8 @@ class GeneticState(State):
     codes: Codes
 
 
+# In recordings the best image is kept (Ponce et al. 2019).
+@declares(in_recordings={"elites": 1})
 @dataclass(frozen=True)
 class Genetic:
     """Selection by a softmax of the scores, uniform crossover of two parents, Gaussian mutation.
@@ -45,12 +48,12 @@ class Genetic:
     for fc6.
     """
 
-    population: int = 20
-    mutation_rate: PerRun = 0.5
-    mutation_size: PerRun = 0.5
-    selectivity: PerRun = 2.0
-    heritability: PerRun = 0.5
-    elites: PerRun = 0
+    population: Annotated[int, Field(ge=1)] = 20
+    mutation_rate: Annotated[float, Field(ge=0, le=1)] | torch.Tensor = 0.5
+    mutation_size: Annotated[float, Field(ge=0, le=1e6)] | torch.Tensor = 0.5
+    selectivity: Annotated[float, Field(ge=0, le=1e12)] | torch.Tensor = 2.0
+    heritability: Annotated[float, Field(ge=0, le=1)] | torch.Tensor = 0.5
+    elites: Annotated[float, Field(ge=0)] | torch.Tensor = 0
 
     state_type: ClassVar[type[GeneticState]] = GeneticState
     starts_from: ClassVar[str] = "population"

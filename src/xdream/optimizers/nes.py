@@ -11,14 +11,14 @@ nothing, and the means are over the complete pairs; without any, centre and radi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 
 from xdream import random
 from xdream.optimizers.base import (
     LEAST_RADIUS,
-    PerRun,
     State,
     antithetic,
     check,
@@ -48,11 +48,11 @@ class NES:
     radius_learning_rate k, least_radius. Defaults: the paper's for fc6. Scores are not normalised.
     """
 
-    population: int = 20
-    search_radius: PerRun = 1.25
-    learning_rate: PerRun = 1.75
-    radius_learning_rate: PerRun = 0.05
-    least_radius: PerRun = 0.01
+    population: Annotated[int, Field(ge=2)] = 20
+    search_radius: Annotated[float, Field(ge=LEAST_RADIUS, le=MOST_RADIUS)] | torch.Tensor = 1.25
+    learning_rate: Annotated[float, Field(ge=0, le=1e12)] | torch.Tensor = 1.75
+    radius_learning_rate: Annotated[float, Field(ge=0, le=1e12)] | torch.Tensor = 0.05
+    least_radius: Annotated[float, Field(ge=LEAST_RADIUS, le=MOST_RADIUS)] | torch.Tensor = 0.01
 
     state_type: ClassVar[type[NESState]] = NESState
     starts_from: ClassVar[str] = "centre"

@@ -18,12 +18,12 @@ from xdream.images.references import References
 from xdream.report.summary import RunSummary
 from xdream.report.text_table import number
 from xdream.store import ImageRecord, Record
+from xdream.types import CodeArray
 
 if TYPE_CHECKING:  # at run time PyTorch comes with the first image that is drawn
     from xdream.experiment.runs import Parts
 
 Pixels = npt.NDArray[np.uint8]
-Codes = npt.NDArray[np.float32]
 
 NOT_IDENTICAL = "not bit-identical to what was shown"
 
@@ -76,13 +76,13 @@ def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[d
     ]
 
 
-def _derived(record: Record, images: Sequence[ImageRecord]) -> dict[int, Codes]:
+def _derived(record: Record, images: Sequence[ImageRecord]) -> dict[int, CodeArray]:
     """Of a record of scores, the (1, d) code of each image, by its id: each run is replayed once."""
     if record.keeps_everything:
         return {}
     from xdream.experiment.replay import codes_of
 
-    codes: dict[int, Codes] = {}
+    codes: dict[int, CodeArray] = {}
     for run in {image.run for image in images}:
         wanted = [image for image in images if image.run == run]
         of_run = codes_of(record, run, {image.generation for image in wanted})

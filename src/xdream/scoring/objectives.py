@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 
 from xdream.errors import BadInput
 from xdream.registry import Registry
@@ -20,6 +22,8 @@ from xdream.types import Responses, Scores
 
 Objective = Callable[[Responses], Scores]
 
+#: Channels of a recording, by number (a plan may name them).
+Channels = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 #: Every objective by name; a factory takes its options and gives the formula.
 OBJECTIVES: Registry[Objective] = Registry("objective")
 
@@ -47,17 +51,19 @@ class WeightedGroups:
         return (means * torch.tensor(self.weights, dtype=means.dtype, device=means.device)).sum(1)
 
 
-def make_mean(channels: Sequence[int] | None = None) -> Objective:
+def make_mean(channels: Channels | None = None) -> Objective:
     """The mean over repeats, then over channels (default: all): the response to drive up."""
     return mean if channels is None else WeightedGroups(_checked(channels=channels), (1.0,))
 
 
-def make_minus_mean(channels: Sequence[int] | None = None) -> Objective:
+def make_minus_mean(channels: Channels | None = None) -> Objective:
     """Minus the mean: finds the image that suppresses most."""
     return minus_mean if channels is None else WeightedGroups(_checked(channels=channels), (-1.0,))
 
 
-def make_groups(groups: Sequence[Sequence[int]], weights: Sequence[float] | None = None) -> Objective:
+def make_groups(
+    groups: Annotated[list[Channels], Field(min_length=1)], weights: list[float] | None = None
+) -> Objective:
     """The weighted sum of the means of groups of channels (default: their mean)."""
     if not isinstance(groups, list | tuple) or not groups:
         raise BadInput(f"groups is {groups!r}; give a list of lists of channels, like [[0, 1], [2]]")
@@ -74,7 +80,7 @@ def make_groups(groups: Sequence[Sequence[int]], weights: Sequence[float] | None
     return WeightedGroups(checked, tuple(float(weight) for weight in weights))
 
 
-def make_difference(excitatory: Sequence[int], suppressive: Sequence[int]) -> Objective:
+def make_difference(excitatory: Channels, suppressive: Channels) -> Objective:
     """The mean of some channels less the mean of others."""
     return WeightedGroups(_checked(excitatory=excitatory, suppressive=suppressive), (1.0, -1.0))
 

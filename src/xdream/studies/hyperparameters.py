@@ -16,7 +16,6 @@ from matplotlib.lines import Line2D
 from xdream.description import Part
 from xdream.errors import BadInput
 from xdream.experiment import defaults
-from xdream.generators import learned
 from xdream.studies import drawing
 from xdream.studies.base import Group, networks_and_depths
 from xdream.studies.claims import TOO_FEW, Claim, Finding, above, below, every, too_short
@@ -98,7 +97,7 @@ class Setting:
 
 def defaults_with(generator: Part) -> dict[str, float]:
     """The hyperparameters that are varied, with this generator and without noise."""
-    values = defaults.hyperparameters(learned.tuned_as(generator.name), GENETIC.name, noisy=False)
+    values = defaults.hyperparameters(generator.name, GENETIC.name, noisy=False)
     return {parameter: float(values[parameter]) for parameter in PARAMETERS}
 
 

@@ -21,7 +21,7 @@ from xdream.experiment import replay
 from xdream.experiment.assemble import assemble
 from xdream.experiment.defaults import hyperparameters
 from xdream.experiment.runs import Parts
-from xdream.generators import Generator, Invertible, encode, learned
+from xdream.generators import Generator, Invertible, encode
 from xdream.images.resizing import resize
 from xdream.optimizers import OPTIMIZERS
 from xdream.studies import drawing
@@ -230,7 +230,7 @@ class _Beginnings:
         first = work.plan.generators[0]
         device = networks.device(work.plan.device)
         self._generator = work.plan.generator(first).to(device)
-        tuned = hyperparameters(learned.tuned_as(first.name), "genetic", noisy=False)
+        tuned = hyperparameters(first.name, "genetic", noisy=False)
         self._population = OPTIMIZERS.make("genetic", **tuned).population
 
     def file(self, choice: str, method: str, unit: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from xdream import generators, networks
+from xdream import generators, networks, subjects
 from xdream.description import Description, Part
 from xdream.errors import BadInput
 from xdream.experiment.plan import NamedPart, PreprocessingPlan
@@ -148,7 +148,7 @@ class StudyPlan(Description):
 
     def resolved(self) -> Self:
         """With absolute paths, every generator made once, and the size of the images. Raises BadInput."""
-        from xdream.experiment.assemble import absolute_generator, absolute_network  # with PyTorch
+        from xdream.experiment.assemble import absolute_generator  # with PyTorch
 
         found = [absolute_generator(one) for one in self.generators]
         size_px = self.image_size_px or self.generator(found[0]).image_size_px
@@ -161,10 +161,10 @@ class StudyPlan(Description):
         return self.model_copy(
             update={
                 "generators": tuple(found),
-                "networks": tuple(absolute_network(name) for name in self.networks),
-                "preprocessing": {absolute_network(k): v for k, v in self.preprocessing.items()},
+                "networks": tuple(subjects.absolute(name) for name in self.networks),
+                "preprocessing": {subjects.absolute(k): v for k, v in self.preprocessing.items()},
                 "references": references.absolute(self.references),
-                "inverse": self.inverse and absolute_network(self.inverse),
+                "inverse": self.inverse and subjects.absolute(self.inverse),
                 "image_size_px": size_px,
             }
         )

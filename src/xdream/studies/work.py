@@ -21,7 +21,6 @@ from xdream.experiment import loop
 from xdream.experiment.callbacks import Labelled, Watcher
 from xdream.experiment.defaults import hyperparameters
 from xdream.experiment.plan import Plan, Variant
-from xdream.generators import learned
 from xdream.optimizers import OPTIMIZERS
 from xdream.store import FILE_NAME, Record
 from xdream.studies import natural
@@ -59,8 +58,7 @@ class Condition:
 
     def check_budget(self, presentations: int | None) -> None:
         """Raise BadInput where the budget does not suffice for one generation."""
-        tuned = learned.tuned_as(self.generator.name)
-        values = hyperparameters(tuned, self.optimizer.name, noisy=self.spikes is not None)
+        values = hyperparameters(self.generator.name, self.optimizer.name, noisy=self.spikes is not None)
         population = OPTIMIZERS.make(self.optimizer.name, **values | self.optimizer.options).population
         least = population * self.repeats
         if presentations is not None and presentations < least:

@@ -1,4 +1,9 @@
+from .base import SUBJECTS as SUBJECTS
 from .base import Subject as Subject
+from .base import SubjectRequest as SubjectRequest
+from .base import absolute as absolute
+from .base import identities as identities
+from .base import make_subject as make_subject
 from .channels import Channels as Channels
 from .channels import channel_of as channel_of
 from .known import KNOWN as KNOWN

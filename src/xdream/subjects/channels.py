@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdream.errors import BadInput, SubjectError
+from xdream.subjects.base import SubjectRequest
 from xdream.subjects.target import RIG, parse_units
 from xdream.types import ShownImages
 
@@ -31,6 +32,13 @@ class Channels:
     def respond(self, images: ShownImages) -> torch.Tensor:
         """Raises SubjectError: a rig answers in its own time."""
         raise SubjectError("a rig cannot be asked for responses; a plan with a rig is for xdream serve")
+
+
+def requested(request: SubjectRequest) -> Channels:
+    """Channels of a session's rig: `rig:NAME:CHANNELS`."""
+    if request.channels is None:
+        raise BadInput(f"target '{request.target}' needs a rig: a table [rig] with the name of a bridge")
+    return Channels(request.layer, request.units[0], request.channels)
 
 
 def channel_of(target: str) -> int | None:

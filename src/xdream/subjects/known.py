@@ -14,6 +14,7 @@ import torch
 from xdream import random
 from xdream.errors import BadInput
 from xdream.registry import Registry
+from xdream.subjects.base import SubjectRequest
 from xdream.subjects.target import parse_units
 from xdream.types import ShownImages
 
@@ -149,6 +150,11 @@ class KnownPixels:
         """(units, 3, size, size) in [0, 1]: a best stimulus of each."""
         best = torch.stack([neuron.best for neuron in self.neurons]) + 0.5
         return best.reshape(-1, 3, self.size_px, self.size_px)
+
+
+def requested(request: SubjectRequest) -> KnownPixels:
+    """Neurons whose best image is known: `known:NAME::UNITS`."""
+    return known_pixels(request.network, request.layer, request.units[0], request.size_px)
 
 
 def known_pixels(network: str, layer: str, units: str, size_px: int) -> KnownPixels:

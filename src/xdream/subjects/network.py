@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from xdream.errors import BadInput, SubjectError
+from xdream import networks
+from xdream.errors import BadInput, SubjectError, UnknownName
 from xdream.networks import LayerReader, Network, layer_reader
+from xdream.registry import declares
+from xdream.subjects.base import SUBJECTS, SubjectRequest
 from xdream.subjects.target import Unit, parse_units
 from xdream.types import ShownImages
 
@@ -69,6 +72,18 @@ def network_units(
         except BadInput as error:
             raise BadInput(f"{network.name}:{layer}:{text}: {error}") from None
     return NetworkUnits(reader, tuple(readouts))
+
+
+# A subject per layer: every run has images of its own, which go no deeper than its layer.
+@declares(absolute=networks.absolute, together=True)
+def requested(request: SubjectRequest) -> NetworkUnits:
+    """Units of one layer of a network."""
+    targets = [(request.layer, units) for units in request.units]
+    try:
+        network = request.load(request.network)
+    except UnknownName as error:
+        raise UnknownName(f"{error}; other subjects: {', '.join(SUBJECTS.names())}") from None
+    return network_units(network, targets, request.device, request.size_px)
 
 
 def _units_of(output: torch.Tensor, units: Sequence[Unit]) -> torch.Tensor:

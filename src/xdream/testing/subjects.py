@@ -1,8 +1,4 @@
-"""What every part of a kind must do, for the tests of those who write one.
-
-from xdream import testing
-testing.check_subject(my_subject, size_px=64)
-"""
+"""What every subject must do."""
 
 from __future__ import annotations
 

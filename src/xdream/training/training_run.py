@@ -17,7 +17,7 @@ import torch
 from xdream import networks, random
 from xdream.errors import BadInput, StoreError
 from xdream.files import replace
-from xdream.generators import InitialCodes
+from xdream.generators import GaussianCodes
 from xdream.generators.learned import SUFFIX, write
 from xdream.generators.projection import EncoderSpec, GridReader, Projection, grid_reader
 from xdream.images import references
@@ -146,7 +146,7 @@ def _finish(recipe: Recipe, folder: Path, images: Mapping[str, list[References]]
         "provenance": _provenance(recipe, pictures, held_out, seconds, device),
         "metrics": metrics,
     }
-    write(out, kept, spec, projection, InitialCodes(codes.mean(0), codes.std(0)), about)
+    write(out, kept, spec, projection, GaussianCodes(codes.mean(0), codes.std(0)), about)
     return out
 
 

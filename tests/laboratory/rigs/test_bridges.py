@@ -1,34 +1,45 @@
-"""The suite that every bridge passes, over those that listen; for the folder see test_folder.py."""
+"""The suite that every bridge passes, over all of them."""
 
-import socket
+import functools
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import adapters
 import pytest
-from bridge_checks import CHECKS, Medium
 
-from xdream.laboratory.rigs import Http, Zmq
-from xdream.laboratory.simulation.http import HttpDriver
-from xdream.laboratory.simulation.zmq import ZmqDriver
+from xdream.laboratory.simulation.folder import FORMATS
+from xdream.testing import BridgeAdapter, bridge_checks, check_bridge
+
+#: `Direct` is missing: within one process nothing is carried, and its rig is a function.
+BRIDGES: dict[str, Callable[[Path], BridgeAdapter]] = {
+    "http": lambda _: adapters.OverHttp(),
+    "http, raw": lambda _: adapters.OverHttp("raw"),
+    "websocket": lambda _: adapters.OverAWebSocket(),
+    "zmq": lambda _: adapters.OverZmq(),
+    "lsl": lambda _: adapters.OverLsl(),
+    "open-ephys": lambda _: adapters.FromOpenEphys(),
+    "open-ephys, word": lambda _: adapters.FromOpenEphysByWord(),
+    "intan": lambda _: adapters.FromIntan(),
+    "display and recorder": lambda _: adapters.OfADisplayAndARecorder(),
+    "folder": adapters.InAFolder,
+    **{
+        f"folder, original, {suffix}": functools.partial(
+            adapters.InAFolderAsTheOriginal, answer_format=suffix
+        )
+        for suffix in FORMATS
+    },
+}
+CASES = [(name, check) for name, make in BRIDGES.items() for check in bridge_checks(make(Path()))]
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+@pytest.fixture
+def adapter(request: Any, tmp_path: Path) -> BridgeAdapter:
+    if request.param == "lsl":
+        request.getfixturevalue("lsl")
+    return BRIDGES[request.param](tmp_path)
 
 
-def over_http() -> Medium:
-    port = free_port()
-    return Medium(lambda: Http(port=port), lambda: HttpDriver(f"http://127.0.0.1:{port}"))
-
-
-def over_zmq() -> Medium:
-    port = free_port()
-    return Medium(lambda: Zmq(port=port), lambda: ZmqDriver(f"tcp://127.0.0.1:{port}"))
-
-
-@pytest.mark.parametrize("medium", [over_http, over_zmq])
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_every_bridge(medium: Callable[[], Medium], check: Callable[[Medium], None]) -> None:
-    check(medium())
+@pytest.mark.parametrize(("adapter", "check"), CASES, indirect=["adapter"])
+def test_every_bridge(adapter: BridgeAdapter, check: str) -> None:
+    check_bridge(adapter, check)

@@ -1,40 +1,52 @@
 """The folder: images out, answers in, and all that a folder shared with another computer can hold."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from bridge_checks import CHECKS, SESSION, Desk, Medium, a_block, left_of
 
 from xdream.errors import BadInput, RigError
 from xdream.images.files import decoded, encoded
-from xdream.laboratory.rigs import BRIDGES, Folder
-from xdream.laboratory.simulation.folder import FORMATS, FolderDriver, as_file
+from xdream.laboratory.rigs import BRIDGES, Answer, AnswerRow, Block, Bridge, Folder
+from xdream.laboratory.simulation.folder import as_file
+from xdream.testing.sessions import PATIENCE_S, SESSION, a_block, left_of
 
 
-def medium(folder: Path, protocol: str, answer_format: str = "mat") -> Medium:
-    return Medium(
-        lambda: Folder(folder, protocol, poll_s=0.01, stable_s=0.05),
-        lambda: FolderDriver(folder, protocol, answer_format, channels=3, poll_s=0.01),
-        kinds=("baseline", "spikes", "traces") if protocol == "manifest" else (),
-    )
+class SteppedSession:
+    """A session that looks into the folder when the test says so, and keeps every answer that came."""
 
+    def __init__(self, bridge: Bridge) -> None:
+        self.bridge = bridge
+        self.answers: list[Answer] = []
+        bridge.open(SESSION, ("a", "b", "c"))
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_the_manifest_protocol_does_what_every_bridge_must(check: Any, tmp_path: Path) -> None:
-    check(medium(tmp_path, "manifest"))
+    def offer(self, block: Block) -> None:
+        self.bridge.offer(block)
 
+    @property
+    def rows(self) -> list[AnswerRow]:
+        return [row for answer in self.answers for row in answer.rows]
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("answer_format", FORMATS)
-def test_the_original_protocol_does_what_every_bridge_must(
-    check: Any, answer_format: str, tmp_path: Path
-) -> None:
-    check(medium(tmp_path, "original", answer_format))
+    @property
+    def faults(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.fault is not None]
+
+    def listen(self, until: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
+        """Take what comes until something is so; that it never is fails the test."""
+        deadline = time.monotonic() + within_s
+        while not until():
+            assert time.monotonic() < deadline, f"it did not come to that; answers: {self.answers}"
+            self.take(0.05)
+
+    def take(self, timeout_s: float) -> None:
+        for arrival in self.bridge.collect(timeout_s):
+            assert isinstance(arrival, Answer)
+            self.answers.append(arrival)
 
 
 # ---------------------------------------------------------------------- one thing each
@@ -59,18 +71,18 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def original(tmp_path: Path, clock: Clock) -> Iterator[Desk]:
+def original(tmp_path: Path, clock: Clock) -> Iterator[SteppedSession]:
     yield from opened(Folder(tmp_path, "original", poll_s=0.1, stable_s=0.5), clock)
 
 
 @pytest.fixture
-def safe(tmp_path: Path, clock: Clock) -> Iterator[Desk]:
+def safe(tmp_path: Path, clock: Clock) -> Iterator[SteppedSession]:
     yield from opened(Folder(tmp_path, poll_s=0.1, stable_s=0.5), clock)
 
 
-def opened(bridge: Folder, clock: Clock) -> Iterator[Desk]:
+def opened(bridge: Folder, clock: Clock) -> Iterator[SteppedSession]:
     bridge.clock, bridge.wait = clock, clock.wait
-    yield Desk(bridge)
+    yield SteppedSession(bridge)
     bridge.close()
 
 
@@ -84,7 +96,7 @@ def answer_of(block: Any, answer_format: str = "csv", rows: int | None = None, a
     return as_file(answer_format, names, table, sorted(names_of(block)))
 
 
-def test_images_have_the_names_that_the_original_gave_them(original: Desk, tmp_path: Path) -> None:
+def test_images_have_the_names_that_the_original_gave_them(original: SteppedSession, tmp_path: Path) -> None:
     block = a_block(7)
     original.offer(block)
     assert sorted(path.name for path in tmp_path.glob("block*")) == names_of(block)
@@ -105,7 +117,7 @@ def test_every_picture_format_keeps_every_pixel() -> None:
 
 
 def test_an_answer_is_read_when_it_has_not_changed_for_a_while(
-    original: Desk, tmp_path: Path, clock: Clock
+    original: SteppedSession, tmp_path: Path, clock: Clock
 ) -> None:
     block = a_block()
     original.offer(block)
@@ -123,7 +135,7 @@ def test_an_answer_is_read_when_it_has_not_changed_for_a_while(
 
 
 def test_a_damaged_file_is_one_fault_and_is_looked_at_again_when_it_changes(
-    original: Desk, tmp_path: Path
+    original: SteppedSession, tmp_path: Path
 ) -> None:
     block = a_block()
     original.offer(block)
@@ -142,7 +154,7 @@ def test_a_damaged_file_is_one_fault_and_is_looked_at_again_when_it_changes(
     assert len(original.answers) == 2
 
 
-def test_an_answer_from_before_the_images_is_stale(original: Desk, tmp_path: Path) -> None:
+def test_an_answer_from_before_the_images_is_stale(original: SteppedSession, tmp_path: Path) -> None:
     block = a_block()
     for _ in range(3):  # never over what is there already
         (tmp_path / "stale").mkdir(exist_ok=True)
@@ -164,12 +176,12 @@ def test_an_answer_from_before_the_images_is_stale(original: Desk, tmp_path: Pat
 
 def test_after_a_restart_an_answer_that_came_meanwhile_is_taken(tmp_path: Path) -> None:
     block = a_block()
-    first = Desk(Folder(tmp_path, "original"))
+    first = SteppedSession(Folder(tmp_path, "original"))
     first.offer(block)
     first.bridge.close()
     times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.png")}
     (tmp_path / "block001.csv").write_bytes(answer_of(block))
-    second = Desk(Folder(tmp_path, "original", stable_s=0.0))
+    second = SteppedSession(Folder(tmp_path, "original", stable_s=0.0))
     second.offer(block)
     second.listen(lambda: len(second.rows) == len(block.presentations))
     assert not second.faults
@@ -179,14 +191,14 @@ def test_after_a_restart_an_answer_that_came_meanwhile_is_taken(tmp_path: Path) 
 
 def test_after_a_kill_between_images_an_answer_is_stale(tmp_path: Path) -> None:
     block = a_block()
-    first = Desk(Folder(tmp_path, "original"))
+    first = SteppedSession(Folder(tmp_path, "original"))
     first.offer(block)
     first.bridge.close()
     (tmp_path / names_of(block)[5]).unlink()
     (tmp_path / names_of(block)[6]).write_bytes(b"half")
     (tmp_path / f".partial-{names_of(block)[5]}").write_bytes(b"half")
     (tmp_path / "block001.csv").write_bytes(answer_of(block))
-    second = Desk(Folder(tmp_path, "original", stable_s=0.0))
+    second = SteppedSession(Folder(tmp_path, "original", stable_s=0.0))
     second.offer(block)
     second.take(0.0)
     assert [answer.fault is None for answer in second.answers] == [False]
@@ -198,10 +210,10 @@ def test_after_a_kill_between_images_an_answer_is_stale(tmp_path: Path) -> None:
 
 def test_scores_by_order_mean_the_same_files_after_a_restart(tmp_path: Path) -> None:
     block = a_block()
-    first = Desk(Folder(tmp_path, "original"))
+    first = SteppedSession(Folder(tmp_path, "original"))
     first.offer(block)
     first.bridge.close()
-    second = Desk(Folder(tmp_path, "original", stable_s=0.0))
+    second = SteppedSession(Folder(tmp_path, "original", stable_s=0.0))
     second.offer(left_of(block, lambda one: one.place in (1, 6)))
     (tmp_path / "block001.h5").write_bytes(answer_of(block, "h5"))
     second.listen(lambda: len(second.answers) > 0)
@@ -215,14 +227,16 @@ def test_images_of_another_session_do_not_stay_among_the_new(tmp_path: Path) -> 
     first.open("other", ["a"])
     first.offer(replace(a_block(12), session="other"))
     first.close()
-    desk = Desk(Folder(tmp_path, "original"))
-    desk.offer(a_block(1))
+    stepped = SteppedSession(Folder(tmp_path, "original"))
+    stepped.offer(a_block(1))
     assert sorted(path.name for path in tmp_path.glob("*.png")) == names_of(a_block(1))
     assert len(list((tmp_path / "stale").glob("block012_*"))) == 8
-    desk.bridge.close()
+    stepped.bridge.close()
 
 
-def test_answers_of_closed_blocks_are_reported_under_their_number(original: Desk, tmp_path: Path) -> None:
+def test_answers_of_closed_blocks_are_reported_under_their_number(
+    original: SteppedSession, tmp_path: Path
+) -> None:
     for number in range(1, 24):
         original.offer(a_block(number))
         original.bridge.withdraw(number)
@@ -237,7 +251,7 @@ def test_answers_of_closed_blocks_are_reported_under_their_number(original: Desk
 
 
 def test_names_are_joined_by_their_last_part_and_others_are_told_as_they_are(
-    original: Desk, tmp_path: Path
+    original: SteppedSession, tmp_path: Path
 ) -> None:
     block = a_block()
     original.offer(block)
@@ -259,17 +273,17 @@ def test_names_are_joined_by_their_last_part_and_others_are_told_as_they_are(
 
 
 def test_loose_names_count_after_the_block(tmp_path: Path) -> None:
-    desk = Desk(Folder(tmp_path, "original", match="loose", stable_s=0.0))
+    stepped = SteppedSession(Folder(tmp_path, "original", match="loose", stable_s=0.0))
     block = a_block()
-    desk.offer(block)
+    stepped.offer(block)
     names = [name.replace("block001", "block009") for name in names_of(block)]
     (tmp_path / "block001.csv").write_bytes(as_file("csv", names, np.ones((8, 3)), []))
-    desk.listen(lambda: len(desk.rows) > 0)
-    assert [(r.image, r.repeat) for r in desk.rows] == [(p.image, p.repeat) for p in block.presentations]
-    desk.bridge.close()
+    stepped.listen(lambda: len(stepped.rows) > 0)
+    assert [(r.image, r.repeat) for r in stepped.rows] == [(p.image, p.repeat) for p in block.presentations]
+    stepped.bridge.close()
 
 
-def test_scores_whose_count_does_not_match_are_a_fault(original: Desk, tmp_path: Path) -> None:
+def test_scores_whose_count_does_not_match_are_a_fault(original: SteppedSession, tmp_path: Path) -> None:
     block = a_block()
     original.offer(block)
     np.savez(tmp_path / "block001.npz", scores=np.ones((7, 3)))
@@ -286,9 +300,9 @@ def test_scores_whose_count_does_not_match_are_a_fault(original: Desk, tmp_path:
 
 
 def test_the_manifest_comes_last_and_says_what_to_show(
-    safe: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    safe: SteppedSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    block = a_block(3, fence=2)
+    block = replace(a_block(3), fence=2)
     written: list[str] = []
     rename = Path.replace
     monkeypatch.setattr(Path, "replace", lambda p, to: (written.append(Path(to).name), rename(p, to))[1])
@@ -313,7 +327,7 @@ def test_the_manifest_comes_last_and_says_what_to_show(
 
 
 def test_a_manifest_is_taken_back_with_its_block_and_when_the_session_is_over(
-    safe: Desk, tmp_path: Path
+    safe: SteppedSession, tmp_path: Path
 ) -> None:
     (tmp_path / "block044.manifest.json").write_text("{}")
     safe.offer(a_block(1))
@@ -327,7 +341,7 @@ def test_a_manifest_is_taken_back_with_its_block_and_when_the_session_is_over(
     assert json.loads((tmp_path / "status.json").read_bytes()) == {"state": "over"}
 
 
-def test_a_manifest_is_written_anew_when_fewer_are_left(safe: Desk, tmp_path: Path) -> None:
+def test_a_manifest_is_written_anew_when_fewer_are_left(safe: SteppedSession, tmp_path: Path) -> None:
     block = a_block()
     safe.offer(block)
     safe.offer(left_of(block, lambda one: one.place > 5))
@@ -335,7 +349,9 @@ def test_a_manifest_is_written_anew_when_fewer_are_left(safe: Desk, tmp_path: Pa
     assert [one["place"] for one in said_["order"]] == [6, 7]
 
 
-def test_an_answer_renamed_into_place_is_taken_at_once(safe: Desk, tmp_path: Path, clock: Clock) -> None:
+def test_an_answer_renamed_into_place_is_taken_at_once(
+    safe: SteppedSession, tmp_path: Path, clock: Clock
+) -> None:
     safe.offer(a_block())
     body = {"session": "other", "block": 1, "fence": 4, "rows": 0, "responses": []}
     (tmp_path / "block001.answer-3.json").write_text(json.dumps(body))
@@ -349,25 +365,25 @@ def test_a_folder_that_is_gone_is_an_error_until_it_is_back(tmp_path: Path, cloc
     for protocol in ("manifest", "original"):
         there, away = tmp_path / protocol, tmp_path / f"{protocol}-away"
         there.mkdir()
-        [desk] = [next(steps) for steps in [opened(Folder(there, protocol), clock)]]
+        [stepped] = [next(steps) for steps in [opened(Folder(there, protocol), clock)]]
         block = a_block()
-        desk.offer(block)
+        stepped.offer(block)
         there.rename(away)
         for call in (
-            lambda d=desk: d.take(0.0),
-            lambda d=desk: d.offer(a_block(2)),
-            lambda d=desk: d.bridge.status({"state": "paused"}),
+            lambda d=stepped: d.take(0.0),
+            lambda d=stepped: d.offer(a_block(2)),
+            lambda d=stepped: d.bridge.status({"state": "paused"}),
         ):
             with pytest.raises(RigError, match="cannot be used: No such file"):
                 call()
         away.rename(there)
-        desk.take(0.0)
+        stepped.take(0.0)
         assert json.loads((there / "status.json").read_bytes()) == {"state": "paused"}
         assert names_of(a_block(2))[0] in {path.name for path in there.iterdir()}
-        desk.bridge.close()
+        stepped.bridge.close()
 
 
-def test_a_folder_that_comes_back_empty_is_filled_again(safe: Desk, tmp_path: Path) -> None:
+def test_a_folder_that_comes_back_empty_is_filled_again(safe: SteppedSession, tmp_path: Path) -> None:
     block = a_block()
     safe.offer(block)
     for path in tmp_path.iterdir():
@@ -381,7 +397,7 @@ def test_a_folder_that_comes_back_empty_is_filled_again(safe: Desk, tmp_path: Pa
 
 
 def test_a_hiccup_does_not_make_an_answer_stale(
-    original: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    original: SteppedSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even where a rig takes away the images that it has shown."""
     block = a_block()
@@ -399,17 +415,17 @@ def test_a_hiccup_does_not_make_an_answer_stale(
 
 
 def test_a_file_that_is_too_large_is_a_fault(tmp_path: Path) -> None:
-    desk = Desk(Folder(tmp_path, "original", stable_s=0.0, answer_limit_mb=2))
-    desk.offer(a_block())
+    stepped = SteppedSession(Folder(tmp_path, "original", stable_s=0.0, answer_limit_mb=2))
+    stepped.offer(a_block())
     with (tmp_path / "block001.csv").open("wb") as file:
         file.truncate(5 << 30)
-    desk.listen(lambda: len(desk.answers) > 0)
-    assert desk.answers[0].fault == "block001.csv: it has more than 2097152 bytes; see answer_limit_mb"
-    assert len(desk.answers[0].raw or b"") == 1 << 20
-    desk.bridge.close()
+    stepped.listen(lambda: len(stepped.answers) > 0)
+    assert stepped.answers[0].fault == "block001.csv: it has more than 2097152 bytes; see answer_limit_mb"
+    assert len(stepped.answers[0].raw or b"") == 1 << 20
+    stepped.bridge.close()
 
 
-def test_two_sessions_cannot_have_one_folder(safe: Desk, tmp_path: Path) -> None:
+def test_two_sessions_cannot_have_one_folder(safe: SteppedSession, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="another session uses"):
         Folder(tmp_path).open("another", ["a"])
     safe.bridge.close()
@@ -421,19 +437,27 @@ def test_two_sessions_cannot_have_one_folder(safe: Desk, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"folder": ""}, "give the path"),
-        ({"folder": 3}, "give the path"),
-        ({"protocol": "http"}, "choose manifest or original"),
-        ({"match": "exact"}, "choose strict or loose"),
+        ({"folder": ""}, "folder is '': give the path"),
+        ({"folder": 3}, "folder is 3: "),
+        ({"protocol": "http"}, "protocol is 'http': input should be 'manifest' or 'original'"),
+        ({"match": "exact"}, "match is 'exact': input should be 'strict' or 'loose'"),
         ({"match": "loose"}, "match is for the original protocol"),
-        ({"poll_s": 0}, "poll_s is 0"),
-        ({"stable_s": -1}, "stable_s is -1"),
-        ({"answer_limit_mb": "big"}, "answer_limit_mb is 'big'"),
+        ({"poll_s": 0}, "poll_s is 0: input should be greater"),
+        ({"stable_s": -1}, "stable_s is -1: input should be greater"),
+        ({"answer_limit_mb": "big"}, "answer_limit_mb is 'big': input should be a valid number"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=words):
         BRIDGES.make("folder", **{"folder": str(tmp_path), **options})
+
+
+def test_its_folder_is_an_option_that_is_a_path() -> None:
+    found = BRIDGES.absolute("folder", {"folder": "shared", "poll_s": 1.0})
+    assert found == {"folder": str(Path.cwd() / "shared"), "poll_s": 1.0}
+    assert BRIDGES.absolute("folder", {"folder": ""}) == {"folder": ""}, "which is refused, not where we are"
+    assert BRIDGES.options("http")["token_file"].is_path
+    assert BRIDGES.options("zmq")["token_file"].is_path
 
 
 def test_a_folder_that_is_not_there_is_refused_at_the_start(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bridge_checks import value_rows
+import torch
 
 from xdream.experiment.plan import Plan
-from xdream.laboratory.rigs import Answer, Block, Direct, Row
+from xdream.laboratory.rigs import Answer, AnswerRow, Block, Direct
 from xdream.laboratory.session import resume, serve
 from xdream.laboratory.simulation.base import Offered
 from xdream.laboratory.simulation.folder import FolderDriver
@@ -33,6 +33,15 @@ def plan_for(folder: Path, protocol: str, **session: Any) -> Plan:
         session={"channels": 3, "block_size": 6, **session},
         threads=1,
     )
+
+
+def value_rows(offered: Offered) -> list[AnswerRow]:
+    """Values that follow from pixels and repeat, to the last bit."""
+    rows = []
+    for image, repeat, pixels in offered.presentations:
+        light = pixels.to(torch.float64).mean((1, 2)).numpy()
+        rows.append(AnswerRow(image, repeat, Values(light / 7.0 + repeat)))
+    return rows
 
 
 class Rig:
@@ -74,14 +83,14 @@ class Rig:
                 self.driver.wait(0.3)  # that it is seen; if it is not, the session goes on all the same
                 self.done["spoiled"] += 1
             elif fault == "wrong ids":
-                self.driver.answer(offered, [Row("who", 0, Values(np.ones(3)))], last=False)
+                self.driver.answer(offered, [AnswerRow("who", 0, Values(np.ones(3)))], last=False)
                 self.done["wrong ids"] += 1
             elif fault == "nan":
-                rows[1] = Row(rows[1].image, rows[1].repeat, Values(np.full(3, np.nan)))
+                rows[1] = AnswerRow(rows[1].image, rows[1].repeat, Values(np.full(3, np.nan)))
                 self.done["nan"] += 1
             elif fault == "late" and before is not None:
                 self.driver.answer(
-                    before, [Row(r.image, r.repeat, Values(np.ones(3))) for r in rows_for(before)]
+                    before, [AnswerRow(r.image, r.repeat, Values(np.ones(3))) for r in rows_for(before)]
                 )
                 self.done["late"] += 1
             self.driver.answer(offered, rows)
@@ -89,9 +98,9 @@ class Rig:
             before = offered
 
 
-def rows_for(offered: Offered) -> list[Row]:
+def rows_for(offered: Offered) -> list[AnswerRow]:
     """A response that follows from the pixels alone, so that every way of asking has the same scores."""
-    return [Row(r.image, r.repeat, Values(r.recorded.values - r.repeat)) for r in value_rows(offered)]
+    return [AnswerRow(r.image, r.repeat, Values(r.recorded.values - r.repeat)) for r in value_rows(offered)]
 
 
 def session(

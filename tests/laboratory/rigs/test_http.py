@@ -19,10 +19,10 @@ import aiohttp
 import numpy as np
 import pytest
 import torch
-from bridge_behaviour import (
-    BEHAVIOURS,
+from talking import (
     CHANNELS,
     PATIENCE_S,
+    SESSION,
     a_block,
     driven,
     rows_of,
@@ -32,7 +32,7 @@ from bridge_behaviour import (
 
 from xdream.errors import BadInput, RigError
 from xdream.images.files import png
-from xdream.laboratory.rigs import BRIDGES, http_service, wire
+from xdream.laboratory.rigs import BRIDGES, NoBlock, http_service, http_socket, json_messages
 from xdream.laboratory.rigs.http import Http
 from xdream.laboratory.simulation.http import HttpDriver
 from xdream.scoring.recordings import Values
@@ -69,13 +69,9 @@ def a_connection(bridge: Http) -> Iterator[socket.socket]:
 
 
 def answer_bytes(block: Any, **changed: Any) -> bytes:
-    return wire.dumps(wire.answer_json("s1", block.number, 1, rows_of(block), last=True) | changed)
-
-
-@pytest.mark.parametrize("pixels", ["png", "raw"])
-@pytest.mark.parametrize("behaviour", BEHAVIOURS)
-def test_a_bridge(behaviour: Any, pixels: str) -> None:
-    behaviour(lambda: make_bridge(), lambda bridge, rig: make_driver(bridge, rig, pixels=pixels))
+    return json_messages.dumps(
+        json_messages.answer_json(SESSION, block.number, 1, rows_of(block), last=True) | changed
+    )
 
 
 def test_the_bridge_is_registered() -> None:
@@ -91,17 +87,17 @@ def test_a_block_says_all_that_a_rig_needs() -> None:
         code, found = said(bridge, "GET", "/block?rig=r&pixels=raw")
         assert code == 200
         assert found["order"][1] == {
-            "image": "s1-1-1",
+            "image": f"{SESSION}-1-1",
             "repeat": 0,
             "place": 1,
             "code": 2,
             "reference": False,
             "sha256": "0" * 64,
         }
-        wanted = {"state": "showing", "session": "s1", "block": 1, "fence": 1, "size_px": 5}
+        wanted = {"state": "showing", "session": SESSION, "block": 1, "fence": 1, "size_px": 5}
         wanted |= {"show_ms": 100.0, "gap_ms": 50.5, "background": [1, 2, 3], "channels": list(CHANNELS)}
         assert {key: found[key] for key in wanted} == wanted
-        assert set(found["images"]) == {"s1-1-0", "s1-1-1"}
+        assert set(found["images"]) == {f"{SESSION}-1-0", f"{SESSION}-1-1"}
         assert "images" not in said(bridge, "GET", "/block?rig=r&pixels=none")[1]
         for bad in ("/block", "/block?rig=", "/block?rig=r&pixels=bmp", "/block?rig=" + "r" * 300):
             assert said(bridge, "GET", bad)[0] == 400
@@ -110,25 +106,26 @@ def test_a_block_says_all_that_a_rig_needs() -> None:
 def test_one_image_is_given_by_its_id_and_nothing_else() -> None:
     block = a_block()
     with served(make_bridge, block) as (bridge, session):
-        wait_for(lambda: bridge._desk.block is not None)
+        wait_for(lambda: bridge._queue.block is not None)
         connection = http.client.HTTPConnection(urllib.parse.urlsplit(bridge.url).netloc, timeout=PATIENCE_S)
-        connection.request("GET", "/image/s1-1-2")
+        connection.request("GET", f"/image/{SESSION}-1-2")
         reply = connection.getresponse()
         assert (reply.status, reply.headers["Content-Type"]) == (200, "image/png")
-        assert reply.read() == png(block.images["s1-1-2"])
+        assert reply.read() == png(block.images[f"{SESSION}-1-2"])
         connection.close()
-        for name in ("s1-1-9", "..", "%2e%2e%2fetc%2fpasswd", "..%5c..", "%00", "s1-1-2/x"):
+        for name in (f"{SESSION}-1-9", "..", "%2e%2e%2fetc%2fpasswd", "..%5c..", "%00", f"{SESSION}-1-2/x"):
             assert said(bridge, "GET", f"/image/{name}")[0] == 404
         assert said(bridge, "POST", "/responses", answer_bytes(block))[0] == 200
         assert session.closed == [1]
-        assert said(bridge, "GET", "/image/s1-1-2")[0] == 404
+        assert said(bridge, "GET", f"/image/{SESSION}-1-2")[0] == 404
 
 
 def test_why_there_is_no_block_is_said() -> None:
     with served(make_bridge, a_block()) as (bridge, session):
-        session.said = "paused: by the experimenter"
-        assert said(bridge, "GET", "/block?rig=r") == (200, {"state": "paused", "reason": session.said})
-        session.said = None
+        session.no_block = NoBlock("paused", "held up: by the experimenter")
+        reason = {"state": "paused", "reason": "held up: by the experimenter"}
+        assert said(bridge, "GET", "/block?rig=r") == (200, reason)
+        session.no_block = None
         said(bridge, "GET", "/block?rig=r")
         code, found = said(bridge, "GET", "/block?rig=other")
         assert (code, found["state"]) == (409, "held")
@@ -170,7 +167,7 @@ def test_answers_that_nobody_takes_are_refused_before_they_fill_memory() -> None
     with served(lambda: make_bridge(reply_timeout_s=0.01, most_mb=0.005), block, decide=False) as (bridge, _):
         errors = [said(bridge, "POST", "/responses", answer_bytes(block))[1]["error"] for _ in range(20)]
         assert any("busy" in one for one in errors)
-        assert bridge._desk._bytes <= 5_000
+        assert bridge._queue._bytes <= 5_000
 
 
 def test_commands_reach_the_session() -> None:
@@ -188,7 +185,7 @@ def test_commands_reach_the_session() -> None:
 def test_the_status_is_what_the_session_said_last() -> None:
     with served(make_bridge) as (bridge, _):
         bridge.status({"state": "showing", "block": 3})
-        assert said(bridge, "GET", "/status")[1] == {"state": "showing", "block": 3, "session": "s1"}
+        assert said(bridge, "GET", "/status")[1] == {"state": "showing", "block": 3, "session": SESSION}
 
 
 # ---------------------------------------------------------------------- who is let in
@@ -234,15 +231,15 @@ def test_the_token_is_given_in_a_file_or_the_environment(
         ({"token": "short"}, "8 to 256"),
         ({"token": "with a space"}, "spaces"),
         ({"token": "long-enough", "token_file": "x"}, "both"),
-        ({"port": 70_000}, "port"),
-        ({"port": "8765"}, "port"),
+        ({"port": 70_000}, "bridge 'http': port is 70000: input should be less than or equal to 65535"),
+        ({"port": "8765"}, "port is '8765': input should be a valid integer"),
         ({"most_mb": 0}, "most_mb"),
         ({"reply_timeout_s": float("nan")}, "reply_timeout_s"),
     ],
 )
 def test_what_cannot_be_is_bad_input(options: dict[str, Any], words: str) -> None:
     with pytest.raises(BadInput, match=words) as raised:
-        make_bridge(**options)
+        BRIDGES.make("http", **options)
     assert "long-enough" not in str(raised.value)
 
 
@@ -250,9 +247,9 @@ def test_a_port_that_is_taken_and_a_token_file_that_is_gone_are_bad_input(tmp_pa
     with served(make_bridge) as (bridge, _):
         port = urllib.parse.urlsplit(bridge.url).port
         with pytest.raises(BadInput, match="another session"):
-            make_bridge(port=port).open("s1", CHANNELS)
+            make_bridge(port=port).open(SESSION, CHANNELS)
     with pytest.raises(BadInput, match="token_file"):
-        make_bridge(token_file=str(tmp_path / "none")).open("s1", CHANNELS)
+        make_bridge(token_file=str(tmp_path / "none")).open(SESSION, CHANNELS)
 
 
 def test_pages_of_a_browser_are_kept_out() -> None:
@@ -315,16 +312,16 @@ def test_an_answer_whose_client_is_gone_is_not_lost() -> None:
         with a_connection(bridge) as client:
             head = f"POST /responses HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
             client.sendall(head.encode() + body)
-            wait_for(lambda: bool(bridge._desk._waiting))
+            wait_for(lambda: bool(bridge._queue._waiting))
         session.decides.set()
         wait_for(lambda: session.closed == [1])
 
 
 def test_a_client_that_never_reads_is_cut_off_and_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_service, "PIECE_S", 2.0)
+    monkeypatch.setattr(http_socket, "PIECE_S", 2.0)
     cut: list[Any] = []
-    really = http_service._cut
-    monkeypatch.setattr(http_service, "_cut", lambda transport: (cut.append(transport), really(transport)))
+    really = http_socket.cut
+    monkeypatch.setattr(http_socket, "cut", lambda transport: (cut.append(transport), really(transport)))
     block = a_block(images=6, size=1500)
     with served(make_bridge, block) as (bridge, session), a_connection(bridge) as mute:
         mute.sendall(b"GET /block?rig=r&pixels=raw HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -472,10 +469,10 @@ def test_a_socket_carries_the_same_messages() -> None:
             found = await reply_to(opened, {"do": "block", "rig": "r", "pixels": "raw", "id": 1})
             assert (found["id"], found["code"], found["block"]) == (1, 200, 1)
             for name, image in block.images.items():
-                assert torch.equal(wire.image_of(found["images"][name], "raw", 5), image)
+                assert torch.equal(json_messages.image_of(found["images"][name], "raw", 5), image)
             broken = await reply_to(opened, "{")
             assert (broken["code"], broken["error"]) == (422, session.answers[0].fault)
-            answer = wire.answer_json("s1", 1, 1, rows_of(block), last=True)
+            answer = json_messages.answer_json(SESSION, 1, 1, rows_of(block), last=True)
             found = await reply_to(opened, {"do": "responses", "id": "a", **answer})
             assert found == {"id": "a", "code": 200, "counts": {"taken": 6}, "open": False}
             assert (await reply_to(opened, {"do": "block", "rig": "r"}))["state"] == "over"
@@ -500,12 +497,12 @@ def test_a_socket_hears_of_blocks_and_of_the_status() -> None:
             return await opened.receive_json(), await opened.receive_json()
 
         block, status = over_a_socket(bridge, talk)
-        assert block == {"event": "block", "session": "s1", "block": 7, "fence": 1}
+        assert block == {"event": "block", "session": SESSION, "block": 7, "fence": 1}
         assert status == {"event": "status", "state": "paused", "reason": "why"}
 
 
 def test_a_socket_that_never_reads_is_cut_off_and_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_service, "PIECE_S", 0.2)
+    monkeypatch.setattr(http_socket, "PIECE_S", 0.2)
     with served(make_bridge, a_block()) as (bridge, _), a_connection(bridge) as mute:
         head = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -537,11 +534,11 @@ def test_a_message_that_is_too_large_ends_its_socket() -> None:
 
 def test_closing_ends_sockets_and_answers_who_waits() -> None:
     bridge = make_bridge()
-    bridge.open("s1", CHANNELS)
+    bridge.open(SESSION, CHANNELS)
 
     async def talk(opened: Any) -> list[Any]:
         await opened.send_str('{"do":"block","rig":"r","id":5}')
-        await asyncio.to_thread(wait_for, lambda: bool(bridge._desk._waiting))
+        await asyncio.to_thread(wait_for, lambda: bool(bridge._queue._waiting))
         await asyncio.to_thread(bridge.close)
         return [json.loads(m.data) async for m in opened]
 

@@ -7,10 +7,10 @@ import pytest
 from streams import a_block, code_of, free_port, offered, until
 
 from xdream.errors import BadInput, RigError
-from xdream.laboratory.rigs import BRIDGES, Row
+from xdream.laboratory.rigs import BRIDGES, AnswerRow
 from xdream.laboratory.rigs.intan import Intan
 from xdream.laboratory.rigs.intan_bytes import Marks, Spiking
-from xdream.laboratory.rigs.windows import Outbox, Window, Windows
+from xdream.laboratory.rigs.onset_windows import Outbox, Window, Windows
 from xdream.laboratory.simulation.intan import IntanDriver, spike_record, waveform_block
 from xdream.scoring.recordings import Spikes
 
@@ -245,21 +245,23 @@ def test_no_bytes_crash_the_readers_and_they_find_back(pieces):
 
 
 def test_bad_options_are_refused():
-    for options in (
-        {},
-        {"rate_hz": 0},
-        {"rate_hz": True},
-        {"rate_hz": 30000, "words": 0},
-        {"rate_hz": 30000, "spike_port": 70000},
-        {"rate_hz": 30000, "settle_ms": -1},
+    for options, words in (
+        ({}, "needs the option rate_hz"),
+        ({"rate_hz": 0}, "rate_hz is 0"),
+        ({"rate_hz": True}, "rate_hz is True"),
+        ({"rate_hz": 30000, "words": 0}, "words is 0"),
+        ({"rate_hz": 30000, "spike_port": 70000}, "spike_port is 70000"),
+        ({"rate_hz": 30000, "settle_ms": -1}, "settle_ms is -1"),
+        ({"rate_hz": 30000, "unit": ["A-010"]}, "has no option 'unit'"),
     ):
-        with pytest.raises(BadInput):
+        with pytest.raises(BadInput, match=words):
             BRIDGES.make("intan", **options)
 
 
 def test_silence_while_a_block_is_shown_is_a_failure_of_the_medium():
     now = [0.0]
-    bridge = Intan(1000, spike_port=free_port(), waveform_port=free_port(), clock=lambda: now[0])
+    bridge = Intan(1000, spike_port=free_port(), waveform_port=free_port())
+    bridge.clock = lambda: now[0]
     bridge.open("s1", ["A-010"])
     try:
         bridge.offer(a_block(1))
@@ -301,7 +303,7 @@ def played(block):
     rows = []
     for one in block.presentations:
         ms = np.sort(np.round(rng.uniform(-99, 299, 30), 1))
-        rows.append(Row(one.image, one.repeat, Spikes(ms, rng.integers(0, 2, 30), 2, -100, 300)))
+        rows.append(AnswerRow(one.image, one.repeat, Spikes(ms, rng.integers(0, 2, 30), 2, -100, 300)))
     return rows
 
 
@@ -327,7 +329,7 @@ def test_a_disconnect_makes_the_presentation_under_way_missing_and_the_rest_goes
     first, second, third = played(block)
     found, told = [], []
     # The emulator is faster than time: what was sent is read before the connections are closed.
-    for row in (first, Row(second.image, 0, None), third):
+    for row in (first, AnswerRow(second.image, 0, None), third):
         driver.answer(offered(block), [row])
         rows, faults, _ = until(bridge.collect, 1)
         found += rows

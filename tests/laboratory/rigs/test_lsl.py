@@ -1,5 +1,4 @@
 import json
-import os
 import time
 
 import numpy as np
@@ -7,28 +6,8 @@ import pytest
 from streams import a_block, code_of, offered, until
 
 from xdream.errors import BadInput, RigError
-from xdream.laboratory.rigs import BRIDGES, Row
+from xdream.laboratory.rigs import BRIDGES, AnswerRow
 from xdream.scoring.recordings import Spikes, Values
-
-
-@pytest.fixture(scope="module")
-def lsl(tmp_path_factory):
-    """liblsl on this machine alone; it reads its file once in a process."""
-    file = tmp_path_factory.mktemp("lsl") / "lsl_api.cfg"
-    file.write_text(
-        "[ports]\nIPv6 = disable\n[multicast]\nResolveScope = machine\n"
-        f"[lab]\nKnownPeers = {{127.0.0.1}}\nSessionID = xdream-test-{os.getpid()}\n[log]\nlevel = -3\n"
-    )
-    before = os.environ.get("LSLAPICFG")
-    os.environ["LSLAPICFG"] = str(file)
-    pylsl = pytest.importorskip("pylsl")
-    pylsl.local_clock()
-    pylsl.resolve_streams(0.0)
-    yield pylsl
-    if before is None:
-        del os.environ["LSLAPICFG"]
-    else:
-        os.environ["LSLAPICFG"] = before
 
 
 @pytest.fixture
@@ -44,8 +23,9 @@ def joined(lsl, names):
 
     made = []
 
-    def join(form="json", codes=None, driver=True, **options):
+    def join(form="json", codes=None, driver=True, clock=time.monotonic, **options):
         bridge = Lsl(form=form, **names, **options)
+        bridge.clock = clock
         bridge.open("s1", ["a", "b"])
         made.append(bridge)
         rig = LslDriver(lambda _: None, 2, codes=codes, **names) if driver else None
@@ -82,7 +62,7 @@ def connected(bridge, rig):
 
 def played(block):
     return [
-        Row(p.image, p.repeat, Values(np.array([p.place + 0.5, np.nan]), np.array([1.0, 2.0])))
+        AnswerRow(p.image, p.repeat, Values(np.array([p.place + 0.5, np.nan]), np.array([1.0, 2.0])))
         for p in block.presentations
     ]
 
@@ -108,7 +88,7 @@ def test_spikes_and_missing_ones_come_back(joined):
     bridge.offer(block)
     connected(bridge, rig)
     spikes = Spikes(np.array([1.5, -3.0]), np.array([1, 0]), 2, -10.0, 20.0)
-    rig.answer(offered(block), [Row("b1-0", 0, spikes), Row("b1-1", 0, None)])
+    rig.answer(offered(block), [AnswerRow("b1-0", 0, spikes), AnswerRow("b1-1", 0, None)])
     found, _, _ = until(bridge.collect, 2)
     assert sorted(zip(found[0].recorded.channels, found[0].recorded.times_ms, strict=True)) == [
         (0, -3.0),
@@ -124,7 +104,7 @@ def test_numbers_are_joined_by_code(joined):
     connected(bridge, rig)
     rows = played(block)
     rig.answer(offered(block), [rows[2], rows[0]])
-    rig.answer(offered(block), [Row("nobody", 0, Values(np.array([1.0, 2.0])))])
+    rig.answer(offered(block), [AnswerRow("nobody", 0, Values(np.array([1.0, 2.0])))])
     found, faults, answers = until(bridge.collect, 2)
     answers += collected(bridge, lambda some: faults or some) if not faults else []
     assert [(row.image, row.recorded.values[0]) for row in found] == [("b1-2", 2.5), ("b1-0", 0.5)]
@@ -274,5 +254,5 @@ def test_no_stream_of_answers_while_a_block_is_open_is_a_failure_of_the_medium(j
 
 def test_bad_options_are_refused(lsl):
     for options in ({"stream": ""}, {"markers": "it's"}, {"form": "xml"}, {"again_s": 0}, {"silence_s": -1}):
-        with pytest.raises(BadInput, match="rig: "):
+        with pytest.raises(BadInput, match="bridge 'lsl': "):
             BRIDGES.make("lsl", **options)

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import zmq
-from bridge_behaviour import (
-    BEHAVIOURS,
+from talking import (
     CHANNELS,
     PATIENCE_S,
+    SESSION,
     a_block,
     driven,
     rows_of,
@@ -25,7 +25,7 @@ from bridge_behaviour import (
 )
 
 from xdream.errors import BadInput, RigError
-from xdream.laboratory.rigs import BRIDGES, wire
+from xdream.laboratory.rigs import BRIDGES, json_messages
 from xdream.laboratory.rigs.zmq import Zmq
 from xdream.laboratory.simulation.zmq import ZmqDriver
 
@@ -58,11 +58,6 @@ def said(socket: zmq.Socket[bytes], message: Any) -> Any:
     return json.loads(socket.recv())
 
 
-@pytest.mark.parametrize("behaviour", BEHAVIOURS)
-def test_a_bridge(behaviour: Any) -> None:
-    behaviour(lambda: make_bridge(), make_driver)
-
-
 def test_the_bridge_is_registered() -> None:
     assert isinstance(BRIDGES.make("zmq", port=0), Zmq)
 
@@ -72,7 +67,7 @@ def test_a_client_that_dies_between_question_and_reply_blocks_nobody() -> None:
         for _ in range(3):
             with a_socket(bridge) as dying:
                 dying.send(b'{"do":"block","rig":"dying"}')
-                wait_for(lambda: bool(bridge._desk._waiting))
+                wait_for(lambda: bool(bridge._queue._waiting))
         with a_socket(bridge) as living:
             session.decides.set()
             assert said(living, {"do": "status"})["code"] == 200
@@ -89,7 +84,7 @@ def test_replies_carry_the_id_of_their_message_and_may_overtake() -> None:
         a_socket(bridge, zmq.DEALER) as socket,
     ):
         socket.send(b'{"do":"block","rig":"r","id":"slow","pixels":"none"}')
-        wait_for(lambda: bool(bridge._desk._waiting))
+        wait_for(lambda: bool(bridge._queue._waiting))
         assert said(socket, {"do": "status", "id": "quick"})["id"] == "quick"
         session.decides.set()
         block = json.loads(socket.recv())
@@ -176,7 +171,7 @@ def test_a_rig_that_waits_too_long_is_told_to_try_again() -> None:
         served(lambda: make_bridge(reply_timeout_s=0.1), a_block(), decide=False) as (bridge, session),
         a_socket(bridge) as socket,
     ):
-        message = wire.answer_json("s1", 1, 1, rows_of(a_block()), last=True)
+        message = json_messages.answer_json(SESSION, 1, 1, rows_of(a_block()), last=True)
         assert said(socket, {"do": "responses", **message})["code"] == 503
         session.decides.set()
         wait_for(lambda: session.closed == [1])
@@ -184,21 +179,21 @@ def test_a_rig_that_waits_too_long_is_told_to_try_again() -> None:
 
 def test_closing_answers_who_waits() -> None:
     bridge = make_bridge()
-    bridge.open("s1", CHANNELS)
+    bridge.open(SESSION, CHANNELS)
     with a_socket(bridge) as socket:
         socket.send(b'{"do":"block","rig":"r"}')
-        wait_for(lambda: bool(bridge._desk._waiting))
+        wait_for(lambda: bool(bridge._queue._waiting))
         threading.Thread(target=bridge.close).start()
         assert json.loads(socket.recv())["state"] == "over"
 
 
 def test_a_port_that_is_taken_is_bad_input() -> None:
     first = make_bridge()
-    first.open("s1", CHANNELS)
+    first.open(SESSION, CHANNELS)
     try:
         port = int(first.url.rpartition(":")[2])
         with pytest.raises(BadInput, match="another session"):
-            make_bridge(port=port).open("s1", CHANNELS)
+            make_bridge(port=port).open(SESSION, CHANNELS)
     finally:
         first.close()
 

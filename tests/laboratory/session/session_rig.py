@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from xdream.experiment.plan import Plan
-from xdream.laboratory.rigs import Answer, Block, Direct, Presentation, Row
+from xdream.laboratory.rigs import Answer, AnswerRow, Block, Direct, Presentation
 from xdream.laboratory.session import resume, serve
 from xdream.scoring.recordings import Values
 from xdream.store import FILE_NAME, Record
@@ -40,16 +40,16 @@ class Rig:
         light = pixels.to(torch.float64).mean((1, 2)).numpy() / 255.0
         return light * 20.0 + np.array([uniform("noise", image, repeat, c) for c in range(CHANNELS)])
 
-    def row(self, block: Block, one: Presentation) -> Row | None:
+    def row(self, block: Block, one: Presentation) -> AnswerRow | None:
         self.shown.append((block.number, one.image, one.repeat))
         if one.place and uniform("dropped", block.number, one.image, one.repeat) < self.dropped:
             return None
         values = self.response(one.image, one.repeat, block.images[one.image])
         if one.place and uniform("nan", block.number, one.image, one.repeat) < self.nan:
             values = np.full(CHANNELS, np.nan)
-        return Row(one.image, one.repeat, Values(values))
+        return AnswerRow(one.image, one.repeat, Values(values))
 
-    def rows(self, block: Block) -> list[Row]:
+    def rows(self, block: Block) -> list[AnswerRow]:
         return [row for one in block.presentations if (row := self.row(block, one)) is not None]
 
     def __call__(self, block: Block) -> Sequence[Answer]:

@@ -1,6 +1,7 @@
 """Killed at any point, a session goes on as if it had not been: random plans, random rigs, random points."""
 
 import contextlib
+import os
 import random
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,8 +19,9 @@ from xdream.optimizers.fdgd import FDGD
 from xdream.optimizers.genetic import Genetic
 from xdream.store import Store
 
-#: Sessions of the property test; each is killed KILLS times, if it does not end before.
-SESSIONS, KILLS, LEAST_KILLS = 60, 9, 500
+#: Sessions of the property test (more with `make soak`); each is killed KILLS times, or ends before.
+SESSIONS, KILLS = int(os.environ.get("XDREAM_KILLED_SESSIONS", "20")), 9
+LEAST_KILLS = SESSIONS * (KILLS - 1)
 
 
 class Killed(BaseException):

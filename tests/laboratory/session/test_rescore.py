@@ -12,7 +12,7 @@ from session_rig import CHANNELS, Rig, served, session_plan
 
 from xdream.cli.main import main
 from xdream.errors import BadInput
-from xdream.laboratory.rigs import Answer, Block, Row
+from xdream.laboratory.rigs import Answer, AnswerRow, Block
 from xdream.laboratory.session import rescore
 from xdream.scoring.recordings import Spikes
 
@@ -56,7 +56,7 @@ def test_other_windows_count_other_spikes(tmp_path: Path) -> None:
 
     def respond(block: Block) -> Sequence[Answer]:
         spikes = Spikes(np.array([80.0, 90.0, 160.0]), np.array([0, 0, 1]), CHANNELS, -100.0, 400.0)
-        return [Answer(tuple(Row(p.image, p.repeat, spikes) for p in block.presentations))]
+        return [Answer(tuple(AnswerRow(p.image, p.repeat, spikes) for p in block.presentations))]
 
     plan = session_plan(targets=["rig::0"], session={"empty_rows": 0})
     record = served(plan, tmp_path / "s", respond)

@@ -14,7 +14,8 @@ from session_rig import Rig, served, session_plan
 from xdream.cli.main import main
 from xdream.errors import BadInput, RigError, StoreFull, SubjectSilent
 from xdream.experiment.callbacks import Nobody
-from xdream.laboratory.rigs import Answer, Arrival, Block, Claim, Command, Direct, Row
+from xdream.experiment.plan import Plan
+from xdream.laboratory.rigs import Answer, AnswerRow, Arrival, Block, BlockClaim, Command, Direct, NoBlock
 from xdream.laboratory.session import give, orders, resume, serve, serving
 from xdream.laboratory.session.session import Session
 from xdream.store import Record
@@ -190,15 +191,21 @@ def test_claims_and_commands_over_the_bridge_are_answered(tmp_path: Path) -> Non
         return lambda bridge: [one(got.append) for one in arrivals]
 
     bridge = Scripted(
-        say(lambda reply: Claim("rig", reply)),
+        say(lambda reply: BlockClaim("rig", reply)),
         say(lambda reply: Command("pause", "water", reply)),
-        say(lambda reply: Claim("rig", reply)),
+        say(lambda reply: BlockClaim("rig", reply)),
         say(lambda reply: Command("reject", "99", reply), lambda reply: Command("dance", "", reply)),
         say(lambda reply: Command("go-on", "", reply)),
     )
     serve(session_plan(), tmp_path / "s", bridge=bridge).close()
     assert isinstance(got[0], Block)
-    assert got[1:] == [None, "paused: water", "there is no block 99", "'dance' is no order", None]
+    assert got[1:] == [
+        None,
+        NoBlock("paused", "paused: water"),
+        "there is no block 99",
+        "'dance' is no order",
+        None,
+    ]
 
 
 def test_a_rig_that_asks_hears_that_the_session_is_over(tmp_path: Path) -> None:
@@ -208,12 +215,12 @@ def test_a_rig_that_asks_hears_that_the_session_is_over(tmp_path: Path) -> None:
     class Late(Scripted):
         def collect(self, timeout_s: float) -> Sequence[Arrival]:
             if self.said[-1]["state"] == "over":  # one question more, some time after the end
-                return [Claim("rig", got.append)] if next(asked, None) is None else []
+                return [BlockClaim("rig", got.append)] if next(asked, None) is None else []
             return super().collect(timeout_s)
 
-    serve(session_plan(), tmp_path / "s", bridge=Late(lambda _: [Claim("rig", got.append)])).close()
+    serve(session_plan(), tmp_path / "s", bridge=Late(lambda _: [BlockClaim("rig", got.append)])).close()
     assert isinstance(got[0], Block)
-    assert got[1:] == ["over"]
+    assert got[1:] == [NoBlock("over", "over")]
 
 
 def test_a_command_may_stop_the_session(tmp_path: Path) -> None:
@@ -307,10 +314,26 @@ def test_a_bridge_that_is_not_there_lists_those_that_are(
     assert not (tmp_path / "s").exists()
 
 
+def test_paths_of_bridges_are_stored_so_that_a_session_is_resumed_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = session_plan(
+        rig={"name": "folder", "folder": "shared"}, display={"name": "http", "token_file": "t"}
+    )
+    record = serve(plan, tmp_path / "s", bridge=Scripted())
+    stored = Plan.from_toml(record.facts["plan"])
+    assert stored.rig is not None
+    assert stored.display is not None
+    assert stored.rig.options == {"folder": str(tmp_path / "shared")}
+    assert stored.display.options == {"token_file": str(tmp_path / "t")}
+    record.close()
+
+
 def test_a_row_without_recording_is_no_row_of_zeros(tmp_path: Path) -> None:
     def respond(block: Block) -> Sequence[Answer]:
         first, *rest = Rig().rows(block)
-        return [Answer((Row(first.image, first.repeat, None), *rest))]
+        return [Answer((AnswerRow(first.image, first.repeat, None), *rest))]
 
     record = served(session_plan(targets=["rig::0"]), tmp_path / "s", respond)
     assert all(np.isnan(scores).sum() == 1 for scores in record.scores(0))
@@ -372,7 +395,7 @@ def test_silence_is_heard_while_the_medium_is_lost(tmp_path: Path) -> None:
 
 
 def test_a_stop_after_the_end_interrupts_nothing(tmp_path: Path) -> None:
-    bridge = Scripted(lambda _: [Claim("rig", lambda block: None)])
+    bridge = Scripted(lambda _: [BlockClaim("rig", lambda block: None)])
     record = serve(
         session_plan(), tmp_path / "s", bridge=bridge, stop=lambda: bridge.said[-1]["state"] == "over"
     )

@@ -16,7 +16,7 @@ from xdream.experiment import loop
 from xdream.experiment.assemble import assemble
 from xdream.experiment.forward import Forward
 from xdream.experiment.plan import Plan
-from xdream.laboratory.rigs import Answer, Block, Row, Verdict
+from xdream.laboratory.rigs import Answer, AnswerRow, Block, NoBlock, Receipt
 from xdream.laboratory.session.session import Session
 from xdream.scoring.recordings import Values
 from xdream.store import Record, Store
@@ -56,10 +56,10 @@ class Lab:
         assert block is not None
         return block
 
-    def rows(self, block: Block) -> list[Row]:
+    def rows(self, block: Block) -> list[AnswerRow]:
         return self.rig.rows(block)
 
-    def take(self, *rows: Row, **said: Any) -> Verdict:
+    def take(self, *rows: AnswerRow, **said: Any) -> Receipt:
         return self.session.take(Answer(tuple(rows), source="test", **said))
 
     def finish(self) -> None:
@@ -181,7 +181,7 @@ def test_a_row_of_nan_is_no_answer(lab: Callable[..., Lab]) -> None:
     one = lab()
     block = one.block()
     row, *rest = one.rows(block)
-    assert one.take(Row(row.image, row.repeat, values(*[np.nan] * CHANNELS))).counts == {"missing": 1}
+    assert one.take(AnswerRow(row.image, row.repeat, values(*[np.nan] * CHANNELS))).counts == {"missing": 1}
     assert row.image in {p.image for p in one.block().presentations}, "it is not offered any more"
     assert one.take(row, *rest).counts == {"taken": len(rest) + 1}
 
@@ -189,7 +189,7 @@ def test_a_row_of_nan_is_no_answer(lab: Callable[..., Lab]) -> None:
 def test_a_response_after_nan_counts_after_a_restart_too(lab: Callable[..., Lab]) -> None:
     one = lab()
     row, *_ = one.rows(one.block())
-    one.take(Row(row.image, row.repeat, None))
+    one.take(AnswerRow(row.image, row.repeat, None))
     one.take(row)
     one.restart()
     assert row.image not in {p.image for p in one.block().presentations}
@@ -203,7 +203,7 @@ def test_the_best_reference_is_by_the_mean_of_its_responses(
     for _ in range(2):
         rows = one.rows(one.block())
         shift = 10.0 * len(found)
-        rows = [Row(r.image, r.repeat, values(*(r.recorded.values + shift))) for r in rows]  # type: ignore[union-attr]
+        rows = [AnswerRow(r.image, r.repeat, values(*(r.recorded.values + shift))) for r in rows]  # type: ignore[union-attr]
         found.append({r.image: r.recorded.values[1] for r in rows if "-n" in r.image})  # type: ignore[union-attr]
         one.take(*rows)
     one.block()
@@ -224,7 +224,7 @@ def test_of_two_answers_to_one_presentation_the_first_stands(lab: Callable[..., 
     one = lab()
     row, *rest = one.rows(one.block())
     one.take(row)
-    assert one.take(Row(row.image, row.repeat, values(9, 9, 9))).counts == {"duplicate": 1}
+    assert one.take(AnswerRow(row.image, row.repeat, values(9, 9, 9))).counts == {"duplicate": 1}
     assert one.statuses() == {"taken": 1, "duplicate": 1}
     one.take(*rest)
     one.block()
@@ -235,14 +235,14 @@ def test_of_two_answers_to_one_presentation_the_first_stands(lab: Callable[..., 
     assert score == row.recorded.values[at(row)[0]]  # type: ignore[union-attr]
 
 
-def at(row: Row) -> tuple[int, int]:
+def at(row: AnswerRow) -> tuple[int, int]:
     return int(row.image[-7:-5]), int(row.image[-3:])
 
 
 def test_two_answers_to_one_presentation_in_one_answer_are_both_put_aside(lab: Callable[..., Lab]) -> None:
     one = lab()
     row, other, *_ = one.rows(one.block())
-    assert one.take(row, Row(row.image, row.repeat, values(9, 9, 9)), other).counts == {
+    assert one.take(row, AnswerRow(row.image, row.repeat, values(9, 9, 9)), other).counts == {
         "quarantined": 2,
         "taken": 1,
     }
@@ -251,17 +251,17 @@ def test_two_answers_to_one_presentation_in_one_answer_are_both_put_aside(lab: C
 def test_without_a_repeat_an_answer_means_the_first_unanswered_one(lab: Callable[..., Lab]) -> None:
     one = lab(repeats=2)
     block = one.block()
-    rows = [Row(row.image, None, row.recorded) for row in one.rows(block)]
+    rows = [AnswerRow(row.image, None, row.recorded) for row in one.rows(block)]
     assert one.take(*rows).counts == {"taken": 16}
 
 
 def test_an_unknown_image_is_written_down_and_not_used(lab: Callable[..., Lab]) -> None:
     one = lab()
     row = one.rows(one.block())[0]
-    verdict = one.take(Row("../../etc/passwd", 0, row.recorded))
-    assert verdict.counts == {"unknown": 1}
-    assert verdict.refused is not None
-    assert verdict.open
+    receipt = one.take(AnswerRow("../../etc/passwd", 0, row.recorded))
+    assert receipt.counts == {"unknown": 1}
+    assert receipt.refused is not None
+    assert receipt.open
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf])
@@ -270,13 +270,13 @@ def test_an_infinite_response_is_put_aside_and_can_be_answered_again(
 ) -> None:
     one = lab()
     row = one.rows(one.block())[0]
-    assert one.take(Row(row.image, row.repeat, values(1, bad, 2))).counts == {"quarantined": 1}
+    assert one.take(AnswerRow(row.image, row.repeat, values(1, bad, 2))).counts == {"quarantined": 1}
     assert one.take(row).counts == {"taken": 1}
 
 
 def test_one_channel_may_be_missing(lab: Callable[..., Lab]) -> None:
     one = lab(targets=["rig::0", "rig::1"])
-    one.take(*(Row(r.image, r.repeat, values(1.0, np.nan, 2.0)) for r in one.rows(one.block())))
+    one.take(*(AnswerRow(r.image, r.repeat, values(1.0, np.nan, 2.0)) for r in one.rows(one.block())))
     one.block()
     query = "SELECT count(score) FROM image WHERE generation = 0 AND run = ?"
     assert [one.store.query(query, run) for run in (0, 1)] == [[(4,)], [(0,)]]
@@ -285,16 +285,16 @@ def test_one_channel_may_be_missing(lab: Callable[..., Lab]) -> None:
 def test_an_answer_with_another_number_of_channels_is_put_aside_as_a_whole(lab: Callable[..., Lab]) -> None:
     one = lab()
     rows = one.rows(one.block())
-    verdict = one.take(*rows[:-1], Row(rows[-1].image, 0, values(1.0)), last=True)
-    assert verdict.refused == f"image {rows[-1].image} has 1 channels; the session has 3"
+    receipt = one.take(*rows[:-1], AnswerRow(rows[-1].image, 0, values(1.0)), last=True)
+    assert receipt.refused == f"image {rows[-1].image} has 1 channels; the session has 3"
     assert one.statuses() == {"quarantined": len(rows)}
-    assert verdict.open
+    assert receipt.open
     assert one.take(*rows).counts == {"taken": len(rows)}
 
 
 def test_an_answer_of_zeros_is_put_aside_until_the_experimenter_accepts_it(lab: Callable[..., Lab]) -> None:
     one = lab()
-    rows = [Row(r.image, r.repeat, values(0, 0, 0)) for r in one.rows(one.block())]
+    rows = [AnswerRow(r.image, r.repeat, values(0, 0, 0)) for r in one.rows(one.block())]
     assert one.take(*rows, last=True).counts == {"quarantined": 8}
     assert "accept-block" in one.events()[-1][1]
     assert one.session.accept(2) == "block 2 is not open"
@@ -306,15 +306,15 @@ def test_an_answer_of_zeros_is_put_aside_until_the_experimenter_accepts_it(lab: 
 
 def test_fewer_zeros_than_the_plan_says_are_taken(lab: Callable[..., Lab]) -> None:
     one = lab(session={"empty_rows": 0})
-    rows = [Row(r.image, r.repeat, values(0, 0, 0)) for r in one.rows(one.block())]
+    rows = [AnswerRow(r.image, r.repeat, values(0, 0, 0)) for r in one.rows(one.block())]
     assert one.take(*rows).counts == {"taken": 8}
 
 
 def test_what_cannot_be_read_is_kept_with_its_bytes(lab: Callable[..., Lab]) -> None:
     one = lab()
     one.block()
-    verdict = one.session.take(Answer((), fault="cut in the middle", raw=b"half a fi", source="block001.mat"))
-    assert verdict.refused == "cut in the middle"
+    receipt = one.session.take(Answer((), fault="cut in the middle", raw=b"half a fi", source="block001.mat"))
+    assert receipt.refused == "cut in the middle"
     assert one.store.query("SELECT status, raw, source FROM recording") == [
         ("quarantined", b"half a fi", "block001.mat")
     ]
@@ -324,9 +324,9 @@ def test_what_cannot_be_read_is_kept_with_its_bytes(lab: Callable[..., Lab]) -> 
 def test_an_answer_of_another_session_is_stale(lab: Callable[..., Lab]) -> None:
     one = lab()
     rows = one.rows(one.block())
-    verdict = one.take(*rows, session="0ther", last=True)
-    assert verdict.counts == {"stale": 8}
-    assert verdict.open
+    receipt = one.take(*rows, session="0ther", last=True)
+    assert receipt.counts == {"stale": 8}
+    assert receipt.open
 
 
 def test_an_answer_to_an_earlier_block_is_late_kept_and_never_told(lab: Callable[..., Lab]) -> None:
@@ -369,7 +369,7 @@ def test_what_has_no_response_is_shown_again_as_often_as_the_plan_says(lab: Call
         again = one.block()
         assert (again.number, [p.image for p in again.presentations]) == (number, [row.image])
         assert one.session.generation == 0
-        one.take(Row(row.image, row.repeat, None))
+        one.take(AnswerRow(row.image, row.repeat, None))
         one.session.go_on()  # a block without a response
     assert one.block().number == 4
     assert one.session.generation == 1
@@ -378,9 +378,9 @@ def test_what_has_no_response_is_shown_again_as_often_as_the_plan_says(lab: Call
 def test_the_last_word_counts_even_when_its_own_row_is_wrong(lab: Callable[..., Lab]) -> None:
     one = lab()
     first, *rest = one.rows(one.block())
-    assert one.take(Row("nothing", 0, first.recorded), last=True).open, "nothing was answered yet"
+    assert one.take(AnswerRow("nothing", 0, first.recorded), last=True).open, "nothing was answered yet"
     one.take(*rest)
-    assert not one.take(Row("nothing", 0, first.recorded), last=True).open
+    assert not one.take(AnswerRow("nothing", 0, first.recorded), last=True).open
     assert one.block().number == 2
 
 
@@ -393,7 +393,7 @@ def test_a_second_rig_gets_the_block_only_when_the_first_is_silent(lab: Callable
     assert isinstance(first, Block)
     assert first.fence == 1
     one.clock.now += 59
-    assert one.session.claim("right") == "held by left for another 1 s"
+    assert one.session.claim("right") == NoBlock("held", "held by left for another 1 s")
     again = one.session.claim("left")
     assert isinstance(again, Block)
     assert again.fence == 1
@@ -402,9 +402,9 @@ def test_a_second_rig_gets_the_block_only_when_the_first_is_silent(lab: Callable
     assert isinstance(taken, Block)
     assert taken.fence == 2
     rows = one.rows(taken)
-    verdict = one.take(*rows, block=1, fence=1, last=True)
-    assert verdict.conflict
-    assert verdict.counts == {"superseded": 8}
+    receipt = one.take(*rows, block=1, fence=1, last=True)
+    assert receipt.conflict
+    assert receipt.counts == {"superseded": 8}
     assert one.take(*rows, block=1, fence=2).counts == {"taken": 8}
 
 
@@ -416,7 +416,7 @@ def test_answers_keep_a_lease_alive(lab: Callable[..., Lab]) -> None:
     one.clock.now += 50
     one.take(row, block=1, fence=1)
     one.clock.now += 50
-    assert one.session.claim("right") == "held by left for another 10 s"
+    assert one.session.claim("right") == NoBlock("held", "held by left for another 10 s")
 
 
 def test_a_rig_that_comes_back_gets_what_is_left(lab: Callable[..., Lab]) -> None:
@@ -440,7 +440,7 @@ def test_a_rig_that_comes_back_gets_what_is_left(lab: Callable[..., Lab]) -> Non
 def test_a_rejected_block_is_shown_again_and_nothing_of_it_is_told(lab: Callable[..., Lab]) -> None:
     one = lab(session={"block_size": 4})
     first = one.block()
-    one.take(*(Row(r.image, r.repeat, values(1e6, 1e6, 1e6)) for r in one.rows(first)))
+    one.take(*(AnswerRow(r.image, r.repeat, values(1e6, 1e6, 1e6)) for r in one.rows(first)))
     second = one.block()
     assert one.session.reject(first.number, "the animal slept") is None
     one.take(*one.rows(second))
@@ -461,7 +461,7 @@ def test_a_block_that_was_told_takes_its_generation_back(lab: Callable[..., Lab]
     for one in (spoilt, clean):
         one.take(*one.rows(one.block()))
     block = spoilt.block()
-    spoilt.take(*(Row(r.image, r.repeat, values(1e6, 0, 1e6)) for r in spoilt.rows(block)))
+    spoilt.take(*(AnswerRow(r.image, r.repeat, values(1e6, 0, 1e6)) for r in spoilt.rows(block)))
     spoilt.block()
     assert spoilt.session.generation == 2
     assert spoilt.session.reject(block.number) is None
@@ -472,8 +472,8 @@ def test_a_block_that_was_told_takes_its_generation_back(lab: Callable[..., Lab]
     for p in same.presentations:  # the same pixels, under another name
         twin = f"{ID}-g0003{p.image[-9:]}"
         assert torch.equal(same.images[p.image], again.images[twin])
-    clean.take(*(Row(p.image, 0, values(*light(same, p.image))) for p in same.presentations))
-    spoilt.take(*(Row(p.image, 0, values(*light(again, p.image))) for p in again.presentations))
+    clean.take(*(AnswerRow(p.image, 0, values(*light(same, p.image))) for p in same.presentations))
+    spoilt.take(*(AnswerRow(p.image, 0, values(*light(again, p.image))) for p in again.presentations))
     spoilt.restart()
     spoilt.block(), clean.block()
     assert spoilt.store.query(codes, 4) == clean.store.query(codes, 2)
@@ -507,7 +507,7 @@ def test_nothing_of_a_rejected_block_is_used_where_the_new_one_has_no_response(
 
 def test_a_plateau_that_a_rejected_block_made_is_none(lab: Callable[..., Lab]) -> None:
     one = lab(targets=["rig::0"], presentations=80, plateau=4)
-    one.take(*(Row(r.image, r.repeat, values(1e6, 0, 0)) for r in one.rows(one.block())))
+    one.take(*(AnswerRow(r.image, r.repeat, values(1e6, 0, 0)) for r in one.rows(one.block())))
     one.block()
     assert one.session.reject(1) is None
     for generation in range(2, 8):
@@ -515,7 +515,7 @@ def test_a_plateau_that_a_rejected_block_made_is_none(lab: Callable[..., Lab]) -
         assert one.session.generation == generation
         shift = float(generation)
         rows = one.rows(one.block())
-        one.take(*(Row(r.image, r.repeat, values(*(r.recorded.values + shift))) for r in rows))  # type: ignore[union-attr]
+        one.take(*(AnswerRow(r.image, r.repeat, values(*(r.recorded.values + shift))) for r in rows))  # type: ignore[union-attr]
 
 
 def test_after_a_rewind_a_second_one_follows_the_history(lab: Callable[..., Lab]) -> None:
@@ -661,9 +661,9 @@ def test_a_plan_of_a_session_survives_toml() -> None:
 def test_half_a_character_in_a_name_is_no_end(lab: Callable[..., Lab]) -> None:
     one = lab()
     row, *_ = one.rows(one.block())
-    assert one.take(Row("x\ud800", 0, row.recorded)).counts == {"unknown": 1}
+    assert one.take(AnswerRow("x\ud800", 0, row.recorded)).counts == {"unknown": 1}
     assert one.take(row, session="\ud800").counts == {"stale": 1}
-    assert one.take(Row("x\ud800", 0, row.recorded), block=1, fence=0).conflict
+    assert one.take(AnswerRow("x\ud800", 0, row.recorded), block=1, fence=0).conflict
 
 
 def test_what_does_not_count_is_no_part_of_the_budget(lab: Callable[..., Lab]) -> None:
@@ -706,7 +706,7 @@ def test_what_was_shown_again_elsewhere_is_not_shown_a_third_time(lab: Callable[
 def test_a_number_beyond_all_responses_is_put_aside(lab: Callable[..., Lab]) -> None:
     one = lab()
     row, *_ = one.rows(one.block())
-    assert one.take(Row(row.image, row.repeat, values(1.7e308, 0, 0))).counts == {"quarantined": 1}
+    assert one.take(AnswerRow(row.image, row.repeat, values(1.7e308, 0, 0))).counts == {"quarantined": 1}
 
 
 def test_closing_a_block_that_is_closed_closes_no_other(lab: Callable[..., Lab]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from session_rig import Rig, served, session_plan
 
-from xdream.laboratory.rigs import Row
+from xdream.laboratory.rigs import AnswerRow
 from xdream.laboratory.session import resume
 from xdream.laboratory.simulation.http import HttpDriver
 from xdream.scoring.recordings import Values
@@ -99,7 +99,7 @@ def test_a_program_that_is_killed_over_and_over_makes_the_session_that_was_not(
                 assert driver.over, "no block came"
                 break
             rows = [
-                Row(image, repeat, Values(rig.response(image, repeat, pixels)))
+                AnswerRow(image, repeat, Values(rig.response(image, repeat, pixels)))
                 for image, repeat, pixels in offered.presentations
             ]
             cut = rng.randrange(len(rows) + 1)

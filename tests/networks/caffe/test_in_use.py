@@ -15,9 +15,21 @@ from xdream.errors import BadInput, WeightsMissing
 from xdream.experiment.assemble import assemble
 from xdream.experiment.plan import Plan
 from xdream.generators import GENERATORS
-from xdream.networks import caffe, original
+from xdream.networks import caffe, caffe_file
 
 SMALL = made.inception(1, 39)
+#: Each kind of layer that the compiler fuses, once: the compiler takes a second for each that it cannot fuse.
+FEW_LAYERS = (
+    head(1, 3, 15, 15)
+    + made.normed("conv", "data", 4, 3, 2)
+    + made.pool("max", "conv", 3, 1, 1)
+    + made.pool("ave", "conv", 3, 1, 1, "AVE")
+    + layer("Concat", "both", "max ave")
+    + made.conv("up", "both", 8, 1)
+    + layer("Eltwise", "sum", "both up", settings="eltwise_param { coeff: 1 coeff: 0.17 }")
+    + made.product("classifier", "sum", 10)
+    + layer("Softmax", "prob", "classifier")
+)
 GENERATOR = (
     head(1, 6).replace('"data"', '"feat"')
     + made.product("defc", "feat", 4 * 4 * 4)
@@ -106,9 +118,15 @@ def test_layers_are_blobs_and_layers_and_the_pass_stops_at_the_wanted_one(files)
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 @pytest.mark.filterwarnings("default")  # the compiler's own
-def test_compiled_it_answers_the_same(files, tmp_path):
-    eager = xdream.run(plan(files, compiled=False, presentations=6), tmp_path / "eager")
-    compiled = xdream.run(plan(files, compiled=True, presentations=6), tmp_path / "compiled")
+def test_compiled_it_answers_the_same(tmp_path):
+    name = f"caffe:{write(tmp_path, FEW_LAYERS)[0]}"
+    changes = {
+        "targets": [f"{name}:both:1@2,3,4", f"{name}:prob:7"],
+        "generator": {"name": "pixels", "size_px": 15},
+        "presentations": 6,
+    }
+    eager = xdream.run(plan(("", ""), compiled=False, **changes), tmp_path / "eager")
+    compiled = xdream.run(plan(("", ""), compiled=True, **changes), tmp_path / "compiled")
     assert Plan.from_toml(compiled.facts["plan"]).compiled, compiled.facts["notes"]
     for run in range(3):
         np.testing.assert_allclose(compiled.scores(run), eager.scores(run), rtol=1e-4, atol=1e-5)
@@ -172,29 +190,29 @@ def test_generators_that_make_no_images_are_refused(files, generator):
 
 def test_how_files_are_found(files, tmp_path, monkeypatch):
     prototxt, model = files
-    assert original.files(str(prototxt)) == (prototxt, model)
-    assert original.files(str(prototxt.parent)) == (prototxt, model)
-    assert original.files(f"{prototxt}+{model}") == (prototxt, model)
+    assert caffe_file.files(str(prototxt)) == (prototxt, model)
+    assert caffe_file.files(str(prototxt.parent)) == (prototxt, model)
+    assert caffe_file.files(f"{prototxt}+{model}") == (prototxt, model)
     folder = tmp_path / "a+b"  # a plus in a name is no separator
     folder.mkdir()
     for name in ("train.prototxt", "deploy.prototxt", "one.caffemodel"):
         shutil.copy(prototxt if name.endswith("prototxt") else model, folder / name)
-    assert original.files(str(folder)) == (folder / "deploy.prototxt", folder / "one.caffemodel")
+    assert caffe_file.files(str(folder)) == (folder / "deploy.prototxt", folder / "one.caffemodel")
     shutil.copy(model, folder / "two.caffemodel")
     with pytest.raises(WeightsMissing, match=r"2 files .*name the one that is meant"):
-        original.files(str(folder))
+        caffe_file.files(str(folder))
     shutil.copy(model, folder / "deploy.caffemodel")
-    assert original.files(str(folder))[1] == folder / "deploy.caffemodel"
+    assert caffe_file.files(str(folder))[1] == folder / "deploy.caffemodel"
     (folder / "deploy.prototxt").rename(folder / "test.prototxt")
     with pytest.raises(BadInput, match=r"2 files \*\.prototxt"):
-        original.files(str(folder))
+        caffe_file.files(str(folder))
     with pytest.raises(WeightsMissing, match=r"no weights file .*gone\.caffemodel; check the path"):
-        original.files(f"{prototxt}+{tmp_path}/gone.caffemodel")
+        caffe_file.files(f"{prototxt}+{tmp_path}/gone.caffemodel")
     for text in (str(model), f"{model}+{prototxt}", f"{model}+{model}"):
         with pytest.raises(BadInput, match=r"begins with the weights; write caffe:PROTOTXT\+CAFFEMODEL"):
-            original.files(text)
+            caffe_file.files(text)
     with pytest.raises(BadInput, match="no prototxt"):
-        original.files(str(tmp_path / "gone.prototxt"))
+        caffe_file.files(str(tmp_path / "gone.prototxt"))
     monkeypatch.chdir(prototxt.parent)
     made_one = plan(("net.prototxt", ""))
     record = xdream.run(made_one, tmp_path / "x")

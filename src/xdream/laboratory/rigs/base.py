@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from xdream.registry import Registry
 from xdream.scoring.recordings import Recorded
@@ -57,7 +57,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Row:
+class AnswerRow:
     """The response to one presentation. repeat: None where the medium has no word for it: the first repeat
     in the block that has no answer. recorded: None where the rig says itself that there is none."""
 
@@ -67,7 +67,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Receipt:
     """What became of an answer, after it was committed.
 
     counts: rows by what became of them: taken, missing, repeated (the same once more), duplicate (another
@@ -93,10 +93,10 @@ class Answer:
     session, block, fence: as the rig said them; None where the medium has no word for it. last: the rig has
     nothing more to say about this block. fault: why what arrived could not be read at all (then `rows` is
     empty, and `raw` what arrived). source: for the record, e.g. the file's name. reply: called once, when
-    the verdict is committed, in the thread that calls `collect`.
+    the receipt is committed, in the thread that calls `collect`.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[AnswerRow, ...]
     session: str | None = None
     block: int | None = None
     fence: int | None = None
@@ -104,11 +104,23 @@ class Answer:
     source: str = ""
     fault: str | None = None
     raw: bytes | None = None
-    reply: Callable[[Verdict], None] = _nothing
+    reply: Callable[[Receipt], None] = _nothing
 
 
 @dataclass(frozen=True)
-class Claim:
+class NoBlock:
+    """Why a rig that asks gets no block now.
+
+    state: "held" (by another rig), "paused", "over" (the session; there will be none any more) or "waiting".
+    reason: the same for a person, in one line.
+    """
+
+    state: Literal["held", "paused", "over", "waiting"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class BlockClaim:
     """A rig asks for the block that is to be shown. reply: gets the block, or why there is none now.
 
     rig: its name for itself. The same rig that asks again gets what has no answer yet, with the same fence;
@@ -116,7 +128,7 @@ class Claim:
     """
 
     rig: str
-    reply: Callable[[Block | str], None]
+    reply: Callable[[Block | NoBlock], None]
 
 
 @dataclass(frozen=True)
@@ -128,7 +140,7 @@ class Command:
     reply: Callable[[str | None], None] = _nothing
 
 
-Arrival: TypeAlias = Answer | Claim | Command
+Arrival: TypeAlias = Answer | BlockClaim | Command
 
 
 class Bridge(Protocol):

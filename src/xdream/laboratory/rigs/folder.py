@@ -11,46 +11,52 @@ import hashlib
 import importlib.util
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
-import numpy as np
 from filelock import FileLock, Timeout
+from pydantic import BeforeValidator, Field
 
 from xdream.errors import BadInput, RigError
 from xdream.files import replace
 from xdream.images.files import encoded
-from xdream.laboratory.rigs.base import Answer, Arrival, Block, Row
-from xdream.laboratory.rigs.folder_files import SUFFIXES, Table, Unreadable, read
+from xdream.laboratory.rigs import forms
+from xdream.laboratory.rigs.base import Answer, Arrival, Block
+from xdream.laboratory.rigs.folder_files import Unreadable, read
 from xdream.laboratory.rigs.folder_manifest import manifest, read_answer
-from xdream.scoring.recordings import Values
+from xdream.laboratory.rigs.folder_names import (
+    IMAGE,
+    MANIFEST,
+    MANIFEST_ANSWER,
+    ORIGINAL_ANSWER,
+    Sent,
+    block_of,
+    file_name,
+    rows_of,
+    sent_by,
+)
 
 #: How many closed blocks' answers are still looked at.
 WATCHED = 20
-#: How much of what cannot be read is kept; how long a note about a block's files may be.
-RAW_BYTES, NOTE_BYTES = 1 << 20, 16 << 20
+#: How much of what cannot be read is kept.
+RAW_BYTES = 1 << 20
 #: For so long a file may be somebody else's alone (being written) before that is said.
 UNOPENED_S = 5.0
 #: What XDream is still writing begins so, and no rig looks for that.
 PARTIAL = ".partial-"
 STALE, SENT, STATUS, LOCK = "stale", "sent", "status.json", "xdream.lock"
 
-ORIGINAL_ANSWER = re.compile(rf"block(\d{{3,9}})\.({'|'.join(SUFFIXES)})")
-MANIFEST_ANSWER = re.compile(r"block(\d{3,9})\.answer(-\d{1,9})?\.json")
-IMAGE = re.compile(r"block(\d{3,9})_.*\.(png|bmp)")
-MANIFEST = re.compile(r"block(\d{3,9})\.manifest\.json")
+
+def _named(folder: object) -> object:
+    if folder == "":
+        raise ValueError("give the path of the folder that the rig shares")
+    return folder
 
 
-@dataclass(frozen=True)
-class Sent:
-    """The files of a block, by name: the image and the repeat that each shows."""
-
-    number: int
-    files: Mapping[str, tuple[str, int]]
+SharedFolder: TypeAlias = Annotated[Path, BeforeValidator(_named)]
 
 
 @dataclass
@@ -71,33 +77,18 @@ class Folder:
     folder: must be there. protocol: "manifest", or "original" for rigs that answered the original software.
     match: of the original protocol's file names, "strict" (exactly) or "loose" (after the block's number).
     poll_s: how often the folder is looked at. stable_s: for how long an answer of the original protocol must
-    not have changed. answer_limit_mb: a larger answer is not read. Raises BadInput for other options.
+    not have changed. answer_limit_mb: a larger answer is not read.
     """
 
     def __init__(
         self,
-        folder: str | Path,
-        protocol: str = "manifest",
-        match: str = "strict",
-        poll_s: float = 0.1,
-        stable_s: float = 0.5,
-        answer_limit_mb: float = 32.0,
+        folder: SharedFolder,
+        protocol: Literal["manifest", "original"] = "manifest",
+        match: Literal["strict", "loose"] = "strict",
+        poll_s: Annotated[float, Field(ge=0.001, le=60.0)] = 0.1,
+        stable_s: Annotated[float, Field(ge=0.0, le=600.0)] = 0.5,
+        answer_limit_mb: Annotated[float, Field(ge=0.001, le=1024.0)] = 32.0,
     ) -> None:
-        if not isinstance(folder, str | Path) or not str(folder):
-            raise BadInput(f"folder is {folder!r}; give the path of the folder that the rig shares")
-        for name, value, known in (
-            ("protocol", protocol, ("manifest", "original")),
-            ("match", match, ("strict", "loose")),
-        ):
-            if value not in known:
-                raise BadInput(f"{name} is {value!r}; choose {' or '.join(known)}")
-        for name, number, least, most in (
-            ("poll_s", poll_s, 0.001, 60.0),
-            ("stable_s", stable_s, 0.0, 600.0),
-            ("answer_limit_mb", answer_limit_mb, 0.001, 1024.0),
-        ):
-            if not isinstance(number, int | float) or not least <= number <= most:
-                raise BadInput(f"{name} is {number!r}; choose {least:g} to {most:g}")
         if protocol == "manifest" and match != "strict":
             raise BadInput("match is for the original protocol; leave it out")
         if protocol == "original" and importlib.util.find_spec("scipy") is None:
@@ -266,7 +257,7 @@ class Folder:
     def _write_manifest(self, number: int, data: bytes) -> None:
         """The last file of a block, and the only manifest in the folder."""
         for name in os.listdir(self.folder):
-            if _number(MANIFEST, name) not in (None, number):
+            if block_of(MANIFEST, name) not in (None, number):
                 self._put_aside(name)
         name = f"block{number:03d}.manifest.json"
         if not self._has(name, data):
@@ -294,12 +285,12 @@ class Folder:
         for name in os.listdir(self.folder):
             if name.startswith(PARTIAL) or name == STATUS:
                 (self.folder / name).unlink()
-            elif self._original and _number(IMAGE, name) is not None and name not in ours:
+            elif self._original and block_of(IMAGE, name) is not None and name not in ours:
                 self._put_aside(name)
 
     def _put_stale_aside(self, number: int) -> None:
         for name in os.listdir(self.folder):
-            if _number(ORIGINAL_ANSWER, name) == number:
+            if block_of(ORIGINAL_ANSWER, name) == number:
                 with (self.folder / name).open("rb") as file:
                     raw = file.read(RAW_BYTES)
                 to = self._put_aside(name)
@@ -313,7 +304,7 @@ class Folder:
         """Keep the answers that are new and complete, in the order of their names."""
         pattern = ORIGINAL_ANSWER if self._original else MANIFEST_ANSWER
         for name in sorted(names):
-            number = _number(pattern, name)
+            number = block_of(pattern, name)
             if number in self._watched:
                 answer = self._look_at(name, self._watched[number])
                 if answer is not None:
@@ -351,8 +342,8 @@ class Folder:
         try:
             if len(data) > self._limit:
                 raise Unreadable(f"it has more than {self._limit} bytes; see answer_limit_mb")
-            answer = self._original_answer(data, name, sent) if self._original else read_answer(data, name)
-        except Unreadable as error:
+            answer = self._read(data, name, sent)
+        except (Unreadable, forms.Unreadable) as error:
             if not stable:
                 return None
             answer = Answer((), source=name, fault=f"{name}: {error}", raw=data[:RAW_BYTES])
@@ -360,59 +351,11 @@ class Folder:
         seen.reported.add(digest)
         return answer
 
-    def _original_answer(self, data: bytes, name: str, sent: Sent) -> Answer:
+    def _read(self, data: bytes, name: str, sent: Sent) -> Answer:
+        if not self._original:
+            return read_answer(data, name, len(self._channels))
         table = read(name.rpartition(".")[2], data)
         return Answer(rows_of(table, sent, loose=self._loose), block=sent.number, source=name)
-
-
-def sent_by(path: Path, session: str) -> dict[str, tuple[str, int]]:
-    """The image and repeat that each file of a block shows, as a session noted it; empty: it did not, or the
-    note is damaged (then a name that is answered and is not offered any more is not known)."""
-    try:
-        with path.open("rb") as file:
-            said = json.loads(file.read(NOTE_BYTES))
-        files = {str(name): (str(image), int(repeat)) for name, image, repeat in said["files"]}
-        return files if said["session"] == session else {}
-    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
-        return {}
-
-
-def file_name(block: Block, place: int, image: str) -> str:
-    """Of an image: the block, the place in it, the image."""
-    return f"block{block.number:03d}_{place:03d}_{image}.{block.image_format}"
-
-
-def rows_of(table: Table, sent: Sent, *, loose: bool) -> tuple[Row, ...]:
-    """What a table says about the files of a block. Raises Unreadable where it cannot be about them."""
-    order = sorted(sent.files)
-    if table.names is not None:
-        names: Sequence[str] = table.names
-    elif table.indices is None:
-        if len(table.responses) != len(order):
-            raise Unreadable(f"{len(table.responses)} rows of scores, but the block has {len(order)} files")
-        names = order
-    else:
-        if max(table.indices) >= len(order):
-            raise Unreadable(f"index {max(table.indices)}, but the block has {len(order)} files, from 0")
-        names = [order[i] for i in table.indices]
-    known = {_loosely(name) if loose else name: shown for name, shown in sent.files.items()}
-    rows = []
-    for name, values in zip(names, table.responses, strict=True):
-        last = re.split(r"[\\/]", name)[-1].strip()
-        image, repeat = known.get(_loosely(last) if loose else last, (None, None))
-        recorded = None if bool(np.isnan(values).all()) else Values(values.copy())
-        rows.append(Row(" ".join(last.split())[:200] if image is None else image, repeat, recorded))
-    return tuple(rows)
-
-
-def _loosely(name: str) -> str:
-    return re.sub(r"^block\d+_", "", name)
-
-
-def _number(pattern: re.Pattern[str], name: str) -> int | None:
-    """The block that a file's name is about, in the one form in which block numbers are written."""
-    match = pattern.fullmatch(name)
-    return int(match[1]) if match is not None and match[1] == f"{int(match[1]):03d}" else None
 
 
 def _signature(path: Path) -> tuple[int, int]:

@@ -41,7 +41,7 @@ class Unreadable(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class FileTable:
     """What an answer file holds, one row for each presentation.
 
     responses: (rows, channels), NaN = missing. names: file names as the rig gave them, or None: then the
@@ -53,7 +53,7 @@ class Table:
     indices: tuple[int, ...] | None = None
 
 
-def read(suffix: str, data: bytes) -> Table:
+def read(suffix: str, data: bytes) -> FileTable:
     """The table in a file with this suffix ("mat", "h5", "npz", "csv"). Raises Unreadable, nothing else."""
     if not data.strip(b"\0"):
         raise Unreadable(f"{len(data)} zero bytes" if data else "the file is empty")
@@ -82,7 +82,7 @@ def _line(text: str) -> str:
 
 def table(
     responses: npt.NDArray[Any], names: Sequence[str] | None = None, indices: Sequence[int] | None = None
-) -> Table:
+) -> FileTable:
     """Checked: (images, channels), or (images,) for one channel; a row for each name or index."""
     if responses.dtype.kind not in "fiu":
         raise Unreadable(f"responses are {responses.dtype}, not numbers")
@@ -96,7 +96,7 @@ def table(
         raise Unreadable(f"{len(said)} entries of {what}, but {len(responses)} rows of responses")
     if len(responses) > MOST_ROWS:
         raise Unreadable(f"{len(responses)} rows; no block has more than {MOST_ROWS}")
-    return Table(
+    return FileTable(
         np.ascontiguousarray(responses, dtype=np.float64),
         None if names is None else tuple(names),
         None if indices is None else tuple(int(i) for i in indices),
@@ -106,7 +106,7 @@ def table(
 # ---------------------------------------------------------------------- csv
 
 
-def from_csv(data: bytes) -> Table:
+def from_csv(data: bytes) -> FileTable:
     """A header `stimulusID,NAME,…`, then a line for each presentation; an empty field is a missing number."""
     if b"\0" in data:
         raise Unreadable(f"zero bytes from byte {data.index(0)} on")
@@ -133,7 +133,7 @@ def from_csv(data: bytes) -> Table:
 # ---------------------------------------------------------------------- npz
 
 
-def from_npz(data: bytes) -> Table:
+def from_npz(data: bytes) -> FileTable:
     """`stimulusID` and `responses`, or `scores` and perhaps `indices`. Pickled arrays are not read."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
@@ -202,7 +202,7 @@ def _indices(found: npt.NDArray[Any]) -> list[int]:
 # ---------------------------------------------------------------------- MATLAB and HDF5, in another process
 
 
-def _elsewhere(suffix: str, data: bytes) -> Table:
+def _elsewhere(suffix: str, data: bytes) -> FileTable:
     """What `main` finds in a file, in a process of its own."""
     command = [sys.executable, "-P", str(Path(__file__).resolve()), suffix]
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PATH": "::"}
@@ -244,7 +244,7 @@ def main(suffix: str) -> None:
     os._exit(0)  # a damaged file may still crash the library when it is closed
 
 
-def from_mat(data: bytes) -> Table:
+def from_mat(data: bytes) -> FileTable:
     """`stimulusID` and `tEvokedResp`, MATLAB v7.3 (images, channels as HDF5 sees it) or v5 (either way)."""
     if any(data[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in (0, 512)):
         with _hdf5(data) as file:
@@ -255,7 +255,7 @@ def from_mat(data: bytes) -> Table:
     raise Unreadable("it is neither a MATLAB v7.3 nor a v5 file")
 
 
-def from_h5(data: bytes) -> Table:
+def from_h5(data: bytes) -> FileTable:
     """`scores` (images, channels), perhaps `indices` into the block's sorted file names."""
     with _hdf5(data) as file:
         indices = _indices(_numbers(file, "indices", data)) if "indices" in file else None
@@ -360,7 +360,7 @@ def _short(text: str) -> str:
     return text
 
 
-def _from_v5(data: bytes) -> Table:
+def _from_v5(data: bytes) -> FileTable:
     import scipy.io
 
     if len(data) >= ZERO_TAIL and not data[-ZERO_TAIL:].strip(b"\0"):

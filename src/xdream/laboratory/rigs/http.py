@@ -1,7 +1,7 @@
 """The bridge over HTTP and a WebSocket, for rigs that can ask a web server. See docs/rigs-http.md.
 
 The server has a thread and an event loop of its own. It reads, checks who asks, and hands on: what is shown
-and what an answer is worth is decided in the session's thread (`desk.py`).
+and what an answer is worth is decided in the session's thread (`request_queue.py`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import concurrent.futures
 import contextlib
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from xdream.errors import BadInput, RigError
+from xdream.laboratory.rigs.access import MostMegabytes, Port, PortNumber, ReplyTimeout
 from xdream.laboratory.rigs.base import Arrival, Block
-from xdream.laboratory.rigs.desk import Desk, Port
+from xdream.laboratory.rigs.request_queue import RequestQueue
 
 #: How long opening and closing the port may take.
 OPEN_S, CLOSE_S = 15.0, 15.0
@@ -35,18 +37,18 @@ class Http:
     def __init__(
         self,
         host: str = "127.0.0.1",
-        port: int = 8765,
+        port: PortNumber = 8765,
         token: str | None = None,
-        token_file: str | None = None,
-        most_mb: float = 256,
-        reply_timeout_s: float = 30,
+        token_file: Path | None = None,
+        most_mb: MostMegabytes = 256,
+        reply_timeout_s: ReplyTimeout = 30,
     ) -> None:
         try:
             import aiohttp  # noqa: F401
         except ImportError:
             raise BadInput("the bridge http needs aiohttp: pip install 'xdream[rig]'") from None
         self._port = Port.of(host, port, token, token_file, most_mb, reply_timeout_s)
-        self._desk = Desk("http", self._port.most_bytes)
+        self._queue = RequestQueue("http", self._port.most_bytes)
         self._thread: threading.Thread | None = None
         self._service: Any = None
         #: Where it listens, after `open`.
@@ -57,8 +59,8 @@ class Http:
         from xdream.laboratory.rigs.http_service import Service
 
         self._port.token.read()
-        self._desk.open(session, channels)
-        self._service = Service(self._desk, self._port)
+        self._queue.open(session, channels)
+        self._service = Service(self._queue, self._port)
         opened: concurrent.futures.Future[int] = concurrent.futures.Future()
         self._thread = threading.Thread(
             target=self._run, args=(self._service, opened), name="xdream-http", daemon=True
@@ -77,7 +79,7 @@ class Http:
 
     def offer(self, block: Block) -> None:
         """Tell whoever listens that there is a block, and give its images out."""
-        self._desk.block = block
+        self._queue.block = block
         self._push({"event": "block", "session": block.session, "block": block.number, "fence": block.fence})
 
     def collect(self, timeout_s: float) -> Sequence[Arrival]:
@@ -86,21 +88,21 @@ class Http:
             raise RigError(
                 f"the server at {self.url or self._port.host} is not running; start the session again"
             )
-        return self._desk.collect(timeout_s)
+        return self._queue.collect(timeout_s)
 
     def withdraw(self, number: int) -> None:
         """The block's images are not given out any more."""
-        self._desk.withdraw(number)
+        self._queue.withdraw(number)
 
     def status(self, status: Mapping[str, Any]) -> None:
         """For GET /status, and to whoever listens."""
-        self._desk.state = dict(status)
+        self._queue.state = dict(status)
         self._push({**status, "event": "status"})
 
     def close(self) -> None:
         """Whoever waits hears that it is over; the port is free."""
         thread, self._thread = self._thread, None
-        self._desk.close()
+        self._queue.close()
         if thread is not None:
             self._service.stop()
             thread.join(CLOSE_S)

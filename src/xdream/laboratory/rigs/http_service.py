@@ -1,4 +1,4 @@
-"""The web server of the bridge `http`: requests and sockets to the desk and back, within limits.
+"""The web server of the bridge `http`: requests and sockets to the request queue and back, within limits.
 
 Every wait for a client has an end, every body a size, and nothing of a request names a file. A browser is
 kept out (its pages could reach a server on the same machine): no request with a foreign Origin or, on this
@@ -11,8 +11,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
-import socket
-import struct
 import urllib.parse
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -21,9 +19,10 @@ import aiohttp
 from aiohttp import web
 
 from xdream.images.files import png
-from xdream.laboratory.rigs import wire
+from xdream.laboratory.rigs import forms, http_socket, json_messages
+from xdream.laboratory.rigs.access import Port, is_loopback
 from xdream.laboratory.rigs.base import Block
-from xdream.laboratory.rigs.desk import COMMANDS, Desk, Port, Reply, Ticket, is_loopback
+from xdream.laboratory.rigs.request_queue import COMMANDS, PendingReply, Reply, RequestQueue
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -33,8 +32,8 @@ QUIET = logging.getLogger("xdream.laboratory.rigs.http.protocol")
 QUIET.addHandler(logging.NullHandler())
 QUIET.propagate = False
 
-#: Until a new connection has sent its first request; a body; one piece of a reply.
-HEAD_S, BODY_S, PIECE_S = 10.0, 120.0, 30.0
+#: Until a new connection has sent its first request; a body.
+HEAD_S, BODY_S = 10.0, 120.0
 MOST_CONNECTIONS = 64
 PIECE_BYTES = 1 << 18
 #: Of a body that is a form, which is how MATLAB and Octave both write.
@@ -45,12 +44,12 @@ JSON = "application/json"
 class Service:
     """One server. Made and stopped by the session's thread, run in its own."""
 
-    def __init__(self, desk: Desk, port: Port) -> None:
-        self._desk, self._port = desk, port
+    def __init__(self, queue: RequestQueue, port: Port) -> None:
+        self._queue, self._port = queue, port
         self._loopback = is_loopback(port.host)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
-        self._sockets: set[Socket] = set()
+        self._sockets: set[http_socket.Socket] = set()
         self._silent: set[asyncio.Protocol] = set()
         self._reading = 0
         self._closing = False
@@ -150,7 +149,7 @@ class Service:
     def _cut_silent(self, protocol: Any) -> None:
         if protocol in self._silent:
             self._silent.discard(protocol)
-            _cut(protocol.transport)
+            http_socket.cut(protocol.transport)
 
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._silent.discard(request.protocol)
@@ -161,7 +160,7 @@ class Service:
             return await handler(request)
         except web.HTTPException as error:
             return await self._send(request, error.status, {"error": error.reason})
-        except wire.Unreadable as error:
+        except forms.Unreadable as error:
             return await self._send(request, 400, {"error": str(error)})
         except _Refusal as error:
             return await self._send(request, error.code, {"error": str(error)})
@@ -171,7 +170,7 @@ class Service:
             LOG.exception("a request failed")
             return await self._send(request, 500, {"error": "the bridge has a defect; see its log"})
 
-    def _refused(self, request: web.Request) -> tuple[int, wire.Json] | None:
+    def _refused(self, request: web.Request) -> tuple[int, forms.Json] | None:
         headers = request.headers
         host = headers.get("Host")
         if self._loopback and host is not None and not is_loopback(_name_of(host)):
@@ -196,7 +195,7 @@ class Service:
         return await self._send(request, code, said)
 
     async def _get_image(self, request: web.Request) -> web.StreamResponse:
-        image = self._desk.image(request.match_info["name"])
+        image = self._queue.image(request.match_info["name"])
         if image is None:
             return await self._send(request, 404, {"error": "no image of the block that is shown now"})
         return await self._send(request, 200, await asyncio.to_thread(png, image), "image/png")
@@ -210,9 +209,9 @@ class Service:
         try:
             if request.content_type == "application/x-www-form-urlencoded":
                 data = _from_form(data)
-            message = await asyncio.to_thread(wire.message_of, data) if data.strip() else {}
+            message = await asyncio.to_thread(json_messages.message_of, data) if data.strip() else {}
             code, said = await self._ask({**message, "do": do}, data)
-        except wire.Unreadable as error:
+        except forms.Unreadable as error:
             if do != "responses":
                 raise
             code, said = await self._unreadable(str(error), data)
@@ -241,30 +240,30 @@ class Service:
             self._reading -= size
         return b"".join(pieces)
 
-    # ------------------------------------------------------------------ to the desk and back
+    # ------------------------------------------------------------------ to the request queue and back
 
     async def _ask(self, message: Mapping[str, Any], data: bytes) -> Reply:
         if message.get("do") == "responses":  # reading many numbers takes a while
             return await self._reply(
-                lambda ticket: asyncio.to_thread(self._desk.ask, message, data, ticket), len(data)
+                lambda pending: asyncio.to_thread(self._queue.ask, message, data, pending), len(data)
             )
-        return await self._reply(lambda ticket: self._desk.ask(message, data, ticket), len(data))
+        return await self._reply(lambda pending: self._queue.ask(message, data, pending), len(data))
 
     async def _unreadable(self, reason: str, data: bytes) -> Reply:
-        size = min(len(data), wire.MOST_RAW_BYTES)
-        return await self._reply(lambda ticket: self._desk.unreadable(reason, data, ticket), size)
+        size = min(len(data), json_messages.MOST_RAW_BYTES)
+        return await self._reply(lambda pending: self._queue.unreadable(reason, data, pending), size)
 
-    async def _reply(self, put: Callable[[Ticket], Awaitable[None] | None], size: int) -> Reply:
+    async def _reply(self, put: Callable[[PendingReply], Awaitable[None] | None], size: int) -> Reply:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Reply] = loop.create_future()
 
         def done(reply: Reply) -> None:
             self._soon(lambda: None if future.done() else future.set_result(reply))
 
-        ticket = Ticket(done, size)
+        pending = PendingReply(done, size)
         try:
             async with asyncio.timeout(self._port.reply_timeout_s):
-                waiting = put(ticket)
+                waiting = put(pending)
                 if waiting is not None:
                     await waiting
                 return await future
@@ -273,7 +272,7 @@ class Service:
                 "error": f"the session has not decided within {self._port.reply_timeout_s:g} s; try again"
             }
         finally:
-            ticket.abandon()
+            pending.abandon()
 
     async def _block(self, block: Block, pixels: str) -> bytes:
         """A block's JSON; kept, since several may ask for the same."""
@@ -281,27 +280,27 @@ class Service:
         if self._encoded is not None and self._encoded[0] == key:
             return self._encoded[1]
         encoded = await asyncio.to_thread(
-            lambda: wire.dumps(wire.block_json(block, self._desk.channels, pixels))
+            lambda: json_messages.dumps(json_messages.block_json(block, self._queue.channels, pixels))
         )
         self._encoded = (key, encoded)
         return encoded
 
     async def _send(
-        self, request: web.Request, code: int, said: wire.Json | Block | bytes, kind: str = JSON
+        self, request: web.Request, code: int, said: forms.Json | Block | bytes, kind: str = JSON
     ) -> web.StreamResponse:
         """A reply, piece by piece: a client that does not read is cut off."""
-        body = said if isinstance(said, bytes) else wire.dumps(said)
+        body = said if isinstance(said, bytes) else json_messages.dumps(said)
         headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Cache-Control": "no-store"}
         response = web.StreamResponse(status=code, headers=headers)
         if code in (401, 403, 408, 413):
             response.force_close()
         try:
-            await asyncio.wait_for(response.prepare(request), PIECE_S)
+            await asyncio.wait_for(response.prepare(request), http_socket.PIECE_S)
             for start in range(0, len(body), PIECE_BYTES):
-                await asyncio.wait_for(response.write(body[start : start + PIECE_BYTES]), PIECE_S)
-            await asyncio.wait_for(response.write_eof(), PIECE_S)
+                await asyncio.wait_for(response.write(body[start : start + PIECE_BYTES]), http_socket.PIECE_S)
+            await asyncio.wait_for(response.write_eof(), http_socket.PIECE_S)
         except (TimeoutError, ConnectionError):
-            _cut(request.transport)
+            http_socket.cut(request.transport)
         return response
 
     # ------------------------------------------------------------------ the socket
@@ -312,7 +311,7 @@ class Service:
             max_msg_size=self._port.most_bytes, compress=False, heartbeat=2 * self._port.reply_timeout_s + 10
         )
         await made.prepare(request)
-        opened = Socket(made, request.transport)
+        opened = http_socket.Socket(made, request.transport)
         self._sockets.add(opened)
         try:
             async for message in made:
@@ -329,66 +328,21 @@ class Service:
 
     async def _answer(self, data: bytes) -> bytes:
         """The reply to one message of a socket."""
-        named: wire.Json = {}
+        named: forms.Json = {}
         try:
-            message = await asyncio.to_thread(wire.message_of, data)
+            message = await asyncio.to_thread(json_messages.message_of, data)
             named = {"id": message["id"]} if isinstance(message.get("id"), (str, int, float)) else {}
             pixels = _pixels(message.pop("pixels", "png")) if message.get("do") == "block" else "png"
             code, said = await self._ask(message, data)
             if isinstance(said, Block):
-                head = wire.dumps(named | {"code": code})
+                head = json_messages.dumps(named | {"code": code})
                 return head[:-1] + b"," + (await self._block(said, pixels))[1:]
-        except wire.Unreadable as error:
+        except forms.Unreadable as error:
             code, said = await self._unreadable(str(error), data)
         except _Refusal as error:
             code, said = error.code, {"error": str(error)}
         assert not isinstance(said, Block)
-        return wire.dumps(named | said | {"code": code})
-
-
-class Socket:
-    """One WebSocket. Of several events of a kind that it has not taken yet, only the last is sent."""
-
-    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
-        self._socket, self._transport, self._lock = socket, transport, asyncio.Lock()
-        self._events: dict[str, Mapping[str, Any]] = {}
-        self._there = asyncio.Event()
-        self._pusher = asyncio.create_task(self._push())
-
-    def push(self, event: Mapping[str, Any]) -> None:
-        """An event, as soon as the client takes it."""
-        self._events[event["event"]] = event
-        self._there.set()
-
-    async def send(self, data: bytes) -> None:
-        """A reply. Raises TimeoutError, ConnectionError."""
-        async with self._lock:
-            await asyncio.wait_for(self._socket.send_str(data.decode("ascii")), PIECE_S)
-
-    async def close(self) -> None:
-        """What was pushed last is sent; then it ends."""
-        try:
-            async with asyncio.timeout(1.0):
-                while self._events:
-                    await self._send_next()
-                await self._socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
-        except (TimeoutError, ConnectionError):
-            _cut(self._transport)
-        self._pusher.cancel()
-
-    async def _push(self) -> None:
-        try:
-            while True:
-                await self._there.wait()
-                self._there.clear()
-                while self._events:
-                    await self._send_next()
-        except (TimeoutError, ConnectionError):
-            _cut(self._transport)
-
-    async def _send_next(self) -> None:
-        event = self._events.pop(next(iter(self._events)))
-        await self.send(wire.dumps(event))
+        return json_messages.dumps(named | said | {"code": code})
 
 
 class _Refusal(Exception):
@@ -407,30 +361,21 @@ class _Refused(asyncio.Protocol):
         transport.abort()
 
 
-def _cut(transport: asyncio.BaseTransport | None) -> None:
-    """End a connection at once; the system does not go on sending what was not taken."""
-    if isinstance(transport, asyncio.Transport) and not transport.is_closing():
-        with contextlib.suppress(OSError):
-            linger = struct.pack("ii", 1, 0)
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        transport.abort()
-
-
 def _name_of(host: str) -> str:
     """A Host header without its port."""
     return host[: host.rfind("]") + 1] if host.startswith("[") else host.partition(":")[0]
 
 
 def _pixels(said: object) -> str:
-    if said not in wire.PIXELS:
-        raise _Refusal(400, f"pixels is none of {', '.join(wire.PIXELS)}")
+    if said not in json_messages.PIXELS:
+        raise _Refusal(400, f"pixels is none of {', '.join(json_messages.PIXELS)}")
     return str(said)
 
 
 def _from_form(data: bytes) -> bytes:
-    """The JSON in a form's one field `json`. Raises wire.Unreadable."""
+    """The JSON in a form's one field `json`. Raises forms.Unreadable."""
     if not data.startswith(b"json=") or b"&" in data:
-        raise wire.Unreadable("the form is not of one field json")
+        raise forms.Unreadable("the form is not of one field json")
     if data.count(b"%") > MOST_ESCAPES:
-        raise wire.Unreadable("the form is too long; send the responses in several messages, or as JSON")
+        raise forms.Unreadable("the form is too long; send the responses in several messages, or as JSON")
     return urllib.parse.unquote_to_bytes(data[5:].replace(b"+", b" "))

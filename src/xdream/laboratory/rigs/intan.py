@@ -10,13 +10,21 @@ import select
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from xdream.errors import BadInput, RigError
+from pydantic import Field
+
+from xdream.errors import RigError
 from xdream.laboratory.rigs.base import Arrival, Block
-from xdream.laboratory.rigs.hearing import Hearing, check_settle, units_of
 from xdream.laboratory.rigs.intan_bytes import Marks, Spiking
-from xdream.laboratory.rigs.windows import Outbox, Window, Windows
+from xdream.laboratory.rigs.onset_windows import SLACK_MS, START_MS, STOP_MS, Outbox, Window, Windows
+from xdream.laboratory.rigs.recorder_thread import (
+    RecorderThread,
+    SampleRate,
+    SettleTime,
+    SilenceTime,
+    units_of,
+)
 
 #: Bytes asked for at once; a turn reads no more than TURNS of them from one output.
 CHUNK_BYTES = 262_144
@@ -40,38 +48,28 @@ class Intan:
 
     def __init__(
         self,
-        rate_hz: float,
+        rate_hz: SampleRate,
         host: str = "127.0.0.1",
         *,
-        spike_port: int = 5002,
-        waveform_port: int = 5001,
+        spike_port: Annotated[int, Field(ge=1, le=65_535)] = 5002,
+        waveform_port: Annotated[int, Field(ge=1, le=65_535)] = 5001,
         units: Sequence[str] | None = None,
-        words: int = 1,
-        frames: int = 128,
-        settle_ms: float = 0.5,
-        start_ms: float = -100.0,
-        stop_ms: float = 300.0,
-        slack_ms: float = 100.0,
-        silence_s: float = 10.0,
-        clock: Callable[[], float] = time.monotonic,
+        words: Annotated[int, Field(ge=1, le=10_000)] = 1,
+        frames: Annotated[int, Field(ge=1, le=10_000)] = 128,
+        settle_ms: SettleTime = 0.5,
+        start_ms: float = START_MS,
+        stop_ms: float = STOP_MS,
+        slack_ms: float = SLACK_MS,
+        silence_s: SilenceTime = 10.0,
     ) -> None:
-        for name, value, most in (
-            ("spike_port", spike_port, 65535),
-            ("waveform_port", waveform_port, 65535),
-            ("words", words, 10_000),
-            ("frames", frames, 10_000),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-                raise BadInput(f"rig: {name} = {value!r} must be a whole number from 1 to {most}")
-        if isinstance(rate_hz, bool) or not isinstance(rate_hz, int | float) or not 1 <= rate_hz <= 1e6:
-            raise BadInput(f"rig: rate_hz = {rate_hz!r} is not a sampling rate (30000, say)")
-        check_settle(settle_ms)
+        #: Seconds that only rise.
+        self.clock: Callable[[], float] = time.monotonic
         self._addresses = {"spike": (host, spike_port), "waveform": (host, waveform_port)}
         self._units = None if units is None else tuple(units)
         self._rate_hz = float(rate_hz)
         self._layout = (words, frames, round(settle_ms * rate_hz / 1000))
         self._window = Window(start_ms, stop_ms, slack_ms)
-        self._hearing = Hearing("intan", silence_s, clock)
+        self._thread = RecorderThread("intan", silence_s, lambda: self.clock())
 
     def open(self, session: str, channels: Sequence[str]) -> None:
         """Begin to connect. RHX need not be there yet."""
@@ -81,18 +79,18 @@ class Intan:
         words, frames, settle = self._layout
         self._marks = Marks(self._windows, self._out, words, frames, settle)
         self._spiking = Spiking(self._windows, self._out, units)
-        self._hearing.start(self._listen)
+        self._thread.start(self._listen)
 
     def offer(self, block: Block) -> None:
         """The codes of its presentations are known from now on."""
-        self._hearing.offer(block.number)
-        with self._hearing.lock:
+        self._thread.offer(block.number)
+        with self._thread.lock:
             self._windows.offer(block)
 
     def collect(self, timeout_s: float) -> Sequence[Arrival]:
         """What is complete. Raises RigError when RHX is silent while a block is shown."""
         found = self._out.get(timeout_s)
-        silent_s = self._hearing.too_silent_s()
+        silent_s = self._thread.too_silent_s()
         if not found and silent_s is not None:
             host, port = self._addresses["waveform"]
             raise RigError(
@@ -103,25 +101,25 @@ class Intan:
 
     def withdraw(self, number: int) -> None:
         """The block is closed; an onset of it that still comes is answered, as late."""
-        self._hearing.withdraw(number)
+        self._thread.withdraw(number)
 
     def status(self, status: Mapping[str, Any]) -> None:
         """RHX does not ask."""
 
     def close(self) -> None:
         """Leave."""
-        self._hearing.end()
+        self._thread.end()
 
     def _listen(self) -> None:
         sockets: dict[str, socket.socket] = {}
         next_try = time.monotonic()
         try:
-            while not self._hearing.stop.is_set():
+            while not self._thread.stop.is_set():
                 if len(sockets) < 2 and time.monotonic() >= next_try:
                     self._connect(sockets)
                     next_try = time.monotonic() + AGAIN_S
                 if not sockets:
-                    self._hearing.stop.wait(POLL_S)
+                    self._thread.stop.wait(POLL_S)
                     continue
                 ready, _, _ = select.select(list(sockets.values()), [], [], POLL_S)
                 if ready:
@@ -143,19 +141,19 @@ class Intan:
             sockets[name] = one
             if name == "waveform":
                 # All that comes over it was acquired after the spikes were heard.
-                with self._hearing.lock:
+                with self._thread.lock:
                     self._marks.begin(self._spiking.heard)
 
     def _turn(self, sockets: dict[str, socket.socket]) -> None:
         # The waveforms' clock closes windows: spikes that were sent before it must be read before it counts,
-        # so the clock is read from the wire first and looked at last.
+        # so the clock is read from the socket first and looked at last.
         marks, marks_end = _read(sockets.get("waveform"))
         spikes, spikes_end = _read(sockets.get("spike"))
-        with self._hearing.lock:
+        with self._thread.lock:
             self._spiking.take(spikes)
             self._marks.take(marks)
             if marks:
-                self._hearing.heard()
+                self._thread.heard()
                 if len(marks) < TURNS * CHUNK_BYTES // 2:
                     # Everything that was sent has been read: where garbage was, later spikes are heard.
                     self._spiking.heard(self._windows.clock)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from xdream.laboratory.rigs.windows import Outbox, Windows
+from xdream.laboratory.rigs.onset_windows import Outbox, Windows
 
 SPIKE_MAGIC = 0x3AE2710F
 WAVEFORM_MAGIC = 0x2EF07A08

@@ -10,17 +10,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
+from pydantic import AfterValidator, Field
 
 from xdream.errors import BadInput, RigError
-from xdream.laboratory.rigs.base import Answer, Arrival, Block, Row
-from xdream.laboratory.rigs.windows import BLOCKS_KEPT, Outbox
-from xdream.laboratory.rigs.wire import Unreadable, answer_of, dumps, message_of
+from xdream.laboratory.rigs.base import Answer, AnswerRow, Arrival, Block
+from xdream.laboratory.rigs.forms import Unreadable, count_of, flag_of, only_fields, read_responses, text_of
+from xdream.laboratory.rigs.json_messages import ANSWER_FIELDS, dumps, message_of
+from xdream.laboratory.rigs.onset_windows import BLOCKS_KEPT, Outbox
+from xdream.laboratory.rigs.recorder_thread import SilenceTime
 from xdream.scoring.recordings import Values
 
+#: Names of the streams of answers and of markers.
+STREAM, MARKERS = "XDreamResponses", "XDream"
 #: An answer of more bytes is a fault.
 SAMPLE_BYTES = 16_000_000
 #: LSL keeps a hundred times as many samples of a stream until they are fetched.
@@ -31,6 +35,15 @@ OPEN_S = 2.0
 POLL_S = 0.02
 #: A stream that nobody announces any more is forgotten after this time.
 FORGET_S = 5.0
+
+
+def _of_a_stream(name: str) -> str:
+    if not name or "'" in name or len(name) > 200:
+        raise ValueError("a stream has a name of 1 to 200 letters, without '")
+    return name
+
+
+StreamName: TypeAlias = Annotated[str, AfterValidator(_of_a_stream)]
 
 
 class Lsl:
@@ -44,13 +57,12 @@ class Lsl:
 
     def __init__(
         self,
-        stream: str = "XDreamResponses",
+        stream: StreamName = STREAM,
         *,
-        form: str = "json",
-        markers: str = "XDream",
-        again_s: float = 2.0,
-        silence_s: float = 10.0,
-        clock: Callable[[], float] = time.monotonic,
+        form: Literal["json", "numbers"] = "json",
+        markers: StreamName = MARKERS,
+        again_s: Annotated[float, Field(gt=0)] = 2.0,
+        silence_s: SilenceTime = 10.0,
     ) -> None:
         try:
             import pylsl
@@ -58,20 +70,14 @@ class Lsl:
         except (ImportError, RuntimeError) as error:
             # Without liblsl pylsl raises RuntimeError.
             raise BadInput(f"bridge 'lsl' needs pylsl: pip install 'xdream[lsl]' ({error})") from None
-        for name, value in (("stream", stream), ("markers", markers)):
-            if not isinstance(value, str) or not value or "'" in value or len(value) > 200:
-                raise BadInput(f"rig: {name} = {value!r} is not the name of a stream")
-        if form not in ("json", "numbers"):
-            raise BadInput(f"rig: form = {form!r}; known: json, numbers")
-        if not again_s > 0 or not silence_s > 0:
-            raise BadInput(f"rig: again_s = {again_s!r} and silence_s = {silence_s!r} must be above 0")
         self._lsl = pylsl
         self._stream = stream
         self._form = form
         self._markers = markers
         self._again_s = again_s
         self._silence_s = silence_s
-        self._clock = clock
+        #: Seconds that only rise.
+        self.clock: Callable[[], float] = time.monotonic
         self._outlet: Any = None
 
     def open(self, session: str, channels: Sequence[str]) -> None:
@@ -90,12 +96,12 @@ class Lsl:
         self._refused: set[str] = set()
         self._consumers = False
         self._next_marker = -math.inf
-        self._heard = self._clock()
+        self._heard = self.clock()
 
     def offer(self, block: Block) -> None:
         """Its marker is sent, and sent again while it is open."""
         if self._current is None:
-            self._heard = self._clock()
+            self._heard = self.clock()
         self._out.again()
         self._blocks.pop(block.number, None)
         self._blocks[block.number] = block
@@ -125,8 +131,8 @@ class Lsl:
                 break
             time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
         if self._inlets:
-            self._heard = self._clock()
-        silent_s = self._clock() - self._heard
+            self._heard = self.clock()
+        silent_s = self.clock() - self._heard
         if not found and self._current is not None and silent_s > self._silence_s:
             raise RigError(
                 f"no LSL stream named '{self._stream}' for {silent_s:.0f} s; "
@@ -175,7 +181,7 @@ class Lsl:
         if self._current is None:
             return
         consumers = bool(self._outlet.have_consumers())
-        if (consumers and not self._consumers) or self._clock() >= self._next_marker:
+        if (consumers and not self._consumers) or self.clock() >= self._next_marker:
             self._mark()
         self._consumers = consumers
 
@@ -186,7 +192,7 @@ class Lsl:
         order = [{"image": p.image, "repeat": p.repeat, "code": p.code} for p in block.presentations]
         said = {"event": "offered", "session": block.session, "block": block.number, "fence": block.fence}
         self._push(said | {"order": order})
-        self._next_marker = self._clock() + self._again_s
+        self._next_marker = self.clock() + self._again_s
 
     def _push(self, said: Mapping[str, Any]) -> None:
         self._outlet.push_sample([dumps(said).decode("ascii")])
@@ -218,16 +224,15 @@ class Lsl:
         if len(raw) > SAMPLE_BYTES:
             raise Unreadable(f"an answer of {len(raw)} bytes; at most {SAMPLE_BYTES} are read")
         message = message_of(raw)
-        # The form of other media has no word for what is not known; what this rig did not say stays unknown.
-        fields = {"session": self._session, "block": 0, "fence": 0}
-        silent = {name for name in fields if message.get(name) is None}
-        answer = answer_of({**message, **{name: fields[name] for name in silent}}, self._channels)
-        return replace(
-            answer,
+        only_fields(message, ANSWER_FIELDS, "the answer")
+        said = {name for name in ("session", "block", "fence") if message.get(name) is not None}
+        return Answer(
+            read_responses(message.get("responses"), self._channels),
+            session=text_of(message, "session") if "session" in said else None,
+            block=count_of(message, "block") if "block" in said else None,
+            fence=count_of(message, "fence") if "fence" in said else None,
+            last=flag_of(message, "last"),
             source=self._out.source,
-            session=None if "session" in silent else answer.session,
-            block=None if "block" in silent else answer.block,
-            fence=None if "fence" in silent else answer.fence,
         )
 
     def _numbered(self, sample: Sequence[float]) -> Answer:
@@ -235,6 +240,6 @@ class Lsl:
         for number in reversed(self._blocks):
             for one in self._blocks[number].presentations:
                 if one.code == code:
-                    row = Row(one.image, one.repeat, Values(np.array(values, dtype=np.float64)))
+                    row = AnswerRow(one.image, one.repeat, Values(np.array(values, dtype=np.float64)))
                     return Answer((row,), session=self._session, block=number, source=self._out.source)
         raise Unreadable(f"an answer to the code {code!r}, which is in no block offered lately")

@@ -11,13 +11,21 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from xdream.errors import BadInput, RigError
 from xdream.laboratory.rigs.base import Arrival, Block
-from xdream.laboratory.rigs.hearing import Hearing, check_settle, units_of
+from xdream.laboratory.rigs.onset_windows import SLACK_MS, START_MS, STOP_MS, Outbox, Window, Windows
 from xdream.laboratory.rigs.open_ephys_messages import HEADER_BYTES, Messages
-from xdream.laboratory.rigs.windows import Outbox, Window, Windows
+from xdream.laboratory.rigs.recorder_thread import (
+    RecorderThread,
+    SampleRate,
+    SettleTime,
+    SilenceTime,
+    units_of,
+)
 
 #: A frame is at most this long; the connection of a sender of more is dropped.
 FRAME_BYTES = 16_000_000
@@ -43,40 +51,29 @@ class OpenEphys:
     def __init__(
         self,
         host: str = "127.0.0.1",
-        port: int = 5556,
+        port: Annotated[int, Field(ge=1, le=65_534)] = 5556,
         *,
         units: Sequence[str] | None = None,
-        onset: str = "message",
-        first_line: int = 0,
-        strobe_line: int | None = None,
-        settle_ms: float = 0.5,
-        start_ms: float = -100.0,
-        stop_ms: float = 300.0,
-        slack_ms: float = 100.0,
+        onset: Literal["message", "word"] = "message",
+        first_line: Annotated[int, Field(ge=0, le=48)] = 0,
+        strobe_line: Annotated[int, Field(ge=0, le=63)] | None = None,
+        settle_ms: SettleTime = 0.5,
+        start_ms: float = START_MS,
+        stop_ms: float = STOP_MS,
+        slack_ms: float = SLACK_MS,
         stream: str | None = None,
-        rate_hz: float | None = None,
+        rate_hz: SampleRate | None = None,
         heartbeat: bool = True,
-        silence_s: float = 10.0,
-        clock: Callable[[], float] = time.monotonic,
+        silence_s: SilenceTime = 10.0,
     ) -> None:
         try:
             import zmq
         except ImportError:
             raise BadInput("bridge 'open-ephys' needs pyzmq: pip install 'xdream[rig]'") from None
-        if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65534:
-            raise BadInput(f"rig: port = {port!r} is not a port (1 to 65534; the plugin's data port is 5556)")
-        if onset not in ("message", "word"):
-            raise BadInput(f"rig: onset = {onset!r}; known: message, word")
-        if not 0 <= first_line <= 48 or not (strobe_line is None or 0 <= strobe_line <= 63):
-            raise BadInput(
-                f"rig: first_line = {first_line}, strobe_line = {strobe_line}; "
-                "lines are 0 to 63, and a code takes 16 of them"
-            )
         if strobe_line is not None and first_line <= strobe_line < first_line + 16:
             raise BadInput(f"rig: strobe_line = {strobe_line} is one of the code's lines; choose another")
-        check_settle(settle_ms)
-        if rate_hz is not None and not 1 <= rate_hz <= 1e6:
-            raise BadInput(f"rig: rate_hz = {rate_hz!r} is not a sampling rate (30000, say)")
+        #: Seconds that only rise.
+        self.clock: Callable[[], float] = time.monotonic
         self._zmq = zmq
         self._address = (host, port)
         self._units = None if units is None else tuple(units)
@@ -90,7 +87,7 @@ class OpenEphys:
         self._window = Window(start_ms, stop_ms, slack_ms)
         self._rate_hz = rate_hz
         self._heartbeat = heartbeat
-        self._hearing = Hearing("open-ephys", silence_s, clock)
+        self._thread = RecorderThread("open-ephys", silence_s, lambda: self.clock())
 
     def open(self, session: str, channels: Sequence[str]) -> None:
         """Subscribe. The plugin need not be there yet."""
@@ -100,18 +97,18 @@ class OpenEphys:
         windows = Windows(self._window, len(units), session, self._rate_hz, self._out)
         self._messages = Messages(windows, units, self._out, **self._by)
         self._context = self._zmq.Context()
-        self._hearing.start(self._listen)
+        self._thread.start(self._listen)
 
     def offer(self, block: Block) -> None:
         """The onsets of its presentations are known from now on."""
-        self._hearing.offer(block.number)
-        with self._hearing.lock:
+        self._thread.offer(block.number)
+        with self._thread.lock:
             self._messages.windows.offer(block)
 
     def collect(self, timeout_s: float) -> Sequence[Arrival]:
         """What is complete. Raises RigError when the plugin is silent while a block is shown."""
         found = self._out.get(timeout_s)
-        silent_s = self._hearing.too_silent_s()
+        silent_s = self._thread.too_silent_s()
         if not found and silent_s is not None:
             host, port = self._address
             raise RigError(
@@ -122,14 +119,14 @@ class OpenEphys:
 
     def withdraw(self, number: int) -> None:
         """The block is closed; an onset of it that still comes is answered, as late."""
-        self._hearing.withdraw(number)
+        self._thread.withdraw(number)
 
     def status(self, status: Mapping[str, Any]) -> None:
         """The plugin does not ask."""
 
     def close(self) -> None:
         """Leave."""
-        if self._hearing.end():
+        if self._thread.end():
             self._context.destroy(linger=0)
 
     def _listen(self) -> None:
@@ -151,16 +148,16 @@ class OpenEphys:
         hello = {"application": "XDream", "uuid": str(uuid.uuid4()), "type": "heartbeat"}
         next_beat = time.monotonic()
         try:
-            while not self._hearing.stop.is_set():
+            while not self._thread.stop.is_set():
                 if self._heartbeat and time.monotonic() >= next_beat:
                     next_beat = time.monotonic() + HEARTBEAT_S
                     with contextlib.suppress(zmq.Again):  # nobody was there for a long time
                         beat.send(json.dumps(hello).encode(), zmq.NOBLOCK)
                 if data.poll(POLL_MS):
                     frames = _frames(data)
-                    with self._hearing.lock:
+                    with self._thread.lock:
                         self._messages.take(frames)
-                    self._hearing.heard()
+                    self._thread.heard()
         except zmq.ZMQError as error:
             self._out.fault(f"the connection to Open Ephys failed: {error}")
         finally:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xdream.laboratory.rigs.windows import Outbox, Windows
+from xdream.laboratory.rigs.onset_windows import Outbox, Windows
 
 #: The plugin's types of event: a digital line changed, a text was broadcast.
 TTL, TEXT = 3, 5

@@ -12,12 +12,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from xdream.errors import BadInput, RigError
-from xdream.laboratory.rigs import wire
+from xdream.laboratory.rigs import forms, json_messages
+from xdream.laboratory.rigs.access import MostMegabytes, Port, PortNumber, ReplyTimeout
 from xdream.laboratory.rigs.base import Arrival, Block
-from xdream.laboratory.rigs.desk import Desk, Port, Reply, Ticket
+from xdream.laboratory.rigs.request_queue import PendingReply, Reply, RequestQueue
 
 CLOSE_S = 15.0
 #: Messages kept for one client that does not read, and of one that is not read yet.
@@ -39,18 +41,18 @@ class Zmq:
     def __init__(
         self,
         host: str = "127.0.0.1",
-        port: int = 8766,
+        port: PortNumber = 8766,
         token: str | None = None,
-        token_file: str | None = None,
-        most_mb: float = 64,
-        reply_timeout_s: float = 30,
+        token_file: Path | None = None,
+        most_mb: MostMegabytes = 64,
+        reply_timeout_s: ReplyTimeout = 30,
     ) -> None:
         try:
             import zmq  # noqa: F401
         except ImportError:
             raise BadInput("the bridge zmq needs pyzmq: pip install 'xdream[rig]'") from None
         self._port = Port.of(host, port, token, token_file, most_mb, reply_timeout_s)
-        self._desk = Desk("zmq", self._port.most_bytes)
+        self._queue = RequestQueue("zmq", self._port.most_bytes)
         self._thread: threading.Thread | None = None
         self._listener: _Listener | None = None
         #: Where it listens, after `open`.
@@ -59,9 +61,9 @@ class Zmq:
     def open(self, session: str, channels: Sequence[str]) -> None:
         """Take the port. Raises BadInput when it cannot be had."""
         self._port.token.read()
-        self._desk.open(session, channels)
+        self._queue.open(session, channels)
         host = "127.0.0.1" if self._port.host == "localhost" else self._port.host
-        listener = _Listener(self._desk, self._port)
+        listener = _Listener(self._queue, self._port)
         try:
             self.url = listener.bind(
                 f"[{host}]" if ":" in host and "[" not in host else host, self._port.number
@@ -75,7 +77,7 @@ class Zmq:
 
     def offer(self, block: Block) -> None:
         """Nothing is sent unasked."""
-        self._desk.block = block
+        self._queue.block = block
 
     def collect(self, timeout_s: float) -> Sequence[Arrival]:
         """What has arrived. Raises RigError when the socket is gone."""
@@ -83,20 +85,20 @@ class Zmq:
             raise RigError(
                 f"the socket at {self.url or self._port.host} is not open; start the session again"
             )
-        return self._desk.collect(timeout_s)
+        return self._queue.collect(timeout_s)
 
     def withdraw(self, number: int) -> None:
         """The block is closed."""
-        self._desk.withdraw(number)
+        self._queue.withdraw(number)
 
     def status(self, status: Mapping[str, Any]) -> None:
         """For rigs that ask."""
-        self._desk.state = dict(status)
+        self._queue.state = dict(status)
 
     def close(self) -> None:
         """Whoever waits hears that it is over; the port is free."""
         thread, self._thread = self._thread, None
-        self._desk.close()
+        self._queue.close()
         if thread is not None and self._listener is not None:
             self._listener.stop()
             thread.join(CLOSE_S)
@@ -105,12 +107,12 @@ class Zmq:
 class _Listener:
     """The socket, in its own thread. Replies come from the session's thread over a queue and a wake-up."""
 
-    def __init__(self, desk: Desk, port: Port) -> None:
+    def __init__(self, queue: RequestQueue, port: Port) -> None:
         import zmq
 
-        self._desk, self._port = desk, port
-        self._replies: deque[tuple[list[bytes], wire.Json, str, Reply]] = deque()
-        self._deadlines: deque[tuple[float, Ticket]] = deque()
+        self._queue, self._port = queue, port
+        self._replies: deque[tuple[list[bytes], forms.Json, str, Reply]] = deque()
+        self._deadlines: deque[tuple[float, PendingReply]] = deque()
         self._stopping = False
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
@@ -171,14 +173,14 @@ class _Listener:
         data, envelope = frames[-1], frames[:-1]
         if not envelope or len(envelope) > MOST_FRAMES:
             return
-        named: wire.Json = {}
+        named: forms.Json = {}
         pixels = "png"
         try:
-            message = wire.message_of(data)
+            message = json_messages.message_of(data)
             if isinstance(message.get("id"), (str, int, float)):
                 named = {"id": message["id"]}
             reason = None
-        except wire.Unreadable as error:
+        except forms.Unreadable as error:
             message, reason = {}, str(error)
         admitted = self._port.token.admits(message.get("token"))
         if message.get("do") == "block":
@@ -188,17 +190,17 @@ class _Listener:
             self._replies.append((envelope, named, pixels, reply))
             self._awake()
 
-        ticket = Ticket(done, len(data))
+        pending = PendingReply(done, len(data))
         if not admitted:
-            ticket.reply(401, {"error": "the token is missing or wrong; send it as the field token"})
+            pending.reply(401, {"error": "the token is missing or wrong; send it as the field token"})
         elif reason is not None:
-            self._desk.unreadable(reason, data, ticket)
-        elif pixels not in wire.PIXELS:
-            ticket.reply(400, {"error": f"pixels is none of {', '.join(wire.PIXELS)}"})
+            self._queue.unreadable(reason, data, pending)
+        elif pixels not in json_messages.PIXELS:
+            pending.reply(400, {"error": f"pixels is none of {', '.join(json_messages.PIXELS)}"})
         else:
-            self._desk.ask(message, data, ticket)
-        if ticket.waits:
-            self._deadlines.append((time.monotonic() + self._port.reply_timeout_s, ticket))
+            self._queue.ask(message, data, pending)
+        if pending.waits:
+            self._deadlines.append((time.monotonic() + self._port.reply_timeout_s, pending))
 
     def _send_replies(self) -> None:
         import zmq
@@ -206,8 +208,8 @@ class _Listener:
         while self._replies:
             envelope, named, pixels, (code, said) = self._replies.popleft()
             if isinstance(said, Block):
-                said = wire.block_json(said, self._desk.channels, pixels)
-            data = wire.dumps(named | dict(said) | {"code": code})
+                said = json_messages.block_json(said, self._queue.channels, pixels)
+            data = json_messages.dumps(named | dict(said) | {"code": code})
             with contextlib.suppress(zmq.ZMQError):  # a client that is gone, or does not read
                 self._socket.send_multipart([*envelope, data], zmq.DONTWAIT)
 
@@ -215,10 +217,10 @@ class _Listener:
         """Who has waited too long is told so."""
         now = time.monotonic()
         while self._deadlines and (self._deadlines[0][0] <= now or not self._deadlines[0][1].waits):
-            _, ticket = self._deadlines.popleft()
+            _, pending = self._deadlines.popleft()
             text = f"the session has not decided within {self._port.reply_timeout_s:g} s; try again"
-            ticket.reply(503, {"error": text})
-            ticket.abandon()
+            pending.reply(503, {"error": text})
+            pending.abandon()
 
     def _until_next_ms(self) -> int | None:
         if self._replies:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xdream.errors import BadInput
-from xdream.laboratory.rigs import Answer, Row
+from xdream.laboratory.rigs import Answer, AnswerRow
 from xdream.scoring import responses
 from xdream.scoring.recordings import Recorded, Spikes, Traces, Values, channels_of, to_bytes
 from xdream.scoring.responses import ResponsesPlan
@@ -46,7 +46,7 @@ class Judgement:
     """What becomes of an answer.
 
     block: the open block, where the answer is about it. rows: to be written. taken: by planned presentation,
-    as in `OpenBlock.answered`. counts, refused, conflict: for the verdict. alarm: what the experimenter must
+    as in `OpenBlock.answered`. counts, refused, conflict: for the receipt. alarm: what the experimenter must
     know, or None.
     """
 
@@ -120,7 +120,7 @@ def _none_taken(
     return Judgement(None, rows, {}, counts, reason, conflict, reason if alarm else None)
 
 
-def _implausible(rows: Sequence[Row], rules: Rules) -> str | None:
+def _implausible(rows: Sequence[AnswerRow], rules: Rules) -> str | None:
     """Why no row of an answer can be trusted."""
     recorded = [row.recorded for row in rows if row.recorded is not None]
     for row in rows:
@@ -141,7 +141,7 @@ def _row_by_row(answer: Answer, rules: Rules, block: OpenBlock) -> Judgement:
     places: dict[str, list[Planned]] = {}
     for planned in block.planned:
         places.setdefault(planned.name, []).append(planned)
-    meant: list[tuple[Row, Planned | None, bytes | None]] = []
+    meant: list[tuple[AnswerRow, Planned | None, bytes | None]] = []
     said: dict[int, set[bytes | None]] = {}
     for row in answer.rows:
         one = _meant(row, places.get(row.image, []), block, said)
@@ -178,7 +178,7 @@ def _row_by_row(answer: Answer, rules: Rules, block: OpenBlock) -> Judgement:
 
 
 def _meant(
-    row: Row, places: Sequence[Planned], block: OpenBlock, said: Mapping[int, object]
+    row: AnswerRow, places: Sequence[Planned], block: OpenBlock, said: Mapping[int, object]
 ) -> Planned | None:
     """The presentation that a row is about. Without a repeat: the first that nobody answered."""
     if row.repeat is not None:
@@ -188,7 +188,7 @@ def _meant(
 
 
 def _worth(
-    row: Row,
+    row: AnswerRow,
     one: Planned | None,
     raw: bytes | None,
     rules: Rules,

@@ -20,7 +20,17 @@ from xdream.experiment.assemble import assemble
 from xdream.experiment.callbacks import Nobody, Watcher
 from xdream.experiment.plan import Plan
 from xdream.experiment.runs import Parts
-from xdream.laboratory.rigs import BRIDGES, Answer, Arrival, Block, Bridge, Claim, Command, Pair
+from xdream.laboratory.rigs import (
+    BRIDGES,
+    Answer,
+    Arrival,
+    Block,
+    BlockClaim,
+    Bridge,
+    Command,
+    DisplayAndRecorder,
+    NoBlock,
+)
 from xdream.laboratory.session import orders
 from xdream.laboratory.session.session import Session
 from xdream.store import Record, Store, check_new, queries
@@ -60,7 +70,7 @@ def serve(
         raise BadInput("the plan has no rig; add a table [rig], or run it on a network with xdream evolve")
     folder = Path(out) if out is not None else opening.new_folder(plan.name)
     check_new(folder)
-    parts = assemble(plan)
+    parts = assemble(_with_absolute_paths(plan))
     made = bridge or bridge_of(parts.plan)
     with opening.new_store(parts, folder, [SCORES_NOTE], session=identity or secrets.token_hex(4)) as store:
         orders.forget(folder)
@@ -99,7 +109,18 @@ def bridge_of(plan: Plan) -> Bridge:
     """The bridge that a plan names, with the display's where the rig only records. Raises BadInput."""
     assert plan.rig is not None
     recorder = _made(plan.rig)
-    return recorder if plan.display is None else Pair(_made(plan.display), recorder)
+    return recorder if plan.display is None else DisplayAndRecorder(_made(plan.display), recorder)
+
+
+def _with_absolute_paths(plan: Plan) -> Plan:
+    """The plan with its bridges' paths absolute, to be resumed from anywhere."""
+    parts = {"rig": plan.rig, "display": plan.display}
+    absolute = {
+        key: Part(name=part.name, **BRIDGES.absolute(part.name, part.options))
+        for key, part in parts.items()
+        if part is not None and BRIDGES.has(part.name)  # else the bridge is given, already made
+    }
+    return plan.model_copy(update=absolute)
 
 
 def _made(part: Part) -> Bridge:
@@ -160,7 +181,7 @@ class Server:
                 return
             for arrival in arrivals:
                 self._take(arrival)
-                self._asks = self._asks and not isinstance(arrival, Claim)
+                self._asks = self._asks and not isinstance(arrival, BlockClaim)
 
     def tick(self) -> None:
         """Once round: orders, block, answers, silence."""
@@ -188,7 +209,7 @@ class Server:
             if arrival.word == "stop":
                 arrival.reply(None)
             arrival.reply(self._order(arrival))
-        elif isinstance(arrival, Claim):
+        elif isinstance(arrival, BlockClaim):
             self._asks = True
             arrival.reply(self._claim(arrival.rig))
         else:
@@ -207,7 +228,7 @@ class Server:
             self._offered = now
             self._hear()
 
-    def _claim(self, rig: str) -> Block | str:
+    def _claim(self, rig: str) -> Block | NoBlock:
         found = self._written(lambda: self.session.claim(rig))
         if isinstance(found, Block):  # it may be a new one: its images are to be had
             with contextlib.suppress(RigError):  # said by the next tick
@@ -215,10 +236,10 @@ class Server:
         return found
 
     def _answer(self, answer: Answer) -> None:
-        verdict = self._written(lambda: self.session.take(answer))
-        if {"taken", "missing", "repeated"} & verdict.counts.keys():
+        receipt = self._written(lambda: self.session.take(answer))
+        if {"taken", "missing", "repeated"} & receipt.counts.keys():
             self._hear()
-        answer.reply(verdict)
+        answer.reply(receipt)
 
     def _order(self, command: Command) -> str | None:
         """Carry out; returns why it cannot be done, or None."""

@@ -25,7 +25,7 @@ from xdream.experiment.run_groups import RunGroup, loaded_state, saved_states, s
 from xdream.experiment.runs import Parts
 from xdream.experiment.states import resume_states, start_states, told_scores
 from xdream.experiment.stopping import StoppingCriteria, asked_to_end
-from xdream.laboratory.rigs import Answer, Block, Presentation, Verdict
+from xdream.laboratory.rigs import Answer, Block, NoBlock, Presentation, Receipt
 from xdream.laboratory.session.composition import again
 from xdream.laboratory.session.generation import Generation
 from xdream.laboratory.session.judging import OpenBlock, Rules, judge, unusable
@@ -139,7 +139,7 @@ class Session:
 
     # ------------------------------------------------------------------ what arrives
 
-    def take(self, answer: Answer) -> Verdict:
+    def take(self, answer: Answer) -> Receipt:
         """Write an answer, row by row, whatever it is worth; and close the block that it completes."""
         now = None if self.over else self._begun()
         row = None if now is None else now.open
@@ -150,7 +150,7 @@ class Session:
         events = [] if judged.alarm is None else [self._event("alarm", judged.alarm)]
         if now is None or row is None or judged.block != row.number:
             self.ledger.record(judged.rows, events=events)
-            return Verdict(judged.counts, judged.refused, row is not None, judged.conflict)
+            return Receipt(judged.counts, judged.refused, row is not None, judged.conflict)
         after = replace(now, answered={**now.answered, **judged.taken})
         closing = None
         if after.complete(row.number):
@@ -161,7 +161,7 @@ class Session:
         if judged.rows or closing is not None:
             self._close(after, closing, judged.rows, events)
         self._lease = (row.number, self._clock())
-        return Verdict(judged.counts, judged.refused, closing is None, judged.conflict)
+        return Receipt(judged.counts, judged.refused, closing is None, judged.conflict)
 
     def close(self, number: int, ending: str, reason: str) -> None:
         """End a block, if it is open, as it is: what was not answered is missing."""
@@ -191,12 +191,12 @@ class Session:
 
     # ------------------------------------------------------------------ who may answer
 
-    def claim(self, rig: str) -> Block | str:
-        """The block for a rig that asks, or why there is none. See `rigs.Claim`."""
+    def claim(self, rig: str) -> Block | NoBlock:
+        """The block for a rig that asks, or why there is none. See `rigs.BlockClaim`."""
         if self.paused is not None:
-            return f"paused: {self.paused}"
+            return NoBlock("paused", f"paused: {self.paused}")
         if self.advance() is None:
-            return "over" if self.over else f"paused: {self.paused}"
+            return NoBlock("over", "over") if self.over else NoBlock("paused", f"paused: {self.paused}")
         row = self._begun().open
         assert row is not None
         now = self._clock()
@@ -206,7 +206,7 @@ class Session:
                 self._lease = (row.number, heard := now)
             left = heard + self.plan.lease_s - now
             if left > 0:
-                return f"held by {row.holder} for another {math.ceil(left)} s"
+                return NoBlock("held", f"held by {row.holder} for another {math.ceil(left)} s")
         if row.holder != rig:
             fence = row.fence if row.holder is None else row.fence + 1
             said = f"block {row.number} goes to {rig}" + (f", from {row.holder}" if row.holder else "")

@@ -1,5 +1,8 @@
+from .base import BridgeDriver as BridgeDriver
 from .base import Driver as Driver
 from .base import Offered as Offered
+from .base import RigSetup as RigSetup
+from .drivers import DRIVERS as DRIVERS
 from .drivers import driver_of as driver_of
 from .faults import Faults as Faults
 from .neurons import NeuronsPlan as NeuronsPlan

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, Self
 
-from xdream.laboratory.rigs.base import Row
+from xdream.errors import BadInput
+from xdream.laboratory.rigs.base import AnswerRow
 from xdream.types import ShownImages
 
 
@@ -31,7 +32,7 @@ class Driver(Protocol):
     def answer(
         self,
         offered: Offered,
-        rows: Sequence[Row],
+        rows: Sequence[AnswerRow],
         *,
         last: bool = True,
         spoil: Callable[[bytes], bytes] | None = None,
@@ -51,4 +52,45 @@ class Driver(Protocol):
 
     def close(self) -> None:
         """End."""
+        ...
+
+
+@dataclass(frozen=True)
+class RigSetup:
+    """What a simulated rig is made for, beside its bridge's options.
+
+    channels: names of the session's. answer_format: of the files of the original's folder protocol. display:
+    of a recorder, the driver that blocks come from.
+    """
+
+    channels: tuple[str, ...]
+    answer_format: str = "mat"
+    display: Driver | None = None
+
+    def code(self, image: str, repeat: int) -> int:
+        """The digital word that the display shows with a presentation: the driver of a display keeps them in
+        `codes`, by (image, repeat). Raises BadInput when it does not."""
+        codes = getattr(self.display, "codes", None)
+        if codes is None:
+            raise BadInput("the simulated display has no digital words; choose another bridge for it")
+        found: int = codes[image, repeat]
+        return found
+
+
+class BridgeDriver(Driver, Protocol):
+    """A driver that `xdream simulate-rig` finds: an entry point of the group `xdream.drivers`, under the name
+    of its bridge, that is a class.
+
+    is_recorder: whether it answers for what another rig displays (then `RigSetup.display` is that one's
+    driver); else it gets blocks over the bridge itself. sends_spikes: whether it is given spike times (up to
+    the bridge's `stop_ms`, where it has that option) instead of counts.
+    """
+
+    is_recorder: ClassVar[bool]
+    sends_spikes: ClassVar[bool]
+
+    @classmethod
+    def for_bridge(cls, setup: RigSetup, /, **options: Any) -> Self:
+        """One for a bridge. Each parameter beside `setup` has the name of an option of the bridge and gets
+        its value: the plan's, else the bridge's default."""
         ...

@@ -1,27 +1,22 @@
-"""The other end of the bridge that a plan names."""
+"""The other end of the bridge that a plan names, found by the bridge's name."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+import inspect
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, cast
 
 from xdream.description import Part
 from xdream.errors import BadInput
 from xdream.experiment.plan import Plan
-from xdream.laboratory.simulation.base import Driver
-from xdream.laboratory.simulation.folder import FolderDriver
-from xdream.laboratory.simulation.http import HttpDriver
-from xdream.laboratory.simulation.intan import IntanDriver
-from xdream.laboratory.simulation.lsl import LslDriver
-from xdream.laboratory.simulation.messages import MessageDriver
-from xdream.laboratory.simulation.open_ephys import OpenEphysDriver
-from xdream.laboratory.simulation.zmq import ZmqDriver
+from xdream.laboratory.rigs import BRIDGES
+from xdream.laboratory.simulation.base import BridgeDriver, Driver, RigSetup
+from xdream.registry import Registry
 
-#: Bridges whose recordings are spike times.
-SPIKES = ("open-ephys", "intan")
+#: The driver of each bridge that has one, under the bridge's name; each is a class (see `BridgeDriver`).
+DRIVERS: Registry[Driver] = Registry("driver")
 
 
 @contextlib.contextmanager
@@ -32,82 +27,62 @@ def driver_of(plan: Plan, answer_format: str = "mat") -> Iterator[Driver]:
     """
     assert plan.rig is not None
     assert plan.session is not None
-    with contextlib.closing(_display(plan.display or plan.rig, plan, answer_format)) as display:
-        if plan.display is None:
-            yield display
-            return
-        with contextlib.closing(_recorder(plan.rig, plan, display)) as recorder:
-            yield recorder
+    setup = RigSetup(plan.session.channels, answer_format)
+    if plan.display is None:
+        if driver_class(plan.rig).is_recorder:
+            raise BadInput(
+                f"there is no simulated rig for the bridge '{plan.rig.name}' without a display: add a table "
+                "[display]"
+            )
+        with contextlib.closing(_made(plan.rig, setup)) as driver:
+            yield driver
+        return
+    if not driver_class(plan.rig).is_recorder:
+        raise BadInput(f"there is no simulated rig for the bridge '{plan.rig.name}' beside a display")
+    if driver_class(plan.display).is_recorder:
+        raise BadInput(f"the bridge '{plan.display.name}' records and cannot be the display")
+    with (
+        contextlib.closing(_made(plan.display, setup)) as display,
+        contextlib.closing(_made(plan.rig, replace(setup, display=display))) as driver,
+    ):
+        yield driver
 
 
-def _recorder(part: Part, plan: Plan, display: MessageDriver | FolderDriver) -> Driver:
-    assert plan.session is not None
-    options = part.options
-    channels = plan.session.channels
-    if part.name == "lsl":
-        codes = _codes(display) if options.get("form", "json") != "json" else None
-        names = {"stream": options.get("stream"), "markers": options.get("markers")}
-        given = {key: value for key, value in names.items() if value is not None}
-        return LslDriver(display, len(channels), codes=codes, **given)
-    units = tuple(options.get("units") or channels)
-    stop_ms = float(options.get("stop_ms", 300.0))
-    if part.name == "open-ephys":
-        electrodes = [(name, int(unit or 0)) for name, _, unit in (u.partition(":") for u in units)]
-        by_code = options.get("onset", "message") != "message"
-        return OpenEphysDriver(
-            display,
-            electrodes,
-            options.get("port", 5556),
-            codes=_codes(display) if by_code else None,
-            rate_hz=options.get("rate_hz") or 30_000.0,
-            stop_ms=stop_ms,
-            step_ms=stop_ms + 300.0,
-        )
-    if part.name == "intan":
-        ports = (options.get("waveform_port", 5001), options.get("spike_port", 5002))
-        return IntanDriver(
-            display,
-            units,
-            _codes(display),
-            ports,
-            rate_hz=options["rate_hz"],
-            stop_ms=stop_ms,
-            step_ms=stop_ms + 300.0,
-        )
-    raise BadInput(f"there is no simulated rig for the bridge '{part.name}' beside a display")
-
-
-def _display(part: Part, plan: Plan, answer_format: str) -> MessageDriver | FolderDriver:
-    options = part.options
-    if part.name == "folder":
-        assert plan.session is not None
-        return FolderDriver(
-            options["folder"],
-            options.get("protocol", "manifest"),
-            answer_format,
-            channels=len(plan.session.channels),
-        )
-    makers: dict[str, tuple[Callable[..., MessageDriver], str, int]] = {
-        "http": (HttpDriver, "http", 8765),
-        "zmq": (ZmqDriver, "tcp", 8766),
-    }
-    if part.name not in makers:
+def driver_class(part: Part) -> type[BridgeDriver]:
+    """The driver of a bridge. Raises BadInput."""
+    BRIDGES.factory(part.name)
+    if not DRIVERS.has(part.name):
+        known = ", ".join(DRIVERS.names())
+        raise BadInput(f"there is no simulated rig for the bridge '{part.name}'; there is one for: {known}")
+    found: Any = DRIVERS.factory(part.name)
+    lacks = [one for one in ("for_bridge", "is_recorder", "sends_spikes") if not hasattr(found, one)]
+    if lacks:
         raise BadInput(
-            f"there is no simulated rig for the bridge '{part.name}' without a display: add a table [display]"
+            f"driver '{part.name}' has no {', '.join(lacks)}; see xdream.laboratory.simulation.base"
         )
-    make, scheme, port = makers[part.name]
-    host = options.get("host", "127.0.0.1")
-    if host in ("0.0.0.0", "::"):
-        host = "127.0.0.1"
-    return make(f"{scheme}://{host}:{options.get('port', port)}", _token(options))
+    return cast("type[BridgeDriver]", found)
 
 
-def _token(options: dict[str, Any]) -> str | None:
-    if options.get("token_file"):
-        return Path(options["token_file"]).read_text("utf-8").strip()
-    token: str | None = options.get("token") or os.environ.get("XDREAM_RIG_TOKEN")
-    return token
+def bridge_options(part: Part) -> dict[str, Any]:
+    """The options of a plan's bridge, with the bridge's own defaults for those that are not given.
+
+    Raises BadInput for a value that the bridge does not take, and for one that is missing.
+    """
+    found = {}
+    for name, option in BRIDGES.options(part.name).items():
+        if name in part.options:
+            try:
+                found[name] = option.checked(part.options[name])
+            except ValueError as error:
+                raise BadInput(f"bridge '{part.name}': {error}") from None
+        elif option.default is inspect.Parameter.empty:
+            raise BadInput(f"bridge '{part.name}' needs the option {name}")
+        else:
+            found[name] = option.default
+    return found
 
 
-def _codes(display: MessageDriver | FolderDriver) -> Callable[[str, int], int]:
-    return lambda image, repeat: display.codes[image, repeat]
+def _made(part: Part, setup: RigSetup) -> Driver:
+    made = driver_class(part)
+    taken = inspect.signature(made.for_bridge).parameters
+    return made.for_bridge(setup, **{k: v for k, v in bridge_options(part).items() if k in taken})

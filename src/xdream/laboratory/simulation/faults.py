@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from xdream.description import Description
-from xdream.laboratory.rigs import Row
+from xdream.laboratory.rigs import AnswerRow
 from xdream.scoring.recordings import Recorded, Spikes, Traces, Values
 
 #: Attempts from which on a block is answered without whole-answer faults, so that each ends.
@@ -64,14 +64,14 @@ class Faults(Description):
 class Spoilt:
     """An answer that is wrong as a whole."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[AnswerRow, ...]
     session: str | None = None
     block: int | None = None
     spoil: Callable[[bytes], bytes] | None = None
 
 
 def spoilt(
-    faults: Faults, session: str | None, block: int, attempt: int, rows: Sequence[Row]
+    faults: Faults, session: str | None, block: int, attempt: int, rows: Sequence[AnswerRow]
 ) -> Spoilt | None:
     """The whole-answer fault of an attempt, if there is one."""
     if attempt >= MOST_ATTEMPTS:
@@ -95,9 +95,9 @@ def spoilt(
     return None
 
 
-def faulty(faults: Faults, block: int, rows: Sequence[Row]) -> list[Row]:
+def faulty(faults: Faults, block: int, rows: Sequence[AnswerRow]) -> list[AnswerRow]:
     """The rows of a block with what happens to single ones, in the order in which they are sent."""
-    found: list[Row] = []
+    found: list[AnswerRow] = []
     for row in rows:
         at = (block, row.image, row.repeat)
         if faults.happens("dropped", *at):
@@ -116,7 +116,7 @@ def faulty(faults: Faults, block: int, rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def parts(faults: Faults, block: int, rows: Sequence[Row]) -> list[list[Row]]:
+def parts(faults: Faults, block: int, rows: Sequence[AnswerRow]) -> list[list[AnswerRow]]:
     """The rows as one answer, or as several."""
     if not faults.happens("partial", block):
         return [list(rows)]

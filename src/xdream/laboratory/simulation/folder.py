@@ -8,16 +8,16 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from xdream.errors import BadInput
 from xdream.images.files import decoded
-from xdream.laboratory.rigs.base import Row
+from xdream.laboratory.rigs.base import AnswerRow
 from xdream.laboratory.rigs.folder_manifest import written_answer
-from xdream.laboratory.rigs.wire import recorded_json
-from xdream.laboratory.simulation.base import Offered
+from xdream.laboratory.rigs.forms import recorded_json
+from xdream.laboratory.simulation.base import Offered, RigSetup
 from xdream.scoring.recordings import Values
 
 #: What `answer_format` may be, and the suffix of the file.
@@ -28,6 +28,14 @@ class FolderDriver:
     """folder, protocol: as the bridge has them. answer_format: of the original protocol, "mat" (v7.3),
     "mat5", "h5", "npz" or "csv". channels: of a row of the original protocol that has no response, when no
     other row of its answer has one. Raises BadInput."""
+
+    is_recorder: ClassVar[bool] = False
+    sends_spikes: ClassVar[bool] = False
+
+    @classmethod
+    def for_bridge(cls, setup: RigSetup, folder: Path, protocol: str) -> FolderDriver:
+        """For the bridge `folder`."""
+        return cls(folder, protocol, setup.answer_format, channels=len(setup.channels))
 
     def __init__(
         self,
@@ -75,7 +83,7 @@ class FolderDriver:
     def answer(
         self,
         offered: Offered,
-        rows: Sequence[Row],
+        rows: Sequence[AnswerRow],
         *,
         last: bool = True,
         spoil: Callable[[bytes], bytes] | None = None,
@@ -168,7 +176,7 @@ class FolderDriver:
         partial.replace(self.folder / name)
 
     def _write_original(
-        self, offered: Offered, rows: Sequence[Row], spoil: Callable[[bytes], bytes] | None
+        self, offered: Offered, rows: Sequence[AnswerRow], spoil: Callable[[bytes], bytes] | None
     ) -> None:
         known = {(image, repeat): name for image, repeat, name in self._names[offered.number]}
         new = []

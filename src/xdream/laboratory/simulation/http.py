@@ -6,11 +6,14 @@ import http.client
 import json
 import urllib.parse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from xdream.errors import BadInput
-from xdream.laboratory.rigs import wire
-from xdream.laboratory.simulation.messages import Gone, MessageDriver
+from xdream.laboratory.rigs import forms, json_messages
+from xdream.laboratory.rigs.access import reachable, word_of
+from xdream.laboratory.simulation.base import RigSetup
+from xdream.laboratory.simulation.messages import MessageDriver, NoReply
 
 
 class HttpDriver(MessageDriver):
@@ -18,6 +21,13 @@ class HttpDriver(MessageDriver):
 
     def __init__(self, url: str, token: str | None = None, timeout_s: float = 60.0, **options: Any) -> None:
         super().__init__(_Requests(url, token, timeout_s), **options)
+
+    @classmethod
+    def for_bridge(
+        cls, setup: RigSetup, host: str, port: int, token: str | None, token_file: Path | None
+    ) -> HttpDriver:
+        """For the bridge `http` on this machine. Raises BadInput."""
+        return cls(f"http://{reachable(host)}:{port}", word_of(token, token_file))
 
 
 class _Requests:
@@ -30,12 +40,12 @@ class _Requests:
         self._connection: http.client.HTTPConnection | None = None
 
     def ask(
-        self, do: str, message: wire.Json, spoil: Callable[[bytes], bytes] | None
-    ) -> tuple[int, wire.Json]:
+        self, do: str, message: forms.Json, spoil: Callable[[bytes], bytes] | None
+    ) -> tuple[int, forms.Json]:
         """GET /block, or POST."""
         if do == "block":
             return self._request("GET", f"/block?{urllib.parse.urlencode(message)}", None)
-        body = wire.dumps(message)
+        body = json_messages.dumps(message)
         return self._request("POST", f"/{do}", body if spoil is None else spoil(body))
 
     def hang_up(self) -> None:
@@ -44,7 +54,7 @@ class _Requests:
         if connection is not None:
             connection.close()
 
-    def _request(self, method: str, path: str, body: bytes | None) -> tuple[int, wire.Json]:
+    def _request(self, method: str, path: str, body: bytes | None) -> tuple[int, forms.Json]:
         if self._connection is None:
             self._connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
         try:
@@ -56,5 +66,5 @@ class _Requests:
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
             # AttributeError: another thread has hung up
             self.hang_up()
-            raise Gone(str(error)) from None
+            raise NoReply(str(error)) from None
         return response.status, said if isinstance(said, dict) else {}

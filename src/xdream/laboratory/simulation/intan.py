@@ -9,11 +9,13 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from xdream.errors import RigError
-from xdream.laboratory.rigs.base import Row
-from xdream.laboratory.simulation.base import Driver, Offered
-from xdream.laboratory.simulation.recorder import Shown, Train, trains
+from xdream.laboratory.rigs.base import AnswerRow
+from xdream.laboratory.rigs.onset_windows import STOP_MS
+from xdream.laboratory.simulation.base import Driver, Offered, RigSetup
+from xdream.laboratory.simulation.recorder import PAUSE_MS, RecorderDriver, Train, trains
 
 FRAMES = 128
 LISTENER_S = 30.0
@@ -40,7 +42,7 @@ def waveform_block(first: int, words: Sequence[Sequence[int]]) -> bytes:
     return b"".join(parts)
 
 
-class IntanDriver(Shown):
+class IntanDriver(RecorderDriver):
     """Plays blocks of a display as recordings.
 
     display: where blocks come from. names: the native name of each channel. codes: of a presentation.
@@ -49,16 +51,18 @@ class IntanDriver(Shown):
     connections are closed for its middle.
     """
 
+    sends_spikes: ClassVar[bool] = True
+
     def __init__(
         self,
         display: Driver | Callable[[float], Offered | None],
         names: Sequence[str],
         codes: Callable[[str, int], int],
-        ports: tuple[int, int] = (5001, 5002),
+        ports: tuple[int, int],
         *,
         rate_hz: float = 30_000.0,
-        stop_ms: float = 300.0,
-        step_ms: float = 600.0,
+        stop_ms: float = STOP_MS,
+        step_ms: float = STOP_MS + PAUSE_MS,
         first: int = 0,
         words: int = 1,
     ) -> None:
@@ -78,10 +82,32 @@ class IntanDriver(Shown):
         self._spike: socket.socket | None = None
         self._servers = [_listening(port) for port in ports]
 
+    @classmethod
+    def for_bridge(
+        cls,
+        setup: RigSetup,
+        waveform_port: int,
+        spike_port: int,
+        rate_hz: float,
+        units: Sequence[str] | None,
+        stop_ms: float,
+    ) -> IntanDriver:
+        """For the bridge `intan`."""
+        assert setup.display is not None
+        return cls(
+            setup.display,
+            tuple(units or setup.channels),
+            setup.code,
+            (waveform_port, spike_port),
+            rate_hz=rate_hz,
+            stop_ms=stop_ms,
+            step_ms=stop_ms + PAUSE_MS,
+        )
+
     def answer(
         self,
         offered: Offered,
-        rows: Sequence[Row],
+        rows: Sequence[AnswerRow],
         *,
         last: bool = True,
         spoil: Callable[[bytes], bytes] | None = None,

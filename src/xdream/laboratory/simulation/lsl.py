@@ -6,15 +6,16 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from xdream.errors import BadInput, RigError
-from xdream.laboratory.rigs import wire
-from xdream.laboratory.rigs.base import Row
-from xdream.laboratory.simulation.base import Driver, Offered
-from xdream.laboratory.simulation.recorder import Shown
+from xdream.laboratory.rigs import forms
+from xdream.laboratory.rigs.base import AnswerRow
+from xdream.laboratory.rigs.lsl import MARKERS, STREAM
+from xdream.laboratory.simulation.base import Driver, Offered, RigSetup
+from xdream.laboratory.simulation.recorder import RecorderDriver
 from xdream.scoring.recordings import Spikes, Values
 
 LISTENER_S = 30.0
@@ -23,20 +24,22 @@ SLICE_S = 0.1
 SAID_S = 1.0
 
 
-class LslDriver(Shown):
+class LslDriver(RecorderDriver):
     """Answers blocks of a display over LSL.
 
     display: where blocks come from. channels: how many. stream, markers: names. codes: of a presentation,
     then answers are numbers, else JSON.
     """
 
+    sends_spikes: ClassVar[bool] = False
+
     def __init__(
         self,
         display: Driver | Callable[[float], Offered | None],
         channels: int,
         *,
-        stream: str = "XDreamResponses",
-        markers: str = "XDream",
+        stream: str = STREAM,
+        markers: str = MARKERS,
         codes: Callable[[str, int], int] | None = None,
         source: str = "emulated-rig",
     ) -> None:
@@ -58,6 +61,13 @@ class LslDriver(Shown):
         self._block: int | None = None
         self._announce()
 
+    @classmethod
+    def for_bridge(cls, setup: RigSetup, stream: str, markers: str, form: str) -> LslDriver:
+        """For the bridge `lsl`."""
+        assert setup.display is not None
+        codes = None if form == "json" else setup.code
+        return cls(setup.display, len(setup.channels), stream=stream, markers=markers, codes=codes)
+
     def next_block(self, timeout_s: float) -> Offered | None:
         """From the display; meanwhile says again what did not arrive."""
         deadline = time.monotonic() + timeout_s
@@ -67,13 +77,13 @@ class LslDriver(Shown):
             if offered is not None:
                 return offered
             self.read_markers()
-            if time.monotonic() >= deadline:
+            if self.over or time.monotonic() >= deadline:
                 return None
 
     def answer(
         self,
         offered: Offered,
-        rows: Sequence[Row],
+        rows: Sequence[AnswerRow],
         *,
         last: bool = True,
         spoil: Callable[[bytes], bytes] | None = None,
@@ -138,16 +148,16 @@ class LslDriver(Shown):
             self._outlet.push_sample(sample)
         self._said_at = time.monotonic()
 
-    def _json(self, offered: Offered, rows: Sequence[Row], last: bool) -> list[str]:
+    def _json(self, offered: Offered, rows: Sequence[AnswerRow], last: bool) -> list[str]:
         said: dict[str, Any] = {"block": offered.number, "last": last}
         if offered.session is not None:
             said["session"] = offered.session
         if offered.fence is not None:
             said["fence"] = offered.fence
-        said["responses"] = [wire.row_json(row) for row in rows]
+        said["responses"] = [forms.row_json(row) for row in rows]
         return [json.dumps(said)]
 
-    def _numbers(self, rows: Sequence[Row]) -> list[list[float]]:
+    def _numbers(self, rows: Sequence[AnswerRow]) -> list[list[float]]:
         assert self._codes is not None
         found = []
         for row in rows:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from xdream.errors import RigError
-from xdream.laboratory.rigs import wire
-from xdream.laboratory.rigs.base import Row
+from xdream.laboratory.rigs import forms, json_messages
+from xdream.laboratory.rigs.base import AnswerRow
 from xdream.laboratory.simulation.base import Offered
 
 #: Between two questions when there is nothing now.
 PAUSE_S = 0.05
 
 
-class Gone(Exception):
+class NoReply(Exception):
     """The bridge did not answer."""
 
 
@@ -24,9 +24,9 @@ class Medium(Protocol):
     """Asks one thing and waits for the reply."""
 
     def ask(
-        self, do: str, message: wire.Json, spoil: Callable[[bytes], bytes] | None
-    ) -> tuple[int, wire.Json]:
-        """(code, what was said). Raises Gone."""
+        self, do: str, message: forms.Json, spoil: Callable[[bytes], bytes] | None
+    ) -> tuple[int, forms.Json]:
+        """(code, what was said). Raises NoReply."""
         ...
 
     def hang_up(self) -> None:
@@ -38,8 +38,11 @@ class MessageDriver:
     """A `simulation.base.Driver` over a medium.
 
     rig: its name. pixels: png or raw. gone_s: a bridge that has not answered for so long is gone for good.
-    answer_s: for how long an answer is sent again until there is a verdict.
+    answer_s: for how long an answer is sent again until there is a receipt.
     """
+
+    is_recorder: ClassVar[bool] = False
+    sends_spikes: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class MessageDriver:
         #: The digital word of each presentation of the latest block.
         self.codes: dict[tuple[str, int], int] = {}
         #: What the bridge said last to an answer: (code, JSON).
-        self.verdict: tuple[int, wire.Json] | None = None
+        self.receipt: tuple[int, forms.Json] | None = None
 
     @property
     def over(self) -> bool:
@@ -86,26 +89,26 @@ class MessageDriver:
     def answer(
         self,
         offered: Offered,
-        rows: Sequence[Row],
+        rows: Sequence[AnswerRow],
         *,
         last: bool = True,
         spoil: Callable[[bytes], bytes] | None = None,
     ) -> None:
-        """Send, again and again, until there is a verdict (then `verdict` is it). Raises RigError: there was
+        """Send, again and again, until there is a receipt (then `receipt` is it). Raises RigError: there was
         none in `answer_s`, or a wrong token."""
-        message = wire.answer_json(offered.session, offered.number, offered.fence, rows, last=last)
+        message = json_messages.answer_json(offered.session, offered.number, offered.fence, rows, last=last)
         until = self._clock() + self._answer_s
         while not self._over and not self._ended.is_set():
             code, said = self._ask("responses", message, spoil)
             if said.get("state") == "over":
                 self._over = True
             elif code not in (0, 503):
-                self.verdict = (code, said)
+                self.receipt = (code, said)
                 if code == 200 and last:
                     self._answered.add((offered.session, offered.number, offered.fence))
                 return
             if self._clock() >= until:
-                raise RigError(f"no verdict on block {offered.number} in {self._answer_s:g} s")
+                raise RigError(f"no receipt on block {offered.number} in {self._answer_s:g} s")
             self._ended.wait(PAUSE_S)
 
     def disconnect(self, seconds: float) -> None:
@@ -120,11 +123,11 @@ class MessageDriver:
         self._medium.hang_up()
 
     def _ask(
-        self, do: str, message: wire.Json, spoil: Callable[[bytes], bytes] | None = None
-    ) -> tuple[int, wire.Json]:
+        self, do: str, message: forms.Json, spoil: Callable[[bytes], bytes] | None = None
+    ) -> tuple[int, forms.Json]:
         try:
             code, said = self._medium.ask(do, message, spoil)
-        except Gone:
+        except NoReply:
             self._over = self._over or self._clock() - self._heard >= self._gone_s
             return 0, {}
         self._heard = self._clock()
@@ -132,9 +135,9 @@ class MessageDriver:
             raise RigError(f"the bridge does not let this rig in: {said.get('error')}")
         return code, said
 
-    def _offered(self, said: wire.Json) -> Offered:
+    def _offered(self, said: forms.Json) -> Offered:
         images = {
-            name: wire.image_of(data, said["pixels"], said["size_px"])
+            name: json_messages.image_of(data, said["pixels"], said["size_px"])
             for name, data in said["images"].items()
         }
         shown = tuple((one["image"], one["repeat"], images[one["image"]]) for one in said["order"])

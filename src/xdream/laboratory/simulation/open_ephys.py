@@ -10,15 +10,17 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from xdream.errors import BadInput, RigError
-from xdream.laboratory.rigs.base import Row
-from xdream.laboratory.simulation.base import Driver, Offered
-from xdream.laboratory.simulation.recorder import Shown, Train, trains
+from xdream.laboratory.rigs.base import AnswerRow
+from xdream.laboratory.rigs.onset_windows import STOP_MS
+from xdream.laboratory.simulation.base import Driver, Offered, RigSetup
+from xdream.laboratory.simulation.recorder import PAUSE_MS, RecorderDriver, Train, trains
 
 #: Samples in a buffer, after which the GUI tells what happened in it.
 BUFFER = 1024
+RATE_HZ = 30_000.0
 LISTENER_S = 30.0
 
 
@@ -31,7 +33,7 @@ def message(number: int, kind: str, content: dict[str, Any], data: bytes) -> lis
     return [*frames, data] if data else frames
 
 
-class OpenEphysDriver(Shown):
+class OpenEphysDriver(RecorderDriver):
     """Plays blocks of a display as recordings.
 
     display: where blocks come from. port: of the data socket; the next one listens. electrodes: (name,
@@ -39,16 +41,18 @@ class OpenEphysDriver(Shown):
     one onset to the next. A row without a recording is played with its messages lost.
     """
 
+    sends_spikes: ClassVar[bool] = True
+
     def __init__(
         self,
         display: Driver | Callable[[float], Offered | None],
         electrodes: Sequence[tuple[str, int]],
-        port: int = 5556,
+        port: int,
         *,
         codes: Callable[[str, int], int] | None = None,
-        rate_hz: float = 30_000.0,
-        stop_ms: float = 300.0,
-        step_ms: float = 600.0,
+        rate_hz: float = RATE_HZ,
+        stop_ms: float = STOP_MS,
+        step_ms: float = STOP_MS + PAUSE_MS,
     ) -> None:
         try:
             import zmq
@@ -73,10 +77,33 @@ class OpenEphysDriver(Shown):
         self._listener = threading.Thread(target=self._listen, name="open-ephys-listener", daemon=True)
         self._listener.start()
 
+    @classmethod
+    def for_bridge(
+        cls,
+        setup: RigSetup,
+        port: int,
+        units: Sequence[str] | None,
+        onset: str,
+        rate_hz: float | None,
+        stop_ms: float,
+    ) -> OpenEphysDriver:
+        """For the bridge `open-ephys`."""
+        assert setup.display is not None
+        named = (unit.partition(":") for unit in units or setup.channels)
+        return cls(
+            setup.display,
+            [(name, int(sorted_id or 0)) for name, _, sorted_id in named],
+            port,
+            codes=None if onset == "message" else setup.code,
+            rate_hz=rate_hz or RATE_HZ,
+            stop_ms=stop_ms,
+            step_ms=stop_ms + PAUSE_MS,
+        )
+
     def answer(
         self,
         offered: Offered,
-        rows: Sequence[Row],
+        rows: Sequence[AnswerRow],
         *,
         last: bool = True,
         spoil: Callable[[bytes], bytes] | None = None,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from xdream.laboratory.rigs.base import Row
+from xdream.laboratory.rigs.base import AnswerRow
 from xdream.laboratory.simulation.base import Driver, Offered
 from xdream.scoring.recordings import Recorded, Spikes, Values
 
+#: Between the end of a presentation's window and the next onset.
+PAUSE_MS = 300.0
 #: How often a display that shows a block that was recorded already is asked again.
 AGAIN_S = 0.02
 
@@ -25,7 +28,7 @@ class Train:
     spikes: tuple[tuple[float, int], ...] | None
 
 
-def train(row: Row, stop_ms: float) -> Train:
+def train(row: AnswerRow, stop_ms: float) -> Train:
     """Spikes as they are; a number of spikes becomes so many, evenly between 0 and stop_ms."""
     return Train(row.image, row.repeat or 0, _spikes(row.recorded, stop_ms))
 
@@ -43,11 +46,13 @@ def _spikes(recorded: Recorded | None, stop_ms: float) -> tuple[tuple[float, int
     return tuple(sorted(found))
 
 
-class Shown:
+class RecorderDriver:
     """Blocks from the rig that displays, each once: the side of an emulated recorder that faces its display.
 
     display: its driver, or a function (timeout_s) -> block or None.
     """
+
+    is_recorder: ClassVar[bool] = True
 
     def __init__(self, display: Driver | Callable[[float], Offered | None]) -> None:
         self._display = display
@@ -67,7 +72,7 @@ class Shown:
                 if this != self._last:
                     self._last = this
                     return offered
-            if time.monotonic() >= deadline:
+            if self.over or time.monotonic() >= deadline:
                 return None
             if offered is not None:
                 time.sleep(AGAIN_S)
@@ -78,6 +83,6 @@ class Shown:
         return False if callable(self._display) else self._display.over
 
 
-def trains(rows: Sequence[Row], stop_ms: float) -> list[Train]:
+def trains(rows: Sequence[AnswerRow], stop_ms: float) -> list[Train]:
     """Of all rows, in order."""
     return [train(row, stop_ms) for row in rows]

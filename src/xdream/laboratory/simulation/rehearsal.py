@@ -9,7 +9,7 @@ from xdream.errors import BadInput
 from xdream.experiment.assemble import subject_of
 from xdream.experiment.plan import Plan
 from xdream.generators import GENERATORS
-from xdream.laboratory.simulation.drivers import SPIKES, driver_of
+from xdream.laboratory.simulation.drivers import bridge_options, driver_class, driver_of
 from xdream.laboratory.simulation.faults import Faults
 from xdream.laboratory.simulation.neurons import NeuronsPlan, SimulatedNeurons
 from xdream.laboratory.simulation.rig import simulate
@@ -37,13 +37,13 @@ def rehearse(
     if plan.rig is None or plan.session is None:
         raise BadInput("the plan has no rig; give the plan of a session")
     given = dict(neurons or {})
-    if plan.rig.name in SPIKES:
-        given = {"records": "spikes", "stop_ms": float(plan.rig.options.get("stop_ms", 300.0))} | given
+    if driver_class(plan.rig).sends_spikes:
+        window = {key: value for key, value in bridge_options(plan.rig).items() if key == "stop_ms"}
+        given = {"records": "spikes"} | window | given
     how, what = NeuronsPlan.make(**given), Faults.make(**faults or {})
     channels = len(plan.session.channels)
     if target.endswith(LAST):
         target = f"{target.removesuffix(LAST)}{channels - 1}"
-    generator = GENERATORS.make(plan.generator.name, **plan.generator.options)
     generator = GENERATORS.make(plan.generator.name, **plan.generator.options)
     size_px = plan.image_size_px or generator.image_size_px
     subject = subject_of(target, size_px, plan)

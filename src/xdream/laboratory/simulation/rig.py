@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from xdream.errors import RigError
-from xdream.laboratory.rigs import Row
+from xdream.laboratory.rigs import AnswerRow
 from xdream.laboratory.simulation.base import Driver, Offered
 from xdream.laboratory.simulation.faults import Faults, faulty, parts, spoilt
 from xdream.laboratory.simulation.neurons import SimulatedNeurons
@@ -29,7 +29,7 @@ def simulate(
     """Answer blocks until the session is over; returns how many. tell: (block, presentations) before each."""
     faults = faults or Faults()
     blocks = 0
-    late: list[tuple[Offered, Row]] = []
+    late: list[tuple[Offered, AnswerRow]] = []
     while not driver.over and not stop():
         offered = driver.next_block(LISTEN_S)
         if offered is None:
@@ -40,7 +40,7 @@ def simulate(
             driver.disconnect(faults.disconnect_s)
         recorded = neurons.record(offered.number, offered.presentations)
         rows = [
-            Row(image, repeat, one)
+            AnswerRow(image, repeat, one)
             for (image, repeat, _), one in zip(offered.presentations, recorded, strict=True)
         ]
         try:
@@ -66,7 +66,7 @@ def _has_ended(driver: Driver, stop: Callable[[], bool]) -> bool:
     return True
 
 
-def _answer(driver: Driver, offered: Offered, rows: Sequence[Row], faults: Faults) -> None:
+def _answer(driver: Driver, offered: Offered, rows: Sequence[AnswerRow], faults: Faults) -> None:
     attempt = 0
     while (bad := spoilt(faults, offered.session, offered.number, attempt, rows)) is not None:
         wrong = replace(offered, session=bad.session or offered.session, number=bad.block or offered.number)

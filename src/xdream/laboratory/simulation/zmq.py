@@ -6,11 +6,14 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from xdream.errors import BadInput
-from xdream.laboratory.rigs import wire
-from xdream.laboratory.simulation.messages import Gone, MessageDriver
+from xdream.laboratory.rigs import forms, json_messages
+from xdream.laboratory.rigs.access import reachable, word_of
+from xdream.laboratory.simulation.base import RigSetup
+from xdream.laboratory.simulation.messages import MessageDriver, NoReply
 
 PROBE_MS = 500
 
@@ -20,6 +23,13 @@ class ZmqDriver(MessageDriver):
 
     def __init__(self, url: str, token: str | None = None, timeout_s: float = 60.0, **options: Any) -> None:
         super().__init__(_Requests(url, token, timeout_s), **options)
+
+    @classmethod
+    def for_bridge(
+        cls, setup: RigSetup, host: str, port: int, token: str | None, token_file: Path | None
+    ) -> ZmqDriver:
+        """For the bridge `zmq` on this machine. Raises BadInput."""
+        return cls(f"tcp://{reachable(host)}:{port}", word_of(token, token_file))
 
 
 class _Requests:
@@ -33,11 +43,13 @@ class _Requests:
         self._socket: Any = None
 
     def ask(
-        self, do: str, message: wire.Json, spoil: Callable[[bytes], bytes] | None
-    ) -> tuple[int, wire.Json]:
+        self, do: str, message: forms.Json, spoil: Callable[[bytes], bytes] | None
+    ) -> tuple[int, forms.Json]:
         """One message and its reply."""
         zmq = self._zmq
-        body = wire.dumps({"do": do, **message} | ({} if self._token is None else {"token": self._token}))
+        body = json_messages.dumps(
+            {"do": do, **message} | ({} if self._token is None else {"token": self._token})
+        )
         try:
             if self._context.closed:
                 self._context = zmq.Context()
@@ -49,12 +61,12 @@ class _Requests:
             until = time.monotonic() + self._timeout_s
             while not self._socket.poll(PROBE_MS):
                 if time.monotonic() >= until or not self._listens():
-                    raise Gone("no reply")
+                    raise NoReply("no reply")
             said = json.loads(self._socket.recv())
-        except (zmq.ZMQError, ValueError, Gone) as error:
+        except (zmq.ZMQError, ValueError, NoReply) as error:
             # a REQ socket that got no reply cannot ask again
             self.hang_up()
-            raise Gone(str(error)) from None
+            raise NoReply(str(error)) from None
         return int(said.pop("code")), said
 
     def _listens(self) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from streams import a_block, free_port
 
 from xdream.errors import BadInput, RigError
-from xdream.laboratory.rigs import Answer, Claim, Command, Http, OpenEphys, Pair, Row
+from xdream.laboratory.rigs import Answer, AnswerRow, BlockClaim, Command, DisplayAndRecorder, Http, OpenEphys
 from xdream.laboratory.simulation.http import HttpDriver
 from xdream.laboratory.simulation.open_ephys import OpenEphysDriver
 from xdream.scoring.recordings import Values
@@ -55,7 +55,7 @@ def log():
 
 
 def test_everything_goes_to_both_and_to_the_recorder_first(log):
-    pair = Pair(Fake(log, "display"), Fake(log, "recorder"))
+    pair = DisplayAndRecorder(Fake(log, "display"), Fake(log, "recorder"))
     pair.open("s1", ["a"])
     pair.offer(a_block())
     pair.status({"x": 1})
@@ -66,23 +66,25 @@ def test_everything_goes_to_both_and_to_the_recorder_first(log):
 
 
 def test_when_one_cannot_be_opened_the_other_is_closed(log):
-    pair = Pair(Fake(log, "display", fails={"open": BadInput("no")}), Fake(log, "recorder"))
+    pair = DisplayAndRecorder(Fake(log, "display", fails={"open": BadInput("no")}), Fake(log, "recorder"))
     with pytest.raises(BadInput):
         pair.open("s1", ["a"])
     assert log[-1] == ("recorder", "close")
 
 
 def test_both_are_closed_also_when_one_fails(log):
-    pair = Pair(Fake(log, "display"), Fake(log, "recorder", fails={"close": RigError("no")}))
+    pair = DisplayAndRecorder(Fake(log, "display"), Fake(log, "recorder", fails={"close": RigError("no")}))
     with pytest.raises(RigError):
         pair.close()
     assert ("display", "close") in log
 
 
 def test_claims_commands_and_responses_of_either_pass(log):
-    claim, command = Claim("rig", lambda _: None), Command("pause")
-    shown, recorded = Answer((Row("a", 0, None),)), Answer((Row("b", 0, None),), last=True)
-    pair = Pair(Fake(log, "display", [claim, command, shown]), Fake(log, "recorder", [recorded]))
+    claim, command = BlockClaim("rig", lambda _: None), Command("pause")
+    shown, recorded = Answer((AnswerRow("a", 0, None),)), Answer((AnswerRow("b", 0, None),), last=True)
+    pair = DisplayAndRecorder(
+        Fake(log, "display", [claim, command, shown]), Fake(log, "recorder", [recorded])
+    )
     found = []
     while len(found) < 4:
         found += pair.collect(1.0)
@@ -92,15 +94,19 @@ def test_claims_commands_and_responses_of_either_pass(log):
 
 def test_a_display_that_has_nothing_more_to_say_does_not_end_the_block(log):
     last = Answer((), block=1, last=True)
-    (one,) = Pair(Fake(log, "display", [last]), Fake(log, "recorder")).collect(5.0)
+    (one,) = DisplayAndRecorder(Fake(log, "display", [last]), Fake(log, "recorder")).collect(5.0)
     assert (one.block, one.last) == (1, False)
-    (one,) = Pair(Fake(log, "display", [last]), Fake(log, "recorder"), display_ends=True).collect(5.0)
+    (one,) = DisplayAndRecorder(
+        Fake(log, "display", [last]), Fake(log, "recorder"), display_ends=True
+    ).collect(5.0)
     assert one.last
 
 
 def test_one_that_always_talks_does_not_silence_the_other(log):
     endless = [Answer((), source="display")] * 50
-    pair = Pair(Fake(log, "display", endless), Fake(log, "recorder", [Answer((), source="recorder")]))
+    pair = DisplayAndRecorder(
+        Fake(log, "display", endless), Fake(log, "recorder", [Answer((), source="recorder")])
+    )
     found = [one for _ in range(2) for one in pair.collect(1.0)]
     assert "recorder" in [one.source for one in found]
 
@@ -108,7 +114,7 @@ def test_one_that_always_talks_does_not_silence_the_other(log):
 def test_one_that_has_failed_does_not_silence_the_other(log):
     failed = {"collect": RigError("its folder is gone")}
     said = Answer((), source="recorder")
-    pair = Pair(Fake(log, "display", fails=failed), Fake(log, "recorder", [said]))
+    pair = DisplayAndRecorder(Fake(log, "display", fails=failed), Fake(log, "recorder", [said]))
     assert pair.collect(5.0) == [said]
     with pytest.raises(RigError, match="folder is gone"):
         pair.collect(0.01)
@@ -116,14 +122,14 @@ def test_one_that_has_failed_does_not_silence_the_other(log):
 
 def test_when_both_have_failed_nobody_waits(log):
     failed = {"collect": RigError("gone")}
-    pair = Pair(Fake(log, "display", fails=failed), Fake(log, "recorder", fails=failed))
+    pair = DisplayAndRecorder(Fake(log, "display", fails=failed), Fake(log, "recorder", fails=failed))
     with pytest.raises(RigError):
         pair.collect(1e6)
 
 
 def test_the_time_to_wait_is_kept_and_shared_in_short_turns(log):
     display, recorder = Fake(log, "display"), Fake(log, "recorder")
-    pair = Pair(display, recorder)
+    pair = DisplayAndRecorder(display, recorder)
     began = time.monotonic()
     assert pair.collect(0.3) == []
     assert time.monotonic() - began >= 0.3
@@ -134,7 +140,7 @@ def test_the_time_to_wait_is_kept_and_shared_in_short_turns(log):
 def test_images_go_over_http_and_spikes_come_from_open_ephys():
     port = free_port(2)
     display, recorder = Http(port=0), OpenEphys(port=port)
-    pair = Pair(display, recorder)
+    pair = DisplayAndRecorder(display, recorder)
     pair.open("s1", ["E1:1", "E2"])
     seen = HttpDriver(display.url)
     rig = OpenEphysDriver(seen, [("E1", 1), ("E2", 0)], port)
@@ -145,7 +151,7 @@ def test_images_go_over_http_and_spikes_come_from_open_ephys():
         offered = rig.next_block(60.0)
         shown.append(offered)
         rows = [
-            Row(image, repeat, Values(np.array([place + 1.0, 2.0])))
+            AnswerRow(image, repeat, Values(np.array([place + 1.0, 2.0])))
             for place, (image, repeat, _) in enumerate(offered.presentations)
         ]
         rig.answer(offered, rows)
@@ -158,7 +164,7 @@ def test_images_go_over_http_and_spikes_come_from_open_ephys():
         while len(rows) < 6:
             assert time.monotonic() < deadline
             for one in pair.collect(0.1):
-                if isinstance(one, Claim):
+                if isinstance(one, BlockClaim):
                     one.reply(block)
                 else:
                     assert one.fault is None

@@ -17,9 +17,11 @@ from queue import Empty, SimpleQueue
 import numpy as np
 
 from xdream.errors import BadInput
-from xdream.laboratory.rigs.base import Answer, Arrival, Block, Row
+from xdream.laboratory.rigs.base import Answer, AnswerRow, Arrival, Block
 from xdream.scoring.recordings import Spikes
 
+#: What is counted around an onset, by default.
+START_MS, STOP_MS, SLACK_MS = -100.0, 300.0, 100.0
 #: Of so many blocks onsets are known: a marker that arrives after its block was closed is late, not unknown.
 BLOCKS_KEPT = 8
 #: Spikes in memory at most; a recorder that sends more loses windows, not memory.
@@ -43,10 +45,6 @@ class Window:
     slack_ms: float
 
     def __post_init__(self) -> None:
-        named = (("start_ms", self.start_ms), ("stop_ms", self.stop_ms), ("slack_ms", self.slack_ms))
-        for name, value in named:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise BadInput(f"rig: {name} = {value!r} is not a number of milliseconds")
         if not -HISTORY_S * 500 <= self.start_ms < self.stop_ms <= 60_000:
             raise BadInput(
                 f"rig: a window from {self.start_ms} to {self.stop_ms} ms cannot be counted; "
@@ -264,21 +262,21 @@ class Windows:
                 )
             )
 
-    def _row(self, one: _Open, missing: bool) -> Row:
+    def _row(self, one: _Open, missing: bool) -> AnswerRow:
         if missing or self.rate_hz is None:
-            return Row(one.image, one.repeat, None)
+            return AnswerRow(one.image, one.repeat, None)
         first = one.sample + self._window.start_ms * self.rate_hz / 1000
         last = one.sample + self._window.stop_ms * self.rate_hz / 1000
         # What a lost message told may have happened up to the slack before it.
         slack = self._samples(self._window.slack_ms)
         if any(begin - slack <= last and first <= end + slack for begin, end in self._gaps.values()):
-            return Row(one.image, one.repeat, None)
+            return AnswerRow(one.image, one.repeat, None)
         inside = [
             (sample - one.sample, channel) for sample, channel in self._spikes if first <= sample < last
         ]
         times = np.array([sample for sample, _ in inside], dtype=np.float64) * 1000 / self.rate_hz
         channels = np.array([channel for _, channel in inside], dtype=np.int64)
         window = self._window
-        return Row(
+        return AnswerRow(
             one.image, one.repeat, Spikes(times, channels, self._count, window.start_ms, window.stop_ms)
         )

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Annotated, TypeAlias
+
+from pydantic import Field
 
 from xdream.errors import BadInput
+
+#: Options of the bridges to recorders.
+SampleRate: TypeAlias = Annotated[float, Field(ge=1, le=1e6)]
+SettleTime: TypeAlias = Annotated[float, Field(ge=0, le=100)]
+SilenceTime: TypeAlias = Annotated[float, Field(gt=0)]
 
 #: How long the end of the thread is waited for.
 END_S = 10.0
 
 
-class Hearing:
+class RecorderThread:
     """The thread in which a recorder is listened to.
 
     lock: of what it shares with the session's thread. stop: whether it is to end. silence_s: with nothing
@@ -69,9 +77,3 @@ def units_of(units: Sequence[str] | None, channels: Sequence[str]) -> tuple[str,
             "write one unit for each channel, in the same order"
         )
     return found
-
-
-def check_settle(settle_ms: float) -> None:
-    """How long a digital word must stand to be an onset. Raises BadInput."""
-    if not 0 <= settle_ms <= 100:
-        raise BadInput(f"rig: settle_ms = {settle_ms!r} must be from 0 to 100")

@@ -14,7 +14,7 @@ from xdream.laboratory.rigs.base import Answer, Arrival, Block, Bridge, check
 TURN_S = 0.05
 
 
-class Pair:
+class DisplayAndRecorder:
     """Blocks go to both, answers come from both.
 
     display: shows the images; its claims and commands pass. recorder: notes what is expected and answers.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from xdream import networks
 from xdream.errors import BadInput
 from xdream.generators.deepsim import DeepSim, initial_codes
-from xdream.networks import caffe, original
+from xdream.networks import caffe, caffe_file
 from xdream.networks.weights import RANDOM
+from xdream.registry import declares
 
 SCHEME = "caffe:"
 
@@ -28,11 +31,12 @@ class _Blob(nn.Module):
         return images
 
 
-def make(
+@declares(absolute=networks.absolute)
+def caffe_generator(
     name: str,
     *,
     blob: str = "",
-    statistics: str | None = None,
+    statistics: Path | None = None,
     group: str = "fc6",
     random_weights: bool = False,
 ) -> DeepSim:
@@ -42,7 +46,7 @@ def make(
     the initial codes are N(mu, sig²) of its `group`, cut at zero for every layer but fc8, otherwise N(0, 1).
     random_weights: for timing only. Raises BadInput, WeightsMissing, WeightsInvalid.
     """
-    prototxt, model = original.files(name.removeprefix(SCHEME), needed=not random_weights)
+    prototxt, model = caffe_file.files(name.removeprefix(SCHEME), needed=not random_weights)
     net = caffe.load(prototxt, None if random_weights else model)
     if blob and blob not in net.names:
         raise BadInput(f"generator '{name}' has no blob '{blob}'; it has: {', '.join(net.names)}")

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bridge_behaviour import a_block
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from talking import a_block
 
-from xdream.laboratory.rigs import Answer, Row, Verdict, wire
+from xdream.laboratory.rigs import Answer, AnswerRow, NoBlock, Receipt, forms, json_messages
 from xdream.scoring.recordings import Recorded, Spikes, Traces, Values, to_bytes
 
 #: No test depends on the machine's speed.
@@ -22,7 +22,7 @@ PATIENT = settings(deadline=None, max_examples=200, suppress_health_check=[Healt
 
 def read(rows: Any, channels: int = 2, **changed: Any) -> Answer:
     message = {"session": "s", "block": 1, "fence": 1, "last": False, "responses": rows} | changed
-    return wire.answer_of(wire.message_of(json.dumps(message).encode()), channels)
+    return json_messages.answer_of(json_messages.message_of(json.dumps(message).encode()), channels)
 
 
 def recorded(channels: int = 2, **said: Any) -> Any:
@@ -67,9 +67,9 @@ def recordings(draw: Any) -> Recorded | None:
 @PATIENT
 @given(st.lists(recordings(), max_size=4), st.none() | st.integers(0, 99))
 def test_what_is_written_is_read_back_bit_for_bit(several: list[Recorded | None], repeat: int | None) -> None:
-    rows = [Row(f"image-{at}", repeat, one) for at, one in enumerate(several)]
-    data = wire.dumps(wire.answer_json("s-1", 7, 3, rows, last=True))
-    answer = wire.answer_of(wire.message_of(data), 2, "here")
+    rows = [AnswerRow(f"image-{at}", repeat, one) for at, one in enumerate(several)]
+    data = json_messages.dumps(json_messages.answer_json("s-1", 7, 3, rows, last=True))
+    answer = json_messages.answer_of(json_messages.message_of(data), 2, "here")
     assert (answer.session, answer.block, answer.fence, answer.last) == ("s-1", 7, 3, True)
     assert answer.source == "here"
     for sent, got in zip(rows, answer.rows, strict=True):
@@ -81,15 +81,15 @@ def test_what_is_written_is_read_back_bit_for_bit(several: list[Recorded | None]
 @pytest.mark.parametrize("size", [1, 4, 33])
 def test_pixels_are_exact(pixels: str, size: int) -> None:
     block = a_block(size=size)
-    said = json.loads(wire.dumps(wire.block_json(block, ["a"], pixels)))
+    said = json.loads(json_messages.dumps(json_messages.block_json(block, ["a"], pixels)))
     assert said["size_px"] == size
     for name, image in block.images.items():
-        assert torch.equal(wire.image_of(said["images"][name], pixels, size), image)
+        assert torch.equal(json_messages.image_of(said["images"][name], pixels, size), image)
 
 
 def test_raw_pixels_go_row_by_row_as_red_green_blue() -> None:
     image = torch.arange(12, dtype=torch.uint8).reshape(3, 2, 2)
-    assert list(wire.raw(image)) == [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
+    assert list(json_messages.raw(image)) == [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
 
 
 # ---------------------------------------------------------------------- MATLAB's ways
@@ -114,7 +114,7 @@ def test_fields_that_a_struct_array_has_elsewhere_are_no_fields() -> None:
 def test_nan_is_written_as_null_or_as_nan() -> None:
     for text in ("[null,1]", "[NaN,1]"):
         data = f'{{"session":"s","block":1,"fence":1,"responses":{{"image":"i","values":{text}}}}}'
-        (row,) = wire.answer_of(wire.message_of(data.encode()), 2).rows
+        (row,) = json_messages.answer_of(json_messages.message_of(data.encode()), 2).rows
         assert isinstance(row.recorded, Values)
         np.testing.assert_array_equal(row.recorded.values, [np.nan, 1.0])
         assert row.repeat is None
@@ -177,7 +177,7 @@ ROW: dict[str, Any] = {"image": "i", "repeat": 0}
     ],
 )
 def test_a_response_that_is_not_clear_is_refused_in_one_line(row: Any, words: str) -> None:
-    with pytest.raises(wire.Unreadable, match=words) as raised:
+    with pytest.raises(forms.Unreadable, match=words) as raised:
         read([row])
     assert "\n" not in str(raised.value)
     assert "response 0" in str(raised.value)
@@ -186,7 +186,7 @@ def test_a_response_that_is_not_clear_is_refused_in_one_line(row: Any, words: st
 @pytest.mark.parametrize("name", ["session", "block", "fence"])
 @pytest.mark.parametrize("value", [None, [], {}, -1, True, ""])
 def test_an_answer_says_whose_it_is(name: str, value: Any) -> None:
-    with pytest.raises(wire.Unreadable, match=name):
+    with pytest.raises(forms.Unreadable, match=name):
         read([], **{name: value})
 
 
@@ -214,10 +214,10 @@ def test_an_answer_says_whose_it_is(name: str, value: Any) -> None:
 def test_bombs_are_refused_before_they_are_built(data: bytes | str, words: str) -> None:
     data = data.encode() if isinstance(data, str) else data
     if not words:
-        assert wire.message_of(data) == {"a": math.inf}
+        assert json_messages.message_of(data) == {"a": math.inf}
         return
-    with pytest.raises(wire.Unreadable, match=words):
-        wire.message_of(data)
+    with pytest.raises(forms.Unreadable, match=words):
+        json_messages.message_of(data)
 
 
 JSON = st.recursive(
@@ -244,8 +244,8 @@ FIELDS = st.sampled_from(["image", "repeat", "values", "baseline", "spikes", "tr
 def test_any_json_is_an_answer_or_has_a_reason(message: Any, channels: int) -> None:
     data = json.dumps(message).encode()
     try:
-        answer = wire.answer_of(wire.message_of(data), channels)
-    except wire.Unreadable as error:
+        answer = json_messages.answer_of(json_messages.message_of(data), channels)
+    except forms.Unreadable as error:
         in_one_line(error)
         return
     for row in answer.rows:
@@ -257,39 +257,41 @@ def test_any_json_is_an_answer_or_has_a_reason(message: Any, channels: int) -> N
 @given(st.binary(max_size=200) | st.text('{}[]",:\\0123456789.eE-+ntfNaI ', max_size=60).map(str.encode))
 def test_any_bytes_are_a_message_or_have_a_reason(data: bytes) -> None:
     try:
-        assert isinstance(wire.message_of(data), dict)
-    except wire.Unreadable as error:
+        assert isinstance(json_messages.message_of(data), dict)
+    except forms.Unreadable as error:
         in_one_line(error)
 
 
 @PATIENT
 @given(st.data())
 def test_a_cut_or_changed_answer_is_never_another_error(data: Any) -> None:
-    whole = wire.dumps(wire.answer_json("s", 1, 1, [Row("i", 0, Values(np.ones(2)))], last=True))
+    whole = json_messages.dumps(
+        json_messages.answer_json("s", 1, 1, [AnswerRow("i", 0, Values(np.ones(2)))], last=True)
+    )
     at = data.draw(st.integers(0, len(whole) - 1))
     piece = data.draw(st.binary(max_size=3))
     try:
-        wire.answer_of(wire.message_of(whole[:at] + piece + whole[at + 1 :]), 2)
-    except wire.Unreadable as error:
+        json_messages.answer_of(json_messages.message_of(whole[:at] + piece + whole[at + 1 :]), 2)
+    except forms.Unreadable as error:
         in_one_line(error)
 
 
 def test_of_what_cannot_be_read_a_part_is_kept() -> None:
-    answer = wire.fault_of("why", b"x" * 3_000_000, "http")
+    answer = json_messages.fault_of("why", b"x" * 3_000_000, "http")
     assert (answer.fault, answer.rows, answer.source) == ("why", (), "http")
-    assert answer.raw == b"x" * wire.MOST_RAW_BYTES
+    assert answer.raw == b"x" * json_messages.MOST_RAW_BYTES
 
 
 def test_replies_have_a_code() -> None:
-    assert wire.verdict_json(Verdict({"taken": 2}, None, True)) == (
+    assert json_messages.receipt_json(Receipt({"taken": 2}, None, True)) == (
         200,
         {"counts": {"taken": 2}, "open": True},
     )
-    assert wire.verdict_json(Verdict({}, "no", True, conflict=True))[0] == 409
-    assert wire.verdict_json(Verdict({}, "no", True))[0] == 422
-    assert wire.reason_json("held by a for another 3 s") == (
-        409,
-        {"state": "held", "reason": "held by a for another 3 s"},
+    assert json_messages.receipt_json(Receipt({}, "no", True, conflict=True))[0] == 409
+    assert json_messages.receipt_json(Receipt({}, "no", True))[0] == 422
+    held = NoBlock("held", "a has it for another 3 s")
+    assert json_messages.no_block_json(held) == (409, {"state": "held", "reason": held.reason})
+    assert json_messages.no_block_json(NoBlock("over", "held by nobody: over")) == (
+        200,
+        {"state": "over", "reason": "held by nobody: over"},
     )
-    assert wire.reason_json("over")[1]["state"] == "over"
-    assert wire.reason_json("no room")[1]["state"] == "waiting"
