@@ -15,6 +15,7 @@ from PIL import Image
 from xdream import networks
 from xdream.cli import doctor
 from xdream.cli.main import main
+from xdream.experiment.defaults import hyperparameters
 from xdream.generators import GENERATORS, encode, layer_features
 from xdream.images.references import load
 from xdream.store import FILE_NAME, Record
@@ -200,6 +201,32 @@ def test_list_names_everything_and_layers_with_shapes(capsys):
     layers = {one["layer"]: one["shape"] for one in last_json(capsys)["layers"]}
     assert layers["_fc"] == [1000]
     assert layers["_blocks.15"] == [320, 7, 7]
+
+
+def test_list_has_a_line_on_every_part_and_names_forms_apart(capsys):
+    assert main(["list", "generators", "--json"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    said = dict(line.split(maxsplit=1) for line in lines)
+    assert {"fourier", "pixels", "natural-v1", "caffe:*", "*.safetensors"} <= set(said)
+    assert said["natural-v1"].startswith("256 numbers, 64 px, inverts efficientnet-lite0:")
+    found = json.loads(last)
+    assert found["forms"] == ["*.safetensors", "caffe:*"]
+    assert set(found["generators"]).isdisjoint(found["forms"])
+    for kind in ("optimizers", "objectives", "subjects", "bridges", "drivers"):
+        assert main(["list", kind]) == 0
+        assert all(len(line.split(maxsplit=1)) == 2 for line in capsys.readouterr().out.splitlines()), kind
+
+
+def test_list_defaults_prints_what_an_experiment_would_take(capsys):
+    assert main(["list", "defaults", "--json"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    rows = json.loads(last)["defaults"]
+    assert len(rows) == len(lines)
+    [row] = [
+        row for row in rows if (row["generator"], row["optimizer"]) == ("natural-v1", "genetic")
+        and row["noise"] == "without"
+    ]  # fmt: skip
+    assert row["values"] == hyperparameters("natural-v1", "genetic", noisy=False)
 
 
 def test_doctor_finds_known_optima_here(capsys):

@@ -79,7 +79,9 @@ def _list(options: argparse.Namespace) -> int:
     for name, line in lines.items():
         print(f"{name:22} {line}".rstrip())
     if options.json:
-        print(json.dumps({options.kind: list(lines)}))
+        forms = [name for name in lines if "*" in name]
+        names = [name for name in lines if "*" not in name]
+        print(json.dumps({options.kind: names} | ({"forms": forms} if forms else {})))
     return 0
 
 
