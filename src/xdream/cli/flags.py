@@ -8,12 +8,12 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel
-
-from xdream.description import Part
 from xdream.errors import BadInput
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,8 @@ def _value(text: str) -> Any:
 
 def _help(model: type[BaseModel], field: str) -> str:
     """The description of a field, with its default where it has one and does not say so itself."""
+    from xdream.description import Part
+
     about = model.model_fields[field]
     text, default = about.description or "", about.default
     choices = typing.get_args(about.annotation)

@@ -15,7 +15,6 @@ from xdream import studies
 from xdream.cli import flags
 from xdream.cli.command import Command
 from xdream.cli.flags import Flag
-from xdream.cli.progress import Bar
 from xdream.errors import INTERRUPTED, BadInput
 from xdream.studies import file_names
 
@@ -165,6 +164,8 @@ def _here(
     found: Study, plan: StudyPlan, folder: Path, numbers: Sequence[int], options: argparse.Namespace
 ) -> int:
     """Shards one after the other in this process."""
+    from xdream.cli.progress import Bar
+
     try:
         with Bar(hidden=options.quiet) as bar:
             for number in numbers:
@@ -183,6 +184,7 @@ def _here(
 
 def _on_cluster(found: Study, plan: StudyPlan, folder: Path, options: argparse.Namespace) -> bool:
     """All shards on a cluster; whether some failed."""
+    from xdream.cli.progress import Bar
     from xdream.studies import cluster
 
     shards = {shard.number: shard.name for shard in studies.shards_of(folder)}

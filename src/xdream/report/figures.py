@@ -135,10 +135,9 @@ def show(
 
     A single run gives figure.png, response.png, montage.png, best.png and best_last_generation.png; several
     give these with run000- before the name for the first `most_runs` of them (or for `runs`, by number),
-    and runs.png. Whatever the
-    images need and is gone (weights, references) is left out with a warning. An image that does not come
-    out bit for bit as it was shown is written as best_not_identical.png. Raises BadInput when no generation
-    is complete yet, a run is not there or the folder cannot be written.
+    and runs.png. Whatever the images need and is gone (weights, references) is left out with a warning. An
+    image that does not come out bit for bit as it was shown is written as best_not_identical.png. Raises
+    BadInput when no generation is complete yet, a run is not there or the folder cannot be written.
     """
     stories = [_story(record, s) for s in summarise(record) if s.generations]
     if not stories:
