@@ -36,7 +36,8 @@ bench: .venv/dev.stamp
 soak: .venv/dev.stamp
 	$(BIN)/python benches/soak.py
 	OMP_NUM_THREADS=1 $(BIN)/python benches/soak_session.py
-	XDREAM_KILLED_SESSIONS=60 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 tests/laboratory/session/test_kills.py
+	XDREAM_KILLED_SESSIONS=60 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/laboratory/session/test_kills.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --hypothesis-profile=soak tests/networks/caffe tests/laboratory/rigs tests/scoring
 
 # Shards as jobs of a Slurm that is started for it on this machine (Debian: slurm-wlm, munge). Minutes.
 slurm: .venv/dev.stamp

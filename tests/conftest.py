@@ -7,6 +7,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,10 @@ from PIL import Image
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background jobs, and all that they start, do not hear Ctrl-C; tests of it would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+#: Property tests try 100 examples; `make soak` tries ten times as many: --hypothesis-profile=soak.
+hypothesis.settings.register_profile("soak", max_examples=1_000)
 
 
 @pytest.fixture(autouse=True)

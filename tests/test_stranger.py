@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,9 @@ PATIENCE_S = 240
 def written(folder: Path) -> dict[str, dict[str, str]]:
     """The package `mypackage` in a folder, from the page; returns its entry points by group."""
     text = PAGE.read_text("utf-8")
-    python, toml = (re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) for language in ("python", "toml"))
+    python, toml = (
+        re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) for language in ("python", "toml")
+    )
     groups: dict[str, dict[str, str]] = {}
     for block in toml:
         groups |= tomllib.loads(block)["project"]["entry-points"]
@@ -98,8 +99,8 @@ def source() -> Path:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
-    yield Environment(tmp_path_factory.mktemp("stranger"))
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return Environment(tmp_path_factory.mktemp("stranger"))
 
 
 def last_json(output: str) -> Any:

@@ -483,7 +483,7 @@ def second_derivation(trials: Sequence[Trial], settings_: ResponsesPlan) -> list
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None)
 @given(sessions(), plans)
 def test_a_second_derivation_finds_the_same(generations: list[list[Trial]], settings_: ResponsesPlan) -> None:
     trials = [one for generation in generations for one in generation]
@@ -493,7 +493,7 @@ def test_a_second_derivation_finds_the_same(generations: list[list[Trial]], sett
     np.testing.assert_allclose(responses(trials, settings_), expected, rtol=1e-9, atol=1e-9)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None)
 @given(sessions(), plans)
 def test_generation_by_generation_with_what_is_needed_gives_the_same_bits(
     generations: list[list[Trial]], settings_: ResponsesPlan

@@ -391,9 +391,9 @@ def check_read(suffix: str, data: bytes) -> None:
     assert len(rows) == len(found.responses)
 
 
-FAST = settings(max_examples=400, deadline=None, derandomize=True)
+FAST = settings(deadline=None, derandomize=True)
 #: Each example is a process.
-SLOW = settings(FAST, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(FAST, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 
 
 @FAST

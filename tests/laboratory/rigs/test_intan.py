@@ -223,7 +223,7 @@ def test_an_onset_that_never_comes_is_never_answered():
 
 
 @hypothesis.given(st.lists(st.tuples(st.booleans(), st.binary(max_size=80), st.booleans()), max_size=12))
-@hypothesis.settings(deadline=None, max_examples=200)
+@hypothesis.settings(deadline=None)
 def test_no_bytes_crash_the_readers_and_they_find_back(pieces):
     s = Stream()
     for spiking, data, magic in pieces:

@@ -17,7 +17,7 @@ from xdream.laboratory.rigs import Answer, AnswerRow, NoBlock, Receipt, forms, j
 from xdream.scoring.recordings import Recorded, Spikes, Traces, Values, to_bytes
 
 #: No test depends on the machine's speed.
-PATIENT = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def read(rows: Any, channels: int = 2, **changed: Any) -> Answer:

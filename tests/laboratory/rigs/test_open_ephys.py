@@ -263,7 +263,7 @@ def test_a_header_that_cannot_be_read_is_a_fault_of_bounded_size(header):
 
 
 @hypothesis.given(st.lists(st.lists(st.binary(max_size=60), max_size=4), max_size=6))
-@hypothesis.settings(deadline=None, max_examples=200)
+@hypothesis.settings(deadline=None)
 def test_no_bytes_crash_the_reader(messages):
     s = Stream()
     s.take(*messages)
@@ -299,7 +299,7 @@ content = st.fixed_dictionaries(
     ),
     st.binary(max_size=12),
 )
-@hypothesis.settings(deadline=None, max_examples=200)
+@hypothesis.settings(deadline=None)
 def test_no_fields_crash_the_reader(messages, data):
     s = Stream()
     for number, kind, fields in messages:

@@ -87,7 +87,7 @@ def plan_of(bridge: str, folder: Path, photographs: Path) -> Plan:
             "presentations": 25,
             "references": str(photographs),
             "references_per_generation": 4,
-            "session": {"channels": 2, "silence_s": 5.0, "on_silence": "close"},
+            "session": {"channels": 2, "silence_s": 1.5, "on_silence": "close"},
             "threads": 1,
         }
         | tables(bridge, folder)

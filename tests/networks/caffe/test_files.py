@@ -279,7 +279,7 @@ def test_parts_that_are_not_needed_are_passed_over(tmp_path):
         caffe.load(path, monstrous)
 
 
-FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SMALL = made.inception(1, 39) + layer("LRN", "n", "classifier_x", "n") * 0
 
 

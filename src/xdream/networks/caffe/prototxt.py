@@ -138,7 +138,7 @@ def _parsed(text: str, *, lenient: bool, first_line: int = 1) -> Any:
     except text_format.ParseError as error:
         line, column = error.GetLine(), error.GetColumn()
         where = "" if line is None else f"line {line + first_line - 1}, column {column}: "
-        said = str(error).removeprefix(f"{line}:{column} : ").replace("xdream.networks.caffe.", "")
+        said = str(error).removeprefix(f"{line}:{column} : ").replace("xdream.caffe.", "")
         raise BadInput(f"{where}{' '.join(said.split())[:300]}") from None
     except (ValueError, RecursionError) as error:  # of numbers and escapes that nobody writes
         raise BadInput(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
