@@ -10,24 +10,26 @@ are NaN from end to end. A higher score is always better.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
+
+if TYPE_CHECKING:  # at run time PyTorch is imported by those who compute
+    import torch
 
 #: float32, (n, d) or (runs, n, d): points in a generator's space, flattened.
-Codes: TypeAlias = torch.Tensor
+Codes: TypeAlias = "torch.Tensor"
 #: float32, (n, 3, h, w), RGB in [0, 1].
-Images: TypeAlias = torch.Tensor
+Images: TypeAlias = "torch.Tensor"
 #: uint8, (n, 3, h, w), RGB: images as they are shown.
-ShownImages: TypeAlias = torch.Tensor
+ShownImages: TypeAlias = "torch.Tensor"
 #: float64, (images, repeats, units), in the subject's own unit (spikes, activation). NaN = missing.
-Responses: TypeAlias = torch.Tensor
+Responses: TypeAlias = "torch.Tensor"
 #: float64, (n,) or (runs, n). NaN = not seen.
-Scores: TypeAlias = torch.Tensor
+Scores: TypeAlias = "torch.Tensor"
 #: int64, (runs,): one seed per run, each in [0, 2**63).
-Seeds: TypeAlias = torch.Tensor
+Seeds: TypeAlias = "torch.Tensor"
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 #: float32, (n, d): codes as arrays, as a record has them.
@@ -49,4 +51,6 @@ class Batch:
 
 def quantise(images: Images) -> ShownImages:
     """Images in [0, 1] (values outside are clipped) to 8 bits, rounded to nearest (ties to even)."""
+    import torch
+
     return (images.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)

@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 
 from xdream import networks
+from xdream.cli import doctor
 from xdream.cli.main import main
+from xdream.experiment.defaults import hyperparameters
 from xdream.generators import GENERATORS, encode, layer_features
 from xdream.images.references import load
 from xdream.store import FILE_NAME, Record
@@ -201,6 +203,32 @@ def test_list_names_everything_and_layers_with_shapes(capsys):
     assert layers["_blocks.15"] == [320, 7, 7]
 
 
+def test_list_has_a_line_on_every_part_and_names_forms_apart(capsys):
+    assert main(["list", "generators", "--json"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    said = dict(line.split(maxsplit=1) for line in lines)
+    assert {"fourier", "pixels", "natural-v1", "caffe:*", "*.safetensors"} <= set(said)
+    assert said["natural-v1"].startswith("256 numbers, 64 px, inverts efficientnet-lite0:")
+    found = json.loads(last)
+    assert found["forms"] == ["*.safetensors", "caffe:*"]
+    assert set(found["generators"]).isdisjoint(found["forms"])
+    for kind in ("optimizers", "objectives", "subjects", "bridges", "drivers"):
+        assert main(["list", kind]) == 0
+        assert all(len(line.split(maxsplit=1)) == 2 for line in capsys.readouterr().out.splitlines()), kind
+
+
+def test_list_defaults_prints_what_an_experiment_would_take(capsys):
+    assert main(["list", "defaults", "--json"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    rows = json.loads(last)["defaults"]
+    assert len(rows) == len(lines)
+    [row] = [
+        row for row in rows if (row["generator"], row["optimizer"]) == ("natural-v1", "genetic")
+        and row["noise"] == "without"
+    ]  # fmt: skip
+    assert row["values"] == hyperparameters("natural-v1", "genetic", noisy=False)
+
+
 def test_doctor_finds_known_optima_here(capsys):
     assert main(["doctor", "--json"]) == 0
     found = last_json(capsys)["findings"]
@@ -237,7 +265,7 @@ def test_doctor_finds_known_optima_here(capsys):
         (["--set", "optimizer.mutation_rate=2"], ["mutation_rate", "2"]),
         (["--set", "optimizer.mutation_rate=much"], ["mutation_rate", "much"]),
         (["--set", "optimizer.population=1.5"], ["population", "1.5"]),
-        (["--set", "generator.size_px=big"], ["image size", "big"]),
+        (["--set", "generator.size_px=big"], ["size_px", "big"]),
         (["--set", "generator.size=3"], ["size", "size_px"]),
         (["--set", "mutation_rate=1"], ["PART.KEY=VALUE"]),
         (["--generator", "deepsim-fc6"], ["size_px", "random_weights"]),
@@ -486,3 +514,34 @@ def test_the_command_line_needs_no_package_of_an_extra() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_doctor_has_a_word_for_each_state(capsys, monkeypatch):
+    """Present, missing and broken are told apart; what is optional does not change the exit status."""
+    found = doctor._extra("json", "json: a module")
+    assert (found.state, found.ok) == ("ok", True)
+    found = doctor._extra("no_such_module", "none: no module")
+    assert (found.state, found.ok) == ("missing", True)
+    monkeypatch.setattr(doctor.importlib, "import_module", lambda name: 1 / 0)
+    found = doctor._extra("json", "json: a module")
+    assert (found.state, found.ok) == ("broken", True)
+    assert "cannot be imported" in found.text
+
+
+@pytest.mark.parametrize(("ok", "status"), [(True, 0), (False, 2)])
+def test_doctor_prints_the_state_and_ends_with_2_for_what_is_needed(capsys, monkeypatch, ok, status):
+    findings = [
+        doctor.Finding("extra", True, "a: not installed", "missing"),
+        doctor.Finding("extra", True, "b: installed, but cannot be imported", "broken"),
+        doctor.Finding("search", ok, "c"),
+    ]
+    monkeypatch.setattr(doctor, "examine", lambda: findings)
+    assert main(["doctor", "--json"]) == status
+    *lines, last = capsys.readouterr().out.splitlines()
+    word = "ok" if ok else "broken"
+    assert [line.split()[0] for line in lines] == ["missing", "broken", word]
+    assert [(one["state"], one["ok"]) for one in json.loads(last)["findings"]] == [
+        ("missing", True),
+        ("broken", True),
+        (word, ok),
+    ]

@@ -24,9 +24,11 @@ from xdream.experiment.defaults import hyperparameters
 from xdream.experiment.plan import Plan
 from xdream.generators import GENERATORS, GaussianCodes, encode, learned
 from xdream.generators.base import Generator, Invertible
-from xdream.generators.learned import descriptions, installed, open_file, read_card, write
+from xdream.generators.cards import installed, lines
+from xdream.generators.learned import open_file, read_card, write
 from xdream.generators.projection import EncoderSpec, Projection
-from xdream.networks.upconv import UpArchitecture, UpConv
+from xdream.networks.up_architecture import UpArchitecture
+from xdream.networks.upconv import UpConv
 from xdream.store import Record
 
 DIM, SIZE, FEATURES = 6, 8, 48
@@ -323,7 +325,7 @@ def test_a_file_of_another_ending_is_no_generator(tmp_path: Path) -> None:
 def test_a_damaged_installed_file_says_what_is_wrong_with_it(weights: Path) -> None:
     path = weights / "tiny.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
-    assert "tiny" not in descriptions()
+    assert "tiny" not in lines()
     with pytest.raises(WeightsInvalid, match=r"tiny\.safetensors: truncated or not safetensors"):
         GENERATORS.make("tiny")
 
@@ -340,7 +342,7 @@ def test_a_registered_name_is_that_of_the_registered_generator(weights: Path) ->
     (weights / "tiny.safetensors").rename(weights / "pixels.safetensors")
     assert installed() == {}
     assert GENERATORS.make("pixels").image_size_px == 64
-    assert "pixels" not in descriptions()
+    assert "pixels" not in lines()
 
 
 def test_the_list_of_generators_tells_what_a_file_inverts(

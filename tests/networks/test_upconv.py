@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from xdream.errors import BadInput
-from xdream.networks.upconv import UpArchitecture, UpConv
+from xdream.networks.up_architecture import UpArchitecture
+from xdream.networks.upconv import UpConv
 
 SMALL = UpArchitecture(dim=3, channels=(4, 2), refined=(0, 1))
 DEEP = UpArchitecture(dim=5, channels=(6, 4, 3), refined=(1, 0, 2))

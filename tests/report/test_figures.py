@@ -17,10 +17,11 @@ from matplotlib.text import Text
 from PIL import Image
 
 from xdream.errors import BadInput, WeightsMissing
+from xdream.experiment import assemble as assembling
 from xdream.experiment import loop, record_policy
 from xdream.experiment.plan import Plan
 from xdream.generators import GENERATORS
-from xdream.report import RunSummary, figure_style, redraw, show, summarise, table
+from xdream.report import RunSummary, figure_style, show, summarise, table
 from xdream.report.curves import log_spaced
 from xdream.report.text_table import number
 from xdream.store import FILE_NAME, Record
@@ -167,9 +168,9 @@ def test_drawing_uses_the_recorded_number_of_threads_and_leaves_it_as_it_was(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used = []
-    assemble = redraw.assemble
+    assemble = assembling.assemble
     monkeypatch.setattr(
-        redraw, "assemble", lambda plan: used.append(torch.get_num_threads()) or assemble(plan)
+        assembling, "assemble", lambda plan: used.append(torch.get_num_threads()) or assemble(plan)
     )
     before = torch.get_num_threads()
     sql = "UPDATE experiment SET value = replace(value, 'threads = {}', 'threads = {}')"
@@ -358,7 +359,7 @@ def test_curves_are_drawn_when_the_generators_weights_are_gone(
     def gone(_: Plan) -> None:
         raise WeightsMissing("fc6.pt was not found")
 
-    monkeypatch.setattr(redraw, "assemble", gone)
+    monkeypatch.setattr(assembling, "assemble", gone)
     shown = show(record)
     assert shown.main.exists()
     assert shown.runs[0].response.exists()

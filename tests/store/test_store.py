@@ -11,6 +11,7 @@ from typing import Any
 
 import apsw
 import numpy as np
+import psutil
 import pytest
 
 from xdream.errors import StoreBusy, StoreError
@@ -532,11 +533,11 @@ def test_the_file_system_of_a_path_is_that_of_its_nearest_mount(monkeypatch: pyt
             self.mountpoint, self.fstype = mountpoint, fstype
 
     mounts = [Mount("/", "ext4"), Mount("/mnt/lab", "nfs4"), Mount("/mnt/lab/local", "xfs")]
-    monkeypatch.setattr(sqlite.psutil, "disk_partitions", lambda all: mounts)
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
     assert sqlite.file_system(Path("/mnt/lab/x")) == "nfs4"
     assert sqlite.file_system(Path("/mnt/laboratory/x")) == "ext4"
     assert sqlite.file_system(Path("/mnt/lab/local/x")) == "xfs"
-    monkeypatch.setattr(sqlite.psutil, "disk_partitions", lambda all: [])
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: [])
     assert sqlite.file_system(Path("/mnt/lab/x")) == ""
 
 

@@ -23,9 +23,9 @@ from xdream.studies import (
     unfinished,
     write_outputs,
 )
+from xdream.studies.gathering import FILE_NAME, RESULT, SHARDS, shard_folder
 from xdream.studies.natural_responses import Natural
 from xdream.studies.shard_work import Work
-from xdream.studies.study_folder import FILE_NAME, RESULT, SHARDS, shard_folder
 from xdream.studies.table import TIME, Table, TableRow
 
 TARGETS = studies.named("targets")

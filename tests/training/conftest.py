@@ -12,7 +12,7 @@ from PIL import Image
 import tiny_encoder
 from xdream import networks
 from xdream.generators.projection import Projection, grid_reader
-from xdream.networks.upconv import UpArchitecture
+from xdream.networks.up_architecture import UpArchitecture
 from xdream.training.recipe import Recipe
 from xdream.training.trainer import FeatureMaps, Trainer
 

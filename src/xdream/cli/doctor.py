@@ -7,6 +7,7 @@ import importlib.util
 import os
 import time
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import apsw
 import psutil
@@ -43,15 +44,31 @@ LEAST_SHARE = 0.3
 MOST_WAIT_S = 5.0
 #: Bytes that must stay free on the disk.
 LEAST_FREE = 500_000_000
+#: It is there and works; it is not there; it is there and does not work.
+State = Literal["ok", "missing", "broken"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the examination."""
+    """One line of the examination.
+
+    ok: False for what XDream or the session needs and does not have: the command ends with status 2.
+    optional: the state of what can be done without, where it is not "ok".
+    """
 
     subject: str
     ok: bool
     text: str
+    optional: State | None = None
+
+    @property
+    def state(self) -> State:
+        """The word that stands before the line."""
+        return self.optional or ("ok" if self.ok else "broken")
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"subject": self.subject, "ok": self.ok, "state": self.state, "text": self.text}
 
 
 def examine() -> list[Finding]:
@@ -62,10 +79,11 @@ def examine() -> list[Finding]:
     findings.append(
         Finding("processor", True, f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used{cuda}")
     )
-    for module, text in EXTRAS.items():
-        findings.append(Finding("extra", True, f"{text}: {_state(module)}"))
-    for row in weights.listing():
-        findings.append(Finding("weights", True, f"{row.name}: {row.path or 'not found'}"))
+    findings += [_extra(module, text) for module, text in EXTRAS.items()]
+    findings += [
+        Finding("weights", True, f"{row.name}: {row.path or 'not found'}", None if row.path else "missing")
+        for row in weights.listing()
+    ]
     findings.append(_draws())
     findings += [_search(name) for name in KNOWN.names()]
     return findings
@@ -154,14 +172,16 @@ def _reachable(parts: Parts) -> Finding:
     return Finding("bridge", True, f"{plan.rig.name} can be opened")
 
 
-def _state(module: str) -> str:
+def _extra(module: str, text: str) -> Finding:
+    """Of a package that is not needed everywhere: whether it is there and can be imported."""
     if importlib.util.find_spec(module) is None:
-        return "not installed"
+        return Finding("extra", True, f"{text}: not installed", "missing")
     try:
         importlib.import_module(module)
     except Exception as error:  # timm beside a torchvision that does not fit this torch, for instance
-        return f"installed, but cannot be imported ({one_line(error)})"
-    return "installed"
+        reason = f"installed, but cannot be imported ({one_line(error)})"
+        return Finding("extra", True, f"{text}: {reason}", "broken")
+    return Finding("extra", True, f"{text}: installed")
 
 
 def _sqlite() -> Finding:

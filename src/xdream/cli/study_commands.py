@@ -1,4 +1,4 @@
-"""What the commands of studies do: `study`, `merge`, and `resume` and `show` of a study."""
+"""The commands of studies: `study`, `merge`, and `resume` and `show` of a study."""
 
 from __future__ import annotations
 
@@ -9,19 +9,70 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xdream import studies
-from xdream.cli.progress import Bar
+from xdream.cli import flags
+from xdream.cli.command import Command
+from xdream.cli.flags import Flag
 from xdream.errors import INTERRUPTED, BadInput
-from xdream.studies import STUDIES, Study, StudyPlan, Table, cluster, report, table, worker_pools
-from xdream.studies.study_folder import FILE_NAME, RESULT, finished, shard_folder
+from xdream.studies import file_names
 
-#: Flags that are keys of a study's plan under the same name.
-_KEYS = (
-    *("scale", "networks", "layers", "units", "seeds", "presentations", "generators", "references"),
-    *("inverse", "image_size_px", "seed", "device", "threads", "batch"),
-)
+if TYPE_CHECKING:
+    from xdream.studies import Study, StudyPlan, Table
+
+
+def _units(text: str) -> int | str:
+    """A number is how many; anything else, a list of units: `3,` is the unit 3."""
+    return int(text) if text.isdecimal() else text.rstrip(",")
+
+
+STUDY_FLAGS = {
+    "scale": Flag(),
+    "networks": Flag("NETWORK"),
+    "layers": Flag("LAYER"),
+    "units": Flag("N|LIST", read=_units),
+    "seeds": Flag("N"),
+    "presentations": Flag("N"),
+    "generators": Flag("NAME"),
+    "references": Flag("PLACE"),
+    "inverse": Flag("NETWORK:LAYER"),
+    "image_size_px": Flag("PX", name="image-size"),
+    "seed": Flag("N"),
+    "device": Flag("NAME"),
+    "threads": Flag("N"),
+    "batch": Flag("N"),
+}
+#: Keys of a study's file that have no flag: its name stands first, the other is for files only.
+STUDY_FILE_ONLY = ("study", "preprocessing")
+
+
+def _study_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", help="its name (xdream list studies), or a plan file (TOML) with its keys")
+    flags.add(parser, studies.StudyPlan, STUDY_FLAGS)
+    parser.add_argument("--out", metavar="FOLDER", help="default studies/NAME-SCALE; an existing one goes on")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--list", action="store_true", help="print the shards and what they cost, run nothing")
+    how.add_argument("--shard", metavar="i/N", help="only part i of N, from 1, e.g. of an array of jobs")
+    how.add_argument(
+        "--cluster", metavar="WHERE", help="local:N, dask:ADDRESS, slurm:CONFIG, pbs:CONFIG, lsf:CONFIG"
+    )
+    parser.add_argument(
+        "--resource",
+        action="append",
+        default=[],
+        metavar="NAME=AMOUNT",
+        help="what a shard needs of a worker, e.g. GPU=1 or MEMORY=8e9; may be given several times",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _merge_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "places", nargs="+", metavar="PLACE", help="folders of studies, shards or experiments; tables"
+    )
+    parser.add_argument("--out", required=True, metavar="TABLE", help="a name that ends in .csv or .parquet")
+    parser.add_argument("--partial", action="store_true", help="also of studies that are not finished")
 
 
 def study(options: argparse.Namespace) -> int:
@@ -30,6 +81,8 @@ def study(options: argparse.Namespace) -> int:
     found = studies.named(plan.study)
     folder = Path(options.out or f"studies/{plan.study}-{plan.scale}")
     _check_part(options.shard)
+    from xdream.studies import worker_pools
+
     if options.cluster is not None:
         worker_pools.check(options.cluster)
         _resources(options.resource, plan.device)
@@ -51,7 +104,7 @@ def study(options: argparse.Namespace) -> int:
 
 def resume(folder: Path, options: argparse.Namespace) -> int:
     """Go on with a study here, shard by shard."""
-    plan = StudyPlan.read(folder / FILE_NAME)
+    plan = studies.StudyPlan.read(folder / file_names.STUDY)
     numbers = [shard.number for shard in studies.shards_of(folder)]
     return _here(studies.named(plan.study), plan, folder, numbers, options) or _finished(folder, options)
 
@@ -67,13 +120,10 @@ def show(place: Path, options: argparse.Namespace) -> int:
     return _print(found, place, options, note=note)
 
 
-def is_study(place: Path) -> bool:
-    """Whether that is a study's folder or a table."""
-    return (place / FILE_NAME).exists() or (place.suffix in table.SUFFIXES and not place.is_dir())
-
-
 def merge(options: argparse.Namespace) -> int:
     """Gather shards, studies and tables into one table."""
+    from xdream.studies import table
+
     out = Path(options.out)
     table.check_name(out)
     found = studies.gathered([Path(place) for place in options.places], partial=options.partial)
@@ -92,10 +142,9 @@ def _plan(options: argparse.Namespace) -> StudyPlan:
     """A study's name or plan file, with the flags laid over it."""
     values: dict[str, Any] = {"study": options.study}
     if options.study.endswith(".toml"):
-        values = StudyPlan.read(options.study).model_dump(exclude_unset=True)
+        values = studies.StudyPlan.read(options.study).model_dump(exclude_unset=True)
     studies.named(values["study"])
-    values |= {key: getattr(options, key) for key in _KEYS if getattr(options, key) is not None}
-    return StudyPlan.make(**values)
+    return studies.StudyPlan.make(**values | flags.given(options, STUDY_FLAGS))
 
 
 def _check_part(text: str | None) -> None:
@@ -115,6 +164,8 @@ def _here(
     found: Study, plan: StudyPlan, folder: Path, numbers: Sequence[int], options: argparse.Namespace
 ) -> int:
     """Shards one after the other in this process."""
+    from xdream.cli.progress import Bar
+
     try:
         with Bar(hidden=options.quiet) as bar:
             for number in numbers:
@@ -133,6 +184,9 @@ def _here(
 
 def _on_cluster(found: Study, plan: StudyPlan, folder: Path, options: argparse.Namespace) -> bool:
     """All shards on a cluster; whether some failed."""
+    from xdream.cli.progress import Bar
+    from xdream.studies import cluster
+
     shards = {shard.number: shard.name for shard in studies.shards_of(folder)}
     with Bar(hidden=options.quiet) as bar:
         failures = cluster.run_on(
@@ -175,6 +229,8 @@ def _resources(pairs: Sequence[str], device: str) -> dict[str, float]:
 
 def _list(found: Study, plan: StudyPlan, folder: Path, options: argparse.Namespace) -> int:
     """The shards and what they cost at most; nothing is written."""
+    from xdream.studies.gathering import RESULT, shard_folder
+
     plan, planned = studies.resolved(found, plan)
     shards: list[dict[str, Any]] = []
     for shard in planned:
@@ -197,12 +253,16 @@ def _list(found: Study, plan: StudyPlan, folder: Path, options: argparse.Namespa
 
 def _finished(folder: Path, options: argparse.Namespace) -> int:
     """Table, report, claims and figure of a study whose shards are done."""
+    from xdream.studies.study_folder import finished
+
     return _print(finished(folder), folder, options)
 
 
 def _print(
     found: Table, folder: Path, options: argparse.Namespace, *, prefix: str = "", note: str = ""
 ) -> int:
+    from xdream.studies import STUDIES, report
+
     known = [studies.named(name) for name in found.among("study") if STUDIES.has(name)]
     if not len(found):
         raise BadInput("the table is empty")
@@ -226,3 +286,9 @@ def _print(
             said["figure"] = str(figures[said["study"]]) if wanted else None
         print(json.dumps({"folder": str(folder), "studies": objects}, allow_nan=False))
     return 0
+
+
+COMMANDS = {
+    "study": Command(_study_flags, study),
+    "merge": Command(_merge_flags, merge),
+}

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_v
 
 from xdream.description import Description, Frozen, Part
 from xdream.scoring.responses import ResponsesPlan
-from xdream.subjects import RIG, split
+from xdream.subjects.target import RIG, split
 
 if TYPE_CHECKING:
     from xdream.store import Record
@@ -158,7 +158,9 @@ class Plan(Description):
     the rig only records. session: channels, blocks and waiting. responses: how recordings become numbers.
     """
 
-    name: str = Field(default="evolution", pattern=r"^[\w.-]+$")
+    name: str = Field(
+        default="evolution", pattern=r"^[\w.-]+$", description="a word for the name of the default folder"
+    )
     kind: ClassVar[str] = "plan"
     inner: ClassVar[dict[str, type[BaseModel]]] = {
         "targets": TargetPlan,
@@ -168,28 +170,55 @@ class Plan(Description):
         "responses": ResponsesPlan,
     }
 
-    targets: Targets
-    generator: NamedPart = Part(name="natural-v1")
-    optimizer: NamedPart = Part(name="genetic")
-    objective: NamedPart = Part(name="mean")
-    presentations: int = Field(default=10_000, ge=1, le=10**15)
-    repeats: int = Field(default=1, ge=1)
-    noise_spikes: float | None = Field(default=None, gt=0)
-    noise_scale: float | None = Field(default=None, gt=0)
-    references: str | None = None
-    references_per_generation: int = Field(default=0, ge=0)
-    init: str = "default"
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    runs: int = Field(default=1, ge=1, le=100_000)
-    image_size_px: int | None = Field(default=None, ge=8, le=4096)
+    targets: Targets = Field(description="what to drive, e.g. efficientnet-lite0:_fc:281")
+    generator: NamedPart = Field(
+        default=Part(name="natural-v1"), description="the generator; see xdream list generators"
+    )
+    optimizer: NamedPart = Field(
+        default=Part(name="genetic"), description="the optimizer; see xdream list optimizers"
+    )
+    objective: NamedPart = Field(
+        default=Part(name="mean"), description="the objective; see xdream list objectives"
+    )
+    presentations: int = Field(default=10_000, ge=1, le=10**15, description="budget of each run")
+    repeats: int = Field(default=1, ge=1, description="presentations of each image")
+    noise_spikes: float | None = Field(
+        default=None, gt=0, description="Poisson noise: the expected best reference gives N spikes"
+    )
+    noise_scale: float | None = Field(
+        default=None, gt=0, description="Poisson noise: K spikes per unit of activation"
+    )
+    references: str | None = Field(
+        default=None, description="natural images: a folder, a zip file, or scikit-image"
+    )
+    references_per_generation: int = Field(
+        default=0, ge=0, description="references interleaved in every generation"
+    )
+    init: str = Field(default="default", description=f"initial codes: {', '.join(INIT_FORMS)}")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the first run")
+    runs: int = Field(
+        default=1, ge=1, le=100_000, description="runs of each target, with seeds seed, seed + 1, …"
+    )
+    image_size_px: int | None = Field(
+        default=None, ge=8, le=4096, description="size at which images are shown"
+    )
     variants: tuple[Variant, ...] = ()
-    plateau: int | None = Field(default=None, ge=1)
-    record: Literal["everything", "scores"] = "everything"
+    plateau: int | None = Field(
+        default=None, ge=1, description="a run ends after N generations without a better mean score"
+    )
+    record: Literal["everything", "scores"] = Field(
+        default="everything", description="scores: a small record, for large studies"
+    )
     batch: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
-    device: str = "cpu"
-    compiled: bool | None = None
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    device: str = Field(default="cpu", description="cpu, cuda, …")
+    compiled: bool | None = Field(
+        default=None,
+        description="networks through the compiler of PyTorch (default: when there are images enough)",
+    )
+    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+        default="float32", description="precision of the products in the networks"
+    )
     preprocessing: dict[str, PreprocessingPlan] = Field(default={})
     rig: NamedPart | None = None
     display: NamedPart | None = None

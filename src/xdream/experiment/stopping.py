@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from xdream.errors import BadInput, StoreError
-from xdream.experiment.runs import Run
 from xdream.store import Record, Store, queries
 from xdream.types import Scores
+
+if TYPE_CHECKING:
+    from xdream.experiment.runs import Run
 
 FILE_NAME = "end.txt"
 
@@ -33,6 +34,8 @@ class StoppingCriteria:
     @classmethod
     def of(cls, runs: Sequence[Run], store: Store, repeats: int) -> StoppingCriteria:
         """That of an experiment as far as it was told. Void generations count for nothing."""
+        import torch  # not where runs are only asked to end
+
         made = cls(repeats)
         for r in runs:
             counted = queries.scores(store, r.id, noise_free=False, with_void=False)

@@ -16,30 +16,25 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-import safetensors
 import safetensors.torch
 import torch
 
 from xdream import networks
 from xdream.errors import BadInput, WeightsInvalid
 from xdream.files import replace
-from xdream.generators.base import GENERATORS, GaussianCodes, Tuned
+from xdream.generators import cards
+from xdream.generators.base import GaussianCodes, Tuned
+from xdream.generators.cards import CARD, FORMAT, SHIPPED, VERSION
+from xdream.generators.cards import SUFFIX as SUFFIX
+from xdream.generators.cards import shipped_file as shipped_file
 from xdream.generators.projection import EncoderSpec, GridReader, Projection
 from xdream.generators.statistics import read_statistics
 from xdream.images import references
 from xdream.networks import one_line, weights
-from xdream.networks.upconv import UpArchitecture, UpConv
+from xdream.networks.up_architecture import UpArchitecture
+from xdream.networks.upconv import UpConv
 from xdream.registry import declares
 from xdream.types import Codes, Images
-
-#: What the header's key `format` says, and the newest version of it that is read.
-FORMAT, VERSION = "xdream generator", 1
-SUFFIX = ".safetensors"
-#: The key of the card in the file's header.
-CARD = "xdream"
-#: The generator that comes with the package.
-SHIPPED = "natural-v1"
-
 
 #: From `xdream tune` with natural-v1 (benches/tuning.py); they serve for every learned generator, whose codes
 #: are all whitened.
@@ -181,20 +176,7 @@ def write(
 
 def read_card(path: Path) -> dict[str, Any]:
     """What a generator file says of itself. Raises WeightsMissing, WeightsInvalid, BadInput."""
-    weights.check_file(path)
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            card = json.loads((file.metadata() or {}).get(CARD, "{}"))
-    except Exception as error:
-        raise WeightsInvalid(
-            f"cannot read generator file {path}: truncated or not safetensors ({one_line(error)})"
-        ) from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise WeightsInvalid(f"{path} is no generator file; xdream train-generator makes them")
-    if card.get("version") != VERSION:
-        raise BadInput(
-            f"generator file {path} has the format {card.get('version')}; this XDream reads {VERSION}"
-        )
+    card = cards.read(path)
     try:
         _described(card)
     except (KeyError, TypeError, BadInput) as error:
@@ -203,9 +185,7 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def _described(card: Mapping[str, Any]) -> tuple[UpArchitecture, EncoderSpec]:
-    shape = card["architecture"]
-    architecture = UpArchitecture(shape["dim"], tuple(shape["channels"]), tuple(shape["refined"]))
-    return architecture, EncoderSpec(**card["encoder"])
+    return cards.architecture(card), EncoderSpec(**card["encoder"])
 
 
 def open_file(path: Path, name: str | None = None) -> Learned:
@@ -241,27 +221,6 @@ def open_file(path: Path, name: str | None = None) -> Learned:
     )
 
 
-def installed() -> dict[str, Path]:
-    """Generator files in the folders where weights are looked for, by the names that they go by.
-
-    A name that is registered is that of the registered generator.
-    """
-    found: dict[str, Path] = {}
-    for folder in weights.folders():
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            if path.stem not in found and path.stem not in GENERATORS.names() and _is_generator(path):
-                found[path.stem] = path
-    return found
-
-
-def _is_generator(path: Path) -> bool:
-    try:
-        read_card(path)
-    except BadInput:
-        return False
-    return True
-
-
 def by_name(name: str) -> Callable[[], Learned] | None:
     """How a generator is made that has no entry point: by the name of an installed file."""
     if Path(name).is_file():
@@ -275,22 +234,6 @@ def by_name(name: str) -> Callable[[], Learned] | None:
         return open_file(found[0], name)
 
     return installed_file
-
-
-def descriptions() -> dict[str, str]:
-    """One line on each learned generator that is there, by its name."""
-    lines = {}
-    for name, path in {SHIPPED: shipped_file(), **installed()}.items():
-        if _is_generator(path):
-            shape, encoder = _described(read_card(path))
-            inverts = f"inverts {encoder.network}:{encoder.layer} ({path})"
-            lines[name] = f"{shape.dim} numbers, {shape.image_size_px} px, {inverts}"
-    return lines
-
-
-def shipped_file() -> Path:
-    """The file of the generator that comes with the package."""
-    return Path(__file__).parent / f"{SHIPPED}{SUFFIX}"
 
 
 @declares(tuned=TUNED)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
@@ -82,7 +81,7 @@ def decoded_photograph(data: bytes) -> ShownImages:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(data)) as file:
             rgb = np.array(_rgb(ImageOps.exif_transpose(file)))
-    return torch.from_numpy(rgb).permute(2, 0, 1)
+    return chw(rgb)
 
 
 def write(path: Path, data: bytes, what: str = "image") -> Path:
@@ -106,11 +105,13 @@ def hwc(image: ShownImages) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 def chw(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> ShownImages:
     """And back: (h, w, 3) uint8 -> (3, h, w)."""
+    import torch  # at run time, since tables with images do without it until one is read
+
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def _encoded(pixels: ShownImages, image_format: str, **how: Any) -> bytes:
-    if pixels.dtype != torch.uint8 or pixels.dim() != 3 or pixels.shape[0] != 3:
+    if str(pixels.dtype) != "torch.uint8" or pixels.dim() != 3 or pixels.shape[0] != 3:
         raise BadInput(
             f"an image to be shown is uint8 of shape (3, h, w); this one is {pixels.dtype} of shape "
             f"{tuple(pixels.shape)}"

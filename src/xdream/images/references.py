@@ -1,10 +1,9 @@
-"""Natural images to compare with: found, checked, decoded; and what their responses say."""
+"""Natural images to compare with: found, checked, decoded. `comparison.py`: what their responses say."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import math
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -12,14 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-import torch
 from PIL import UnidentifiedImageError
 
 from xdream.errors import BadInput
-from xdream.images.files import decoded_photograph
-from xdream.images.resizing import resize
+from xdream.images import files
+from xdream.images.comparison import expected_best as expected_best
+from xdream.images.comparison import relative_activation as relative_activation
 from xdream.types import ShownImages, quantise
+
+if TYPE_CHECKING:  # at run time PyTorch comes with the first image
+    pass
 
 #: The word for the photographs inside the scikit-image wheel, and their names.
 SCIKIT_IMAGE = "scikit-image"
@@ -66,6 +69,8 @@ class References:
         Bilinear and antialiased, from 8-bit RGB as `decoded_photograph` makes it. Raises BadInput when a file
         is no longer the one that was checked.
         """
+        import torch
+
         shown = torch.empty(len(indices), 3, size_px, size_px, dtype=torch.uint8)
         try:
             with _reading(self.place) as read:
@@ -97,7 +102,7 @@ def load(source: str) -> References:
         for name in names:
             try:
                 data = read(name)
-                decoded_photograph(data)
+                files.decoded_photograph(data)
                 hashes.append(_hash(data))
             except Exception as error:  # a decoder of foreign bytes raises whatever it likes
                 bad.append(f"{name!r} ({_reason(error)})")
@@ -122,41 +127,12 @@ def place_of(source: str) -> Path:
 
 def at_size(data: bytes, size_px: int) -> ShownImages:
     """The bytes of an image file -> (3, size, size) uint8: a `decoded_photograph`, resized whole."""
-    full = decoded_photograph(data).to(torch.float32)[None] / 255.0
+    import torch
+
+    from xdream.images.resizing import resize
+
+    full = files.decoded_photograph(data).to(torch.float32)[None] / 255.0
     return quantise(resize(full, (size_px, size_px)))[0]
-
-
-def expected_best(responses: torch.Tensor, n: int) -> float:
-    """The expected maximum of n responses drawn without replacement, in closed form.
-
-    With N responses in ascending order r_1 … r_N, r_k is the maximum of C(k−1, n−1) of the C(N, n)
-    draws. NaN responses are left out; when none is left the answer is NaN. From n = N on it is the
-    maximum. responses: any shape. Raises BadInput for n < 1.
-    """
-    if n < 1:
-        raise BadInput(f"the best of {n} responses is not defined; give at least 1")
-    flat = torch.as_tensor(responses, dtype=torch.float64).flatten()
-    r = flat[~flat.isnan()].sort(descending=True).values
-    if len(r) == 0:
-        return math.nan
-    if n >= len(r):
-        return float(r[0])
-    # From the best downwards, k = N … n: the weight is n / N at first, then times (k − n) / (k − 1).
-    k = torch.arange(len(r), n, -1, dtype=torch.float64, device=r.device)
-    weights = torch.cat((k.new_tensor([n / len(r)]), (k - n) / (k - 1.0))).cumprod(0)
-    weights = weights[weights > 0.0]  # the far tail underflows
-    return float((weights * r[: len(weights)]).sum())
-
-
-def relative_activation(best: float, best_reference: float | None) -> float | None:
-    """The best response to an evolved image over the best to a natural one (the paper's measure).
-
-    None when there is no reference, when a response is missing (NaN), or when the best reference is not
-    positive: a ratio to that says nothing.
-    """
-    if best_reference is None or math.isnan(best) or not best_reference > 0.0:
-        return None
-    return best / best_reference
 
 
 def _find(source: str) -> tuple[Path, list[str]]:

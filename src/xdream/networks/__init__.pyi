@@ -2,12 +2,12 @@ from .base import Network as Network
 from .base import Preprocessing as Preprocessing
 from .base import device as device
 from .base import fingerprint as fingerprint
+from .listing import names as names
 from .loading import DEFAULT_PX as DEFAULT_PX
 from .loading import LayerInfo as LayerInfo
 from .loading import absolute as absolute
 from .loading import layers as layers
 from .loading import load as load
-from .loading import names as names
 from .reader import LayerReader as LayerReader
 from .reader import layer_reader as layer_reader
 from .reader import through_compiler as through_compiler

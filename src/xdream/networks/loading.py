@@ -14,6 +14,7 @@ from xdream.errors import BadInput, SubjectError, UnknownName
 from xdream.images import references
 from xdream.networks import caffe_file, efficientnet, onnx_file, own, service, squeezenet, weights
 from xdream.networks.base import NamedOutputs, Network, Preprocessing
+from xdream.networks.listing import names
 from xdream.registry import nearest
 
 
@@ -53,19 +54,6 @@ def load(name: str, preprocessing: Preprocessing | None = None, random_weights: 
     for parameter in network.module.parameters():
         parameter.requires_grad_(False)
     return network
-
-
-def names() -> list[str]:
-    """What `load` takes; words in capitals stand for the user's own."""
-    return [
-        *_NAMED,
-        "timm:NAME",
-        "caffe:PROTOTXT",
-        "onnx:FILE",
-        "http://…",
-        "python:MODULE:FUNCTION",
-        "file:PATH",
-    ]
 
 
 #: Images of the batch with which a network is tried: a number at which nobody fixes a batch size.

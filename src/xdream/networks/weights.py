@@ -19,18 +19,19 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import filelock
 import huggingface_hub
 import platformdirs
-import safetensors.torch
-import torch
 
 from xdream.errors import UnknownName, WeightsInvalid, WeightsMissing
 from xdream.files import replace
 from xdream.networks import sdist
 from xdream.registry import nearest
+
+if TYPE_CHECKING:
+    import torch
 
 HASHES = "hashes.json"
 FETCH_TIMEOUT_S = 600
@@ -38,7 +39,7 @@ FETCH_TIMEOUT_S = 600
 #: The warning that goes with every result made without trained weights.
 RANDOM = "random weights: for timing only"
 
-Tensors: TypeAlias = dict[str, torch.Tensor]
+Tensors: TypeAlias = "dict[str, torch.Tensor]"
 
 
 @dataclass(frozen=True)
@@ -251,6 +252,9 @@ def load_tensors(path: Path) -> Tensors:
     A dictionary nested under `state_dict` is unwrapped. Raises WeightsMissing when there is no such
     file, WeightsInvalid for everything else that is not a readable dictionary of tensors.
     """
+    import safetensors.torch
+    import torch  # not where files are only listed
+
     check_file(path)
     try:
         if path.suffix == ".safetensors":

@@ -7,7 +7,7 @@ Equal records give equal bytes (see figure_style).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,37 +92,57 @@ class _Frame:
     notes: tuple[str, ...]
 
 
-def show(record: Record, folder: Path | None = None, most_runs: int = 12) -> Figures:
+def show(
+    record: Record,
+    folder: Path | None = None,
+    most_runs: int = 12,
+    *,
+    runs: Collection[int] | None = None,
+) -> Figures:
     """Draw a record, finished or not, into `folder` (default: `figures` in the record's).
 
     A single run gives figure.png, response.png, montage.png, best.png and best_last_generation.png; several
-    give these with run000- before the name for the first `most_runs` of them, and runs.png. Whatever the
-    images need and is gone (weights, references) is left out with a warning. An image that does not come
-    out bit for bit as it was shown is written as best_not_identical.png. Raises BadInput when no generation
-    is complete yet or the folder cannot be written.
+    give these with run000- before the name for the first `most_runs` of them (or for `runs`, by number),
+    and runs.png. Whatever the images need and is gone (weights, references) is left out with a warning. An
+    image that does not come out bit for bit as it was shown is written as best_not_identical.png. Raises
+    BadInput when no generation is complete yet, a run is not there or the folder cannot be written.
     """
-    runs = [curves_of(record, s) for s in summarise(record) if s.generations]
-    if not runs:
+    every = [curves_of(record, s) for s in summarise(record) if s.generations]
+    if not every:
         raise BadInput(
             f"{record.folder} has no complete generation to show yet; wait for it, or go on with it: "
             f"xdream resume {record.folder}"
         )
     folder = record.folder / "figures" if folder is None else folder
+    single = _single(every, most_runs, runs, record)
     plan = plan_of(record)
     frame = _Frame(plan, notes_of(record))
-    drawn, alarms = redraw(record, plan, [i for curves in runs[:most_runs] for i in curves.images])
-    width = max(3, len(str(max(s.summary.run for s in runs))))
+    drawn, alarms = redraw(record, plan, [i for one in single for i in one.images])
+    width = max(3, len(str(max(s.summary.run for s in every))))
     written = []
     with style():
-        for curves in runs[:most_runs]:
-            before = f"run{curves.summary.run:0{width}d}-" if len(record.runs()) > 1 else ""
-            reference, missing = best_reference(record, plan, curves.summary, drawn)
+        for one in single:
+            before = f"run{one.summary.run:0{width}d}-" if len(record.runs()) > 1 else ""
+            reference, missing = best_reference(record, plan, one.summary, drawn)
             alarms += [missing] if missing else []
-            written.append(_run_figures(curves, reference, drawn, frame, folder, before))
-        overview = _overview(runs, plan, frame, folder / "runs.png") if len(runs) > 1 else None
-    if len(runs) > most_runs:
-        alarms.append(f"figures of single runs are drawn for the first {most_runs} of {len(runs)}")
+            written.append(_run_figures(one, reference, drawn, frame, folder, before))
+        overview = _overview(every, plan, frame, folder / "runs.png") if len(every) > 1 else None
+    if runs is None and len(every) > most_runs:
+        alarms.append(f"figures of single runs are drawn for the first {most_runs} of {len(every)}")
     return Figures(tuple(written), overview, tuple(dict.fromkeys(alarms)))
+
+
+def _single(
+    every: Sequence[Curves], most_runs: int, runs: Collection[int] | None, record: Record
+) -> list[Curves]:
+    """The runs of which figures of their own are drawn. Raises BadInput for one that has none."""
+    if runs is None or len(every) == 1:
+        return list(every[:most_runs])
+    there = {one.summary.run: one for one in every}
+    for run in runs:
+        if run not in there:
+            raise BadInput(f"{record.folder} has no run {run} to show; it has {', '.join(map(str, there))}")
+    return [there[run] for run in dict.fromkeys(runs)]
 
 
 # ------------------------------------------------------------------ figures of one run

@@ -6,23 +6,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from xdream.errors import BadInput, XDreamError
-from xdream.experiment.assemble import assemble
 from xdream.experiment.plan import Plan
-from xdream.experiment.record_policy import identity
-from xdream.experiment.replay import codes_of
-from xdream.experiment.runs import Parts
 from xdream.images import references
 from xdream.images.references import References
 from xdream.report.summary import RunSummary
 from xdream.report.text_table import number
 from xdream.store import ImageRecord, Record
 from xdream.types import CodeArray
+
+if TYPE_CHECKING:  # at run time PyTorch comes with the first image that is drawn
+    from xdream.experiment.runs import Parts
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -47,6 +46,12 @@ class Panel:
 
 def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[dict[int, Redrawn], list[str]]:
     """Images by their id, each drawn in the company in which it was shown; and what went wrong."""
+    if not images:
+        return {}, []
+    import torch
+
+    from xdream.experiment.record_policy import identity
+
     drawn: dict[int, Redrawn] = {}
     chunk, pixels = None, torch.empty(0)
     try:
@@ -75,6 +80,8 @@ def _derived(record: Record, images: Sequence[ImageRecord]) -> dict[int, CodeArr
     """Of a record of scores, the (1, d) code of each image, by its id: each run is replayed once."""
     if record.keeps_everything:
         return {}
+    from xdream.experiment.replay import codes_of
+
     codes: dict[int, CodeArray] = {}
     for run in {image.run for image in images}:
         wanted = [image for image in images if image.run == run]
@@ -85,6 +92,8 @@ def _derived(record: Record, images: Sequence[ImageRecord]) -> dict[int, CodeArr
 
 def _drawing_parts(record: Record, plan: Plan) -> Parts:
     """The parts without what images do not depend on, which may be gone: targets, references, first codes."""
+    from xdream.experiment.assemble import assemble
+
     batch = int(record.facts["batch"])
     lean = {
         "batch": batch,
@@ -108,6 +117,8 @@ def _drawing_parts(record: Record, plan: Plan) -> Parts:
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

@@ -8,13 +8,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
 from xdream.experiment.plan import Plan
 from xdream.experiment.plan import plan_of as plan_of
-from xdream.images.references import expected_best, relative_activation
-from xdream.scoring.objectives import OBJECTIVES
+from xdream.images.comparison import expected_best, relative_activation
 from xdream.store import Record, RunRecord
+
+Array = npt.NDArray[np.float64]
+
+_DEFAULT_OBJECTIVE = Plan.model_fields["objective"].default.model_dump()
 
 
 @dataclass(frozen=True)
@@ -87,18 +90,24 @@ def summarise(record: Record) -> list[RunSummary]:
     """Every run of an experiment, finished or not."""
     plan = plan_of(record)
     notes, runs = notes_of(record), record.runs()
-    counts = [record.presentations(run.id) for run in runs]
-    rate = sum(counts) / record.seconds if record.seconds > 0 else None
-    return [_summary(record, plan, run, count, rate, notes) for run, count in zip(runs, counts, strict=True)]
+    counts = record.presentations_of_runs()
+    rate = sum(counts.values()) / record.seconds if record.seconds > 0 else None
+    return [_summary(record, plan, run, counts[run.id], rate, notes) for run in runs]
 
 
-def reference_scores(record: Record, run: RunRecord) -> torch.Tensor:
+def reference_scores(record: Record, run: RunRecord) -> Array:
     """(N,) noise-free scores of the references for one run; NaN where there was no answer."""
-    responses = torch.from_numpy(record.reference_responses(run.id))
-    if record.is_session:  # the objective has seen the channels already
+    responses = record.reference_responses(run.id)
+    # Of a session, the objective has seen the channels already. The default, the mean, of one response is
+    # the response itself: the usual summary does without PyTorch.
+    if record.is_session or not len(responses) or run.objective == _DEFAULT_OBJECTIVE:
         return responses
-    objective = OBJECTIVES.make(**run.objective)
-    return objective(responses[:, None, None]) if len(responses) else responses
+    import torch
+
+    from xdream.scoring.objectives import OBJECTIVES
+
+    scores = OBJECTIVES.make(**run.objective)(torch.from_numpy(responses)[:, None, None])
+    return scores.numpy()
 
 
 def _summary(
@@ -111,7 +120,7 @@ def _summary(
 ) -> RunSummary:
     clean, observed = (record.scores(run.id, noise_free=flag) for flag in (True, False))
     references = reference_scores(record, run)
-    best_reference = _best([references.numpy()])
+    best_reference = _best([references])
     last = _best(clean[-1:])
     ever = _best(clean)
     return RunSummary(
@@ -145,8 +154,8 @@ def _summary(
     )
 
 
-def _argmax(scores: torch.Tensor) -> int:
-    return int(scores.nan_to_num(nan=-torch.inf).argmax())
+def _argmax(scores: Array) -> int:
+    return int(np.where(np.isnan(scores), -np.inf, scores).argmax())
 
 
 def _best(scores: list[Any]) -> float | None:

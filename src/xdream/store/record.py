@@ -145,26 +145,39 @@ class Record:
 
     def presentations(self, run: int) -> int:
         """Showings of generated images that were told, repeats included."""
+        return self._presentations(run).get(run, 0)
+
+    def presentations_of_runs(self) -> dict[int, int]:
+        """The same of every run, in one query."""
+        return dict.fromkeys((run for (run,) in self._rows("SELECT id FROM run")), 0) | self._presentations()
+
+    def _presentations(self, run: int | None = None) -> dict[int, int]:
+        """Of one run or of all; one that has none is left out."""
+        which = "" if run is None else f" AND run.id = {int(run)}"
         if self.is_session:
-            answered = (
-                "SELECT count(DISTINCT p.id) FROM planned AS p JOIN recording AS r ON r.planned = p.id"
-                " JOIN block AS b ON b.id = p.block JOIN image AS i ON i.id = p.image"
-                " JOIN told AS t ON t.run = i.run AND t.generation = i.generation WHERE i.run = ?"
-                " AND r.status = 'taken' AND b.ending NOT IN ('rejected', 'abandoned')"
-                " AND i.generation NOT IN (SELECT generation FROM void)"
+            return dict(
+                self._rows(
+                    "SELECT run.id, count(DISTINCT p.id) FROM planned AS p JOIN recording AS r"
+                    " ON r.planned = p.id JOIN block AS b ON b.id = p.block JOIN image AS i ON i.id = p.image"
+                    " JOIN told AS t ON t.run = i.run AND t.generation = i.generation"
+                    " JOIN run ON run.id = i.run"
+                    " WHERE r.status = 'taken' AND b.ending NOT IN ('rejected', 'abandoned')"
+                    f" AND i.generation NOT IN (SELECT generation FROM void){which} GROUP BY run.id"
+                )
             )
-            [(count,)] = self._rows(answered, run)
-            return int(count)
         if not self.keeps_everything:
-            told = "SELECT count(*) FROM image JOIN told USING (run, generation) WHERE run = ?"
-            [(images,)] = self._rows(told, run)
-            return int(images) * int(self.facts["repeats"])
-        [(count,)] = self._rows(
-            "SELECT count(*) FROM presentation AS p JOIN told USING (run, generation)"
-            " WHERE run = ? AND image IS NOT NULL",
-            run,
+            repeats = int(self.facts["repeats"])
+            told = (
+                "SELECT run.id, count(*) FROM image JOIN told USING (run, generation)"
+                f" JOIN run ON run.id = image.run WHERE true{which} GROUP BY run.id"
+            )
+            return {of: images * repeats for of, images in self._rows(told)}
+        return dict(
+            self._rows(
+                "SELECT run.id, count(*) FROM presentation AS p JOIN told USING (run, generation)"
+                f" JOIN run ON run.id = p.run WHERE image IS NOT NULL{which} GROUP BY run.id"
+            )
         )
-        return int(count)
 
     def silent_runs(self) -> list[int]:
         """Runs with told generations but without a single response."""

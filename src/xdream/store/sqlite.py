@@ -11,18 +11,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apsw
-import filelock
 import numpy as np
 import numpy.typing as npt
-import psutil
 
 from xdream.errors import StoreBusy, StoreError, StoreFull
 from xdream.store import migrations
 from xdream.store.base import AskedRow, PresentationRow, RunRow, ShownRow, ToldRow
 from xdream.store.migrations import OLDEST_VERSION, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    import filelock
 
 FILE_NAME = "experiment.sqlite"
 #: What it is called while it is being made.
@@ -43,6 +44,8 @@ def utc_now() -> str:
 
 def file_system(path: Path) -> str:
     """The type of the file system that holds `path`, as the system names it; "" when it cannot be told."""
+    import psutil  # not where a store is only read
+
     at = str(path.resolve())
     best, kind = "", ""
     for mount in psutil.disk_partitions(all=True):
@@ -376,6 +379,8 @@ def check_new(folder: Path) -> None:
 
 def locked(folder: Path) -> filelock.BaseFileLock:
     """The lock of a folder's one writer, taken. Raises StoreBusy, StoreError."""
+    import filelock  # not where a store is only read
+
     lock = filelock.FileLock(folder / LOCK_NAME)
     try:
         lock.acquire(timeout=0)

@@ -6,9 +6,11 @@ from .base import groups_of as groups_of
 from .catalogue import STUDIES as STUDIES
 from .catalogue import named as named
 from .catalogue import names as names
-from .catalogue import run as run
 from .claims import Claim as Claim
 from .claims import Finding as Finding
+from .gathering import gathered as gathered
+from .gathering import shards_of as shards_of
+from .gathering import unfinished as unfinished
 from .network_layers import LayerChoice as LayerChoice
 from .plan import Scale as Scale
 from .plan import Shard as Shard
@@ -19,11 +21,9 @@ from .shard_work import Evolved as Evolved
 from .shard_work import Work as Work
 from .study_folder import begin as begin
 from .study_folder import cost as cost
-from .study_folder import gathered as gathered
 from .study_folder import resolved as resolved
 from .study_folder import run_shard as run_shard
-from .study_folder import shards_of as shards_of
-from .study_folder import unfinished as unfinished
 from .study_folder import write_outputs as write_outputs
 from .table import Table as Table
 from .table import TableRow as TableRow
+from .whole_study import run as run

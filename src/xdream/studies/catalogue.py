@@ -1,16 +1,14 @@
-"""Every study by its name, and one from its plan to its table."""
+"""Every study by its name. Without PyTorch: names are listed from here."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xdream.errors import BadInput
-from xdream.experiment.callbacks import Callback
 from xdream.registry import Registry
-from xdream.studies import study_folder as folders
-from xdream.studies.base import Study
-from xdream.studies.plan import StudyPlan
-from xdream.studies.table import Table
+
+if TYPE_CHECKING:
+    from xdream.studies.base import Study
 
 #: Every study, those of other packages too (entry points of the group `xdream.studies`).
 STUDIES: Registry[Study] = Registry("study", plural="studies")
@@ -33,15 +31,3 @@ def named(name: str) -> Study:
     if study.name != name:
         raise BadInput(f"study '{name}' calls itself '{study.name}'; give its entry point that name")
     return study
-
-
-def run(plan: StudyPlan, folder: str | Path, callback: Callback | None = None) -> Table:
-    """A whole study, shard after shard; one that was interrupted goes on. The table is also in the folder.
-
-    Raises BadInput before anything is computed; SubjectError, StoreError, after which the same call goes on.
-    """
-    study, place = named(plan.study), Path(folder)
-    folders.begin(study, plan, place)
-    for shard in folders.shards_of(place):
-        folders.run_shard(study, place, shard.number, callback)
-    return folders.finished(place)

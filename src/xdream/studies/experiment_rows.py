@@ -11,7 +11,7 @@ from xdream.report import plan_of, summarise
 from xdream.store import Record
 from xdream.studies.network_layers import short
 from xdream.studies.table import TableRow
-from xdream.subjects import split
+from xdream.subjects.target import split
 
 #: What stands for the study of an experiment that belongs to none.
 NO_STUDY = "experiment"

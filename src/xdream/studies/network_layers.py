@@ -6,11 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from xdream import networks
 from xdream.errors import BadInput
-from xdream.networks import Network
-from xdream.subjects import parse_units
+from xdream.subjects.target import parse_units
+
+if TYPE_CHECKING:
+    from xdream.networks import Network
 
 #: The depths that studies compare, from the image on.
 DEPTHS = ("early", "middle", "late", "output")

@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from xdream import networks, subjects
+from xdream import generators, networks, subjects
 from xdream.description import Description, Part
 from xdream.errors import BadInput
-from xdream.experiment.assemble import absolute_generator
 from xdream.experiment.plan import NamedPart, PreprocessingPlan
-from xdream.generators import GENERATORS, Generator
 from xdream.images import references
 from xdream.images.references import SCIKIT_IMAGE
-from xdream.networks import Network
 from xdream.studies.network_layers import LayerChoice, layers_at, short
+
+if TYPE_CHECKING:
+    from xdream.generators import Generator
+    from xdream.networks import Network
 
 Scale = Literal["tiny", "small", "paper"]
 
@@ -63,20 +64,36 @@ class StudyPlan(Description):
     inner: ClassVar[dict[str, type[BaseModel]]] = {"preprocessing": PreprocessingPlan}
 
     study: str
-    scale: Scale = "tiny"
-    networks: tuple[str, ...] = ()
-    layers: tuple[str, ...] = ()
-    units: int | str | None = None
-    seeds: int | None = Field(default=None, ge=1, le=10_000)
-    presentations: int | None = Field(default=None, ge=1, le=10**12)
-    generators: tuple[NamedPart, ...] = ()
-    references: str = SCIKIT_IMAGE
-    inverse: str | None = None
-    image_size_px: int | None = Field(default=None, ge=8, le=4096)
-    seed: int = Field(default=0, ge=0, lt=2**62)
-    device: str = "cpu"
-    threads: int | None = Field(default=None, ge=1)
-    batch: int | None = Field(default=None, ge=1)
+    scale: Scale = Field(default="tiny", description="how much: tiny takes minutes")
+    networks: tuple[str, ...] = Field(default=(), description="as in targets")
+    layers: tuple[str, ...] = Field(
+        default=(),
+        description="early, middle, late, output; a layer; or DEPTH=LAYER (default: those of the study)",
+    )
+    units: int | str | None = Field(
+        default=None, description="how many units of each layer, or which: 3,7,20-29 (one: 3,)"
+    )
+    seeds: int | None = Field(default=None, ge=1, le=10_000, description="repetitions of each evolution")
+    presentations: int | None = Field(default=None, ge=1, le=10**12, description="budget of each evolution")
+    generators: tuple[NamedPart, ...] = Field(
+        default=(), description="the generators (default: natural-v1, or what the study compares)"
+    )
+    references: str = Field(
+        default=SCIKIT_IMAGE, description="natural images: a folder, a zip file, or scikit-image"
+    )
+    inverse: str | None = Field(
+        default=None,
+        description="the layer that the generator was trained to invert, if it cannot encode images itself",
+    )
+    image_size_px: int | None = Field(
+        default=None, ge=8, le=4096, description="size at which all images are shown"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**62, description="the first seed")
+    device: str = Field(default="cpu", description="cpu, cuda, …")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of one shard")
+    batch: int | None = Field(
+        default=None, ge=1, description="most images in one pass (default: as many as fit)"
+    )
     preprocessing: dict[str, PreprocessingPlan] = Field(default={})
 
     @model_validator(mode="after")
@@ -127,21 +144,23 @@ class StudyPlan(Description):
 
     def generator(self, part: Part) -> Generator:
         """A generator, made at the size at which images are shown, if it has none. Raises BadInput."""
-        return GENERATORS.make(part.name, **part.options)
+        return generators.GENERATORS.make(part.name, **part.options)
 
     def resolved(self) -> Self:
         """With absolute paths, every generator made once, and the size of the images. Raises BadInput."""
-        generators = [absolute_generator(one) for one in self.generators]
-        size_px = self.image_size_px or self.generator(generators[0]).image_size_px
-        for place, one in enumerate(generators):
-            if "size_px" in GENERATORS.options(one.name):  # drawn at the size at which it is shown
-                generators[place] = Part(name=one.name, **{"size_px": size_px} | one.options)
-            made = self.generator(generators[place])
+        from xdream.experiment.assemble import absolute_generator  # with PyTorch
+
+        found = [absolute_generator(one) for one in self.generators]
+        size_px = self.image_size_px or self.generator(found[0]).image_size_px
+        for place, one in enumerate(found):
+            if "size_px" in generators.GENERATORS.options(one.name):  # drawn at the size at which it is shown
+                found[place] = Part(name=one.name, **{"size_px": size_px} | one.options)
+            made = self.generator(found[place])
             if place == 0 and self.inverse is not None:
                 self._check_inverse(made)
         return self.model_copy(
             update={
-                "generators": tuple(generators),
+                "generators": tuple(found),
                 "networks": tuple(subjects.absolute(name) for name in self.networks),
                 "preprocessing": {subjects.absolute(k): v for k, v in self.preprocessing.items()},
                 "references": references.absolute(self.references),

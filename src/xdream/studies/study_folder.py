@@ -24,19 +24,24 @@ from xdream import files, networks
 from xdream.errors import BadInput, StoreError
 from xdream.experiment.callbacks import Callback, NoCallback
 from xdream.images import references
-from xdream.store import FILE_NAME as EXPERIMENT
 from xdream.store import LOCK_NAME, locked
-from xdream.studies import drawing, experiment_rows, natural_responses, report, table
+from xdream.studies import drawing, natural_responses, report, table
 from xdream.studies.base import Study
-from xdream.studies.network_layers import LayerChoice, candidates
+from xdream.studies.gathering import (
+    FILE_NAME,
+    RESULT,
+    SHARDS_FILE,
+    TABLE,
+    gathered,
+    shard_folder,
+    shards_of,
+)
+from xdream.studies.network_layers import candidates
 from xdream.studies.plan import Shard, StudyPlan
 from xdream.studies.shard_work import Work, check_budget
 from xdream.studies.statistics import import_scipy
 from xdream.studies.table import Table
 from xdream.subjects import parse_units
-
-FILE_NAME, SHARDS_FILE, TABLE = "study.toml", "shards.json", "table.csv"
-SHARDS, RESULT = "shards", "result.csv"
 
 
 def resolved(study: Study, plan: StudyPlan) -> tuple[StudyPlan, tuple[Shard, ...]]:
@@ -79,23 +84,6 @@ def begin(study: Study, plan: StudyPlan, folder: Path) -> StudyPlan:
             files.replace(folder / SHARDS_FILE, json.dumps([asdict(one) for one in shards]).encode())
             files.replace(path, plan.to_toml().encode())
     return plan
-
-
-def shards_of(folder: Path) -> tuple[Shard, ...]:
-    """The shards of a study that was begun; no network is needed to know them. Raises StoreError."""
-    path = folder / SHARDS_FILE
-    try:
-        found = json.loads(path.read_text("utf-8"))
-        return tuple(Shard(one["number"], LayerChoice(**one["place"])) for one in found)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError):
-        raise StoreError(f"{path} is damaged; begin the study in another folder") from None
-
-
-def shard_folder(folder: Path, shard: Shard) -> Path:
-    """Where a shard is computed."""
-    return folder / SHARDS / f"{shard.number:03}-{shard.name}"
 
 
 def run_shard(study: Study, folder: Path, number: int, callback: Callback | None = None) -> Path:
@@ -144,56 +132,6 @@ def shard_of(folder: Path, number: int) -> Shard:
     if not 1 <= number <= len(shards):
         raise BadInput(f"there is no shard {number}; the study has 1 to {len(shards)}")
     return shards[number - 1]
-
-
-def unfinished(folder: Path) -> list[Shard]:
-    """The shards without a result."""
-    return [s for s in shards_of(folder) if not (shard_folder(folder, s) / RESULT).exists()]
-
-
-def gathered(places: Sequence[Path], *, partial: bool = False) -> Table:
-    """One table of folders of studies, shards and single experiments, and of tables.
-
-    partial: also of unfinished studies. Raises BadInput, also where a shard is not done.
-    """
-    tables = []
-    for place in places:
-        if (place / EXPERIMENT).exists():
-            tables.append(Table(experiment_rows.rows_of(place)))
-        else:
-            tables += [_read(path) for path in _tables(place, partial)]
-    return table.merged(tables)
-
-
-def _read(path: Path) -> Table:
-    try:
-        return table.read(path)
-    except BadInput as error:
-        if path.name != RESULT:
-            raise
-        raise StoreError(f"{error}; remove it, and xdream resume makes it anew from its stores") from None
-
-
-def _tables(place: Path, partial: bool) -> Iterator[Path]:
-    if place.suffix in table.SUFFIXES and not place.is_dir():
-        yield place
-    elif (place / RESULT).exists():
-        yield place / RESULT
-    elif (place / FILE_NAME).exists():
-        shards, missing = shards_of(place), unfinished(place)
-        if missing and not partial:
-            named = ", ".join(f"{s.number} {s.name}" for s in missing[:5])
-            raise BadInput(
-                f"{len(missing)} of {len(shards)} shards of {place} are not done "
-                f"({named}{' …' if len(missing) > 5 else ''}); "
-                f"go on with: xdream resume {place}, or take what there is with --partial"
-            )
-        done = [s for s in shards if s not in missing]
-        if not done:
-            raise BadInput(f"no shard of {place} is done yet; go on with: xdream resume {place}")
-        yield from (shard_folder(place, s) / RESULT for s in done)
-    else:
-        raise BadInput(f"'{place}' is no table, no study's folder and no shard's folder that is done")
 
 
 def finished(folder: Path) -> Table:

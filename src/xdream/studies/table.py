@@ -25,10 +25,11 @@ import numpy.typing as npt
 from xdream import files
 from xdream.errors import BadInput, StoreError
 from xdream.images.files import chw, decoded, hwc, small_png
+from xdream.studies.file_names import TABLE_SUFFIXES
 
 #: The measure that may differ between two tables of the same shard.
 TIME = "seconds"
-SUFFIXES = (".csv", ".parquet")
+SUFFIXES = TABLE_SUFFIXES
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 

@@ -4,7 +4,6 @@ from .base import SubjectRequest as SubjectRequest
 from .base import absolute as absolute
 from .base import identities as identities
 from .base import make_subject as make_subject
-from .channels import RIG as RIG
 from .channels import Channels as Channels
 from .channels import channel_of as channel_of
 from .known import KNOWN as KNOWN
@@ -17,6 +16,7 @@ from .noise import GenerationNoise as GenerationNoise
 from .noise import noise_draws as noise_draws
 from .noise import poisson_responses as poisson_responses
 from .target import LIST_SUFFIX as LIST_SUFFIX
+from .target import RIG as RIG
 from .target import Unit as Unit
 from .target import parse_units as parse_units
 from .target import read_list as read_list

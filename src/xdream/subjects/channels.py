@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
 from xdream.errors import BadInput, SubjectError
 from xdream.subjects.base import SubjectRequest
-from xdream.subjects.target import parse_units
+from xdream.subjects.target import RIG, parse_units
 from xdream.types import ShownImages
 
-#: The network of targets that are channels of a recording: `rig:NAME:CHANNELS`.
-RIG = "rig"
+if TYPE_CHECKING:
+    import torch
 
 
 class Channels:

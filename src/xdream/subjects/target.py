@@ -13,6 +13,9 @@ _ITEM = re.compile(r"(?P<channels>all|\d+(?:-\d+)?)(?:@(?P<y>\d+),(?P<x>\d+))?")
 
 FORM = "NETWORK:LAYER:UNITS, UNITS like 281, 3,7, 0-99, all or 5@6,6 (channel@y,x), or NETWORK::FILE.csv"
 
+#: The network of targets that are channels of a recording: `rig:NAME:CHANNELS`.
+RIG = "rig"
+
 #: How the name of a file with a list of units ends.
 LIST_SUFFIX = ".csv"
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 
 from xdream.description import Description, Frozen
-from xdream.networks.upconv import FIRST_PX
+from xdream.networks.up_architecture import FIRST_PX
 
 #: The layer that a generator inverts when none is named: deep enough to know things, with positions left.
 ENCODER_LAYERS = {"efficientnet-lite0": "_blocks.14", "squeezenet1.1": "fire8"}
@@ -70,32 +70,38 @@ class Recipe(Description):
     kind: ClassVar[str] = "recipe"
     inner: ClassVar[dict[str, type[BaseModel]]] = {"losses": LossWeights}
 
-    name: str = Field(default="generator", pattern=r"^[\w.-]+$")
-    images: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
-    validation: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
-    network: str = "efficientnet-lite0"
-    layer: str = ""
+    name: str = Field(default="generator", pattern=r"^[\w.-]+$", description="name of the generator")
+    images: Annotated[tuple[str, ...], BeforeValidator(_several)] = Field(
+        default=(), description="a folder or zip file of images to train with"
+    )
+    validation: Annotated[tuple[str, ...], BeforeValidator(_several)] = Field(
+        default=(), description="a folder or zip file of images that are only measured"
+    )
+    network: str = Field(default="efficientnet-lite0", description="the encoder")
+    layer: str = Field(default="", description="the encoder's layer that the generator inverts")
     encoder_size_px: int | None = Field(default=None, ge=16, le=1024)
     grid: int = Field(default=4, ge=1, le=64)
-    dimensions: int = Field(default=256, ge=2, le=65536)
-    image_size_px: Literal[16, 32, 64, 128, 256] = 64
+    dimensions: int = Field(default=256, ge=2, le=65536, description="numbers of a code")
+    image_size_px: Literal[16, 32, 64, 128, 256] = Field(default=64, description="size of the images")
     channels: tuple[int, ...] | None = None
     refined: tuple[int, ...] | None = None
     feature_layers: tuple[str, ...] | None = None
-    batch: int = Field(default=16, ge=4, le=4096)
+    batch: int = Field(default=16, ge=4, le=4096, description="images in one step")
     random_share: float = Field(default=0.125, ge=0, le=1)
     random_scale: float = Field(default=1.5, ge=1)
-    steps: int = Field(default=12_000, ge=1)
+    steps: int = Field(default=12_000, ge=1, description="steps of training")
     learning_rate: float = Field(default=1e-3, gt=0)
     discriminator_rate: float = Field(default=2e-4, gt=0)
     average: float = Field(default=0.999, ge=0, lt=1)
     losses: LossWeights = LossWeights()
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of weights, order and draws")
     checkpoint_every: int = Field(default=250, ge=1)
     sheet_every: int = Field(default=500, ge=1)
-    device: str = "cpu"
+    device: str = Field(default="cpu", description="cpu, cuda, …")
     threads: int | None = Field(default=None, ge=1)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="bfloat16: fast on a GPU"
+    )
 
     @property
     def stages(self) -> int:

@@ -14,7 +14,8 @@ from xdream import networks, random
 from xdream.errors import BadInput
 from xdream.generators.projection import GridReader, Projection
 from xdream.networks import Network, layer_reader
-from xdream.networks.upconv import UpArchitecture, UpConv
+from xdream.networks.up_architecture import UpArchitecture
+from xdream.networks.upconv import UpConv
 from xdream.training.discriminator import Discriminator, discriminator_loss, generator_loss
 from xdream.training.recipe import Recipe
 from xdream.types import Codes, Images

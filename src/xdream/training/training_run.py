@@ -21,7 +21,7 @@ from xdream.images import references
 from xdream.images.references import References
 from xdream.memory import keep_freed_blocks
 from xdream.networks import Network
-from xdream.networks.upconv import UpArchitecture
+from xdream.networks.up_architecture import UpArchitecture
 from xdream.training.measure import measure
 from xdream.training.prepare import LEAST_IMAGES_PER_DIMENSION, Pictures, find, fit, prepare, project
 from xdream.training.recipe import CHANNELS, ENCODER_LAYERS, REFINED, Recipe

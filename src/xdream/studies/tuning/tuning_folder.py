@@ -22,10 +22,11 @@ from xdream.errors import BadInput, StoreError
 from xdream.experiment.plan import Plan
 from xdream.store import FILE_NAME as EXPERIMENT_NAME
 from xdream.store import LOCK_NAME, locked
+from xdream.studies.file_names import TUNING
 from xdream.studies.tuning.parameters import optimizer_options
 from xdream.studies.tuning.search import Parameter, Setting
 
-FILE_NAME = "tuning.toml"
+FILE_NAME = TUNING
 TABLE_NAME = "evaluations.csv"
 FIGURE_NAME = "tuning.png"
 EVALUATIONS = "evaluations"

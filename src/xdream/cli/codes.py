@@ -1,0 +1,160 @@
+"""The commands of codes: `codes` (those of an experiment), `encode` (those for images)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xdream import networks
+from xdream.cli import experiments, flags
+from xdream.cli.command import Command
+from xdream.errors import BadInput
+
+if TYPE_CHECKING:
+    from xdream.networks import Network
+
+
+def _npz(name: str) -> Path:
+    """Where codes go. Raises BadInput."""
+    out = Path(name)
+    if out.suffix != ".npz":
+        raise BadInput(f"--out is '{out}'; give a name that ends in .npz")
+    if not out.parent.is_dir():
+        raise BadInput(f"folder '{out.parent}' does not exist; make it first")
+    return out
+
+
+# ------------------------------------------------------------------ codes
+
+
+def _codes_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", help="the folder of the experiment")
+    parser.add_argument("--run", type=int, default=0, metavar="N", help="which run (default 0)")
+    parser.add_argument("--generation", type=int, metavar="N", help="only this one, from 1 (default: all)")
+    parser.add_argument("--out", required=True, metavar="FILE.npz", help="where the codes go")
+
+
+def _codes(options: argparse.Namespace) -> int:
+    """Codes of an experiment."""
+    import numpy as np
+
+    from xdream import report
+    from xdream.experiment import replay
+    from xdream.store import Record
+
+    out = _npz(options.out)
+    record = Record(options.folder)
+    if options.generation is None:
+        found = list(replay.generations(record, options.run))
+        if not found:
+            raise BadInput(f"{options.folder} has no finished generation yet")
+        codes, first = np.stack(found), 0
+    else:
+        first = options.generation - 1  # counted from 1, as in figures
+        there = len(record.scores(options.run)) if options.run in {run.id for run in record.runs()} else 1
+        if not 0 <= first < there:
+            raise BadInput(f"--generation is {options.generation}; run {options.run} has 1 to {there}")
+        codes = replay.codes_of(record, options.run, [first])[first][None]
+    np.savez(
+        out,
+        codes=codes.reshape(-1, codes.shape[-1]),
+        score=np.concatenate(record.scores(options.run)[first : first + len(codes)]),
+        generation=np.repeat(np.arange(first + 1, first + 1 + len(codes)), codes.shape[1]),
+        slot=np.tile(np.arange(codes.shape[1]), len(codes)),
+        generator=np.array(report.plan_of(record).generator.name),
+    )
+    print(f"{codes.shape[0] * codes.shape[1]} codes of {codes.shape[-1]} numbers: {out}")
+    if options.json:
+        print(json.dumps({"out": str(out), "codes": codes.shape[0] * codes.shape[1]}))
+    return 0
+
+
+# ------------------------------------------------------------------ encode
+
+
+def _encode_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", help="a folder or zip file of images, or scikit-image")
+    parser.add_argument("--generator", default="natural-v1", metavar="NAME", help="default natural-v1")
+    parser.add_argument("--out", required=True, metavar="FILE.npz", help="where the codes go")
+    parser.add_argument(
+        "--steps", type=int, default=200, help="of gradient descent, where it is needed (default 200)"
+    )
+    parser.add_argument(
+        "--method",
+        choices=("ivt", "opt"),
+        help="ivt: the generator's own encoder (default where it has one); opt: gradient descent",
+    )
+    parser.add_argument(
+        "--features",
+        metavar="NETWORK:LAYER",
+        help="the codes whose images are near in this layer, instead of in pixels (by opt)",
+    )
+    flags.add_settings(parser)
+
+
+def _encode(options: argparse.Namespace) -> int:
+    """Codes for images."""
+    import numpy as np
+    import torch
+
+    from xdream.generators import GENERATORS, encode, layer_features
+    from xdream.images import references
+
+    out = _npz(options.out)
+    settings: dict[str, Any] = {"generator": {}}
+    experiments.lay_over_parts(settings, options.set)
+    generator = GENERATORS.make(options.generator, **settings["generator"])
+    images = references.load(options.images)
+    shown = images.images(range(len(images)), generator.image_size_px)
+    features, warnings = None, generator.warnings
+    if options.features is not None:
+        network, layer = _layer(options.features)
+        features = layer_features(network, layer, generator.image_size_px)
+        warnings = tuple(dict.fromkeys((*warnings, *network.warnings)))
+    codes, losses = encode(
+        generator, shown.to(torch.float32) / 255.0, options.steps, options.method, features
+    )
+    np.savez(
+        out,
+        codes=codes.cpu().numpy(),
+        names=np.array(images.names),
+        losses=losses.cpu().numpy(),
+        generator=np.array(generator.name),
+        features=np.array(options.features or ""),
+        notes=np.array(warnings, dtype=str),
+    )
+    for name, loss in zip(images.names, losses.tolist(), strict=True):
+        # Activations come in any unit, pixels do not.
+        said = f"{loss:.5f}" if features is None else f"of {options.features} {loss:.5g}"
+        print(f"{name}: mean squared difference {said}")
+    for warning in warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    print(f"{len(codes)} codes of {codes.shape[1]} numbers: {out}")
+    if options.json:
+        found = {"out": str(out), "codes": len(codes), "losses": losses.tolist()}
+        print(json.dumps(found | {"features": options.features}))
+    return 0
+
+
+def _layer(text: str) -> tuple[Network, str]:
+    """The network and the layer of NETWORK:LAYER."""
+    name, _, layer = text.rpartition(":")
+    if not name:
+        raise BadInput(
+            f"--features '{text}' is not NETWORK:LAYER (for the network's output, leave LAYER empty)"
+        )
+    if name.partition(":")[0] in ("file", "onnx", "http", "https"):
+        raise BadInput(
+            f"--features '{text}': a network is needed that passes gradients back and has its own "
+            "preprocessing; for a file of PyTorch's give a python:MODULE:FUNCTION that loads it"
+        )
+    return networks.load(name), layer
+
+
+COMMANDS = {
+    "codes": Command(_codes_flags, _codes),
+    "encode": Command(_encode_flags, _encode),
+}

@@ -1,0 +1,189 @@
+"""The commands of experiments: `evolve`, `tune`, `end`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xdream.cli import flags, running
+from xdream.cli.command import Command
+from xdream.cli.flags import Flag
+from xdream.errors import BadInput
+
+if TYPE_CHECKING:
+    from xdream.experiment.plan import Plan
+
+#: The parts of a plan, which `--set PART.KEY=VALUE` knows.
+PARTS = ("generator", "optimizer", "objective")
+PART_FLAGS = {part: Flag("NAME") for part in PARTS}
+TARGET_FLAGS = {"targets": Flag("NETWORK:LAYER:UNITS", name="target", each=True)}
+#: The flags whose values are keys of the plan as they are.
+KEY_FLAGS = {
+    "presentations": Flag("N"),
+    "repeats": Flag("N"),
+    "noise_spikes": Flag("N"),
+    "noise_scale": Flag("K"),
+    "references": Flag("PLACE"),
+    "references_per_generation": Flag("N"),
+    "init": Flag("HOW"),
+    "seed": Flag("N"),
+    "runs": Flag("N"),
+    "image_size_px": Flag("PX", name="image-size"),
+    "plateau": Flag("N"),
+    "record": Flag(),
+    "device": Flag("NAME"),
+    "compiled": Flag(),
+    "precision": Flag(),
+    "name": Flag("NAME"),
+}
+PLAN_FLAGS = TARGET_FLAGS | PART_FLAGS | KEY_FLAGS
+#: Keys for plan files only.
+PLAN_FILE_ONLY = (
+    *("variants", "batch", "threads", "preprocessing"),
+    *("rig", "display", "session", "responses"),
+)
+
+
+def _plan_flags(parser: argparse.ArgumentParser) -> None:
+    from xdream.experiment.plan import Plan
+
+    parser.add_argument("plan", nargs="?", help="a plan file (TOML); flags are laid over it")
+    flags.add(parser, Plan, PLAN_FLAGS)
+    parser.add_argument("--population", type=int, metavar="N", help="images per generation")
+    parser.add_argument("--weights", metavar="FILE", help="weights of the generator")
+    parser.add_argument(
+        "--random-weights", action="store_true", help="a generator without weights: for timing only"
+    )
+    parser.add_argument("--out", metavar="FOLDER", help="default runs/DATE-TIME-NAME")
+    flags.add_settings(parser)
+    running.add_figure_flags(parser)
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """A plan file, or the defaults, with the flags laid over it. Raises BadInput."""
+    from xdream.experiment.plan import Plan
+
+    values: dict[str, Any] = {}
+    if options.plan:
+        values = Plan.read(options.plan).model_dump(exclude_unset=True)
+    values |= flags.given(options, [*TARGET_FLAGS, *KEY_FLAGS])
+    if "targets" not in values:
+        raise BadInput("no target: give --target NETWORK:LAYER:UNITS, or a plan file")
+    for part in PARTS:
+        named = getattr(options, part)
+        if named is not None:
+            values[part] = {"name": named}
+        elif part not in values:
+            values[part] = Plan.model_fields[part].default.model_dump()
+    lay_over_parts(values, options.set)
+    if options.population is not None:
+        values["optimizer"]["population"] = options.population
+    if options.weights is not None:
+        values["generator"]["weights"] = options.weights
+    if options.random_weights:
+        values["generator"]["random_weights"] = True
+    return Plan.make(**values)
+
+
+def lay_over_parts(values: dict[str, Any], settings: Sequence[str]) -> None:
+    """`--set PART.KEY=VALUE` over the tables of the parts. Raises BadInput."""
+    form = f"PART.KEY=VALUE with PART {', '.join(PARTS[:-1])} or {PARTS[-1]}"
+    flags.lay_over(values, settings, form=form, parts=PARTS, depth=(1, 1))
+
+
+# ------------------------------------------------------------------ evolve
+
+
+def _evolve(options: argparse.Namespace) -> int:
+    """Run an experiment."""
+    from xdream.experiment import loop, opening
+    from xdream.store import FILE_NAME
+
+    plan = plan_of(options)
+    folder = Path(options.out) if options.out else opening.new_folder(plan.name)
+    begun = folder / FILE_NAME
+    return running.watched(lambda bar: loop.run(plan, folder, bar), running.print_run, begun, options)
+
+
+# ------------------------------------------------------------------ tune
+
+
+def _tune_flags(parser: argparse.ArgumentParser) -> None:
+    _plan_flags(parser)
+    parser.add_argument(
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="search only this hyperparameter; may be given several times (default: all that are numbers)",
+    )
+    parser.add_argument(
+        "--steps",
+        action="append",
+        default=[],
+        metavar="NAME=STEP,STEP",
+        help="other steps for a hyperparameter, the widest first, e.g. mutation_size=2,1.4",
+    )
+    parser.add_argument(
+        "--evaluations", type=int, metavar="N", help="end after N settings (default: no limit)"
+    )
+
+
+def _tune(options: argparse.Namespace) -> int:
+    """Search for hyperparameters."""
+    from xdream.experiment import opening
+    from xdream.studies import tuning
+
+    plan = plan_of(options)
+    folder = Path(options.out) if options.out else opening.new_folder(f"{plan.name}-tuning")
+    only, steps, most = options.parameter, _steps(options.steps), options.evaluations
+    return running.watched(
+        lambda bar: tuning.tune(plan, folder, only, steps, most, bar),
+        running.print_tuning,
+        folder / tuning.FILE_NAME,
+        options,
+    )
+
+
+def _steps(texts: Sequence[str]) -> dict[str, list[float]]:
+    """`--steps NAME=2,1.4,1.2` as numbers."""
+    steps = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        try:
+            steps[name] = [float(value) for value in values.split(",")]
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            raise BadInput(f"--steps '{text}' is not NAME=STEP,STEP,… with numbers, the widest first")
+    return steps
+
+
+# ------------------------------------------------------------------ end
+
+
+def _end_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", help="the folder of the experiment, which may be running")
+    parser.add_argument("runs", nargs="*", type=int, metavar="RUN", help="their numbers (default: all)")
+
+
+def _end(options: argparse.Namespace) -> int:
+    """Ask runs to end."""
+    from xdream.experiment import stopping
+
+    runs = stopping.ask_to_end(options.folder, options.runs)
+    what = ", ".join(str(run) for run in runs) or "none: they have ended already"
+    print(f"runs that end with the present generation, or with the next one shown: {what}")
+    if options.json:
+        print(json.dumps({"runs": runs}))
+    return 0
+
+
+COMMANDS = {
+    "evolve": Command(_plan_flags, _evolve),
+    "tune": Command(_tune_flags, _tune),
+    "end": Command(_end_flags, _end),
+}

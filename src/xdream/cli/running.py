@@ -1,0 +1,124 @@
+"""Long commands: a progress bar, what an interruption says, how an experiment or a tuning is printed."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from xdream import report
+from xdream.errors import INTERRUPTED, Interrupted, XDreamError
+
+if TYPE_CHECKING:
+    from xdream.cli.progress import Bar
+    from xdream.store import Record
+    from xdream.studies.tuning import Tuning
+
+T = TypeVar("T")
+#: The latest events of a session are shown with its summary.
+MOST_EVENTS = 12
+#: Events that are not worth a line there.
+USUAL_EVENTS = ("lease", "again")
+
+
+def add_figure_flags(parser: argparse.ArgumentParser) -> None:
+    """For commands that end with a summary and figures."""
+    parser.add_argument("--no-figures", action="store_true", help="only the summary at the end")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def watched(
+    work: Callable[[Bar], T],
+    show: Callable[[T, argparse.Namespace], int],
+    begun: Path,
+    options: argparse.Namespace,
+    again: str = "xdream resume",
+) -> int:
+    """Run or resume with a progress bar, then show; an interruption says how to go on.
+
+    begun: the file without which there is nothing to go on with. again: the command that goes on with it.
+    """
+    from xdream.cli.progress import Bar
+
+    bar = Bar(hidden=options.quiet)
+    go_on = f"; go on with: {again} {shlex.quote(str(begun.parent))}"
+    try:
+        with bar:
+            found = work(bar)
+    except (KeyboardInterrupt, Interrupted):
+        print(f"xdream: interrupted{go_on if begun.exists() else ''}", file=sys.stderr)
+        return INTERRUPTED
+    except XDreamError as error:
+        if error.exit_status == 3 and begun.exists():
+            print(f"xdream: stopped{go_on}", file=sys.stderr)
+        raise
+    return show(found, options)
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM came: the commit under way is finished. A second one ends at once.
+
+    A signal that is ignored (nohup, the background of a shell) stays ignored.
+    """
+    asked = threading.Event()
+
+    def ask(number: int, frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    taken = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, ask) for number in taken}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int] | None = None) -> int:
+    """Summary and figures of an experiment or a session.
+
+    runs: of several, those with figures of their own (None: the first ones).
+    """
+    drawn = None if options.no_figures else report.show(record, runs=runs)
+    summaries = report.summarise(record)
+    out = sys.stderr if options.json else sys.stdout
+    print(report.table(summaries), file=out)
+    events = [event for event in record.events() if event.kind not in USUAL_EVENTS]
+    for event in events[-MOST_EVENTS:]:
+        where = "" if event.generation is None else f" generation {event.generation + 1}:"
+        print(f"{event.utc[:19]}{where} {event.kind}: {event.text}", file=out)
+    if drawn is not None:
+        for warning in drawn.warnings:
+            print(f"note: {warning}", file=sys.stderr)
+        print(f"figure: {drawn.main}", file=out)
+        if drawn.overview and not drawn.runs:
+            print(f"figures of one run: xdream show {shlex.quote(str(record.folder))} --run N", file=out)
+    if options.json:
+        objects = [summary.as_json() for summary in summaries]
+        whole = objects[0] if len(objects) == 1 else {"runs": objects, "seconds": record.seconds}
+        print(json.dumps({"folder": str(record.folder)} | whole, allow_nan=False))
+    return 0
+
+
+def print_tuning(found: Tuning, options: argparse.Namespace) -> int:
+    """Summary, table and figure of a tuning."""
+    from xdream.studies import tuning
+
+    out = sys.stderr if options.json else sys.stdout
+    print(tuning.said(found), file=out)
+    print(f"table: {tuning.table_of(found)}", file=out)
+    if not options.no_figures:
+        print(f"figure: {tuning.draw(found)}", file=out)
+    if options.json:
+        print(json.dumps(tuning.as_json(found), allow_nan=False))
+    return 0
