@@ -18,11 +18,11 @@ from matplotlib.text import Text
 from PIL import Image
 
 from xdream.errors import BadInput, WeightsMissing
-from xdream.experiment import loop, record_policy
 from xdream.experiment import assemble as assembling
+from xdream.experiment import loop, record_policy
 from xdream.experiment.plan import Plan
 from xdream.generators import GENERATORS
-from xdream.report import RunSummary, redraw, show, summarise, table
+from xdream.report import RunSummary, show, summarise, table
 from xdream.report.figures import log_spaced, number
 from xdream.store import FILE_NAME, Record
 from xdream.types import quantise
