@@ -545,3 +545,15 @@ def test_doctor_prints_the_state_and_ends_with_2_for_what_is_needed(capsys, monk
         ("broken", True),
         (word, ok),
     ]
+
+
+def test_one_part_is_listed_with_its_options_and_their_ranges(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "optimizers", "genetic", "--json"]) == 0
+    output = capsys.readouterr().out
+    assert "mutation_rate: a number from 0 to 1, default 0.5" in output
+    found = json.loads(output.splitlines()[-1])
+    assert found["name"] == "genetic"
+    assert found["options"]["population"] == "population: a whole number of at least 1, default 20"
+    assert main(["list", "optimizers", "genetik"]) == 2
+    assert main(["list", "targets", "known:linear"]) == 2
+    assert "list targets takes no name" in capsys.readouterr().err

@@ -55,6 +55,7 @@ def _weights(options: argparse.Namespace) -> int:
 
 def _list_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=(*PARTS, "targets", "studies", "defaults"))
+    parser.add_argument("name", nargs="?", metavar="NAME", help="one part: its options with types and ranges")
     parser.add_argument("--layers", metavar="NETWORK", help="with targets: the network's layers and shapes")
 
 
@@ -62,6 +63,8 @@ def _list(options: argparse.Namespace) -> int:
     """Names of parts, each with one line; layers of a network."""
     if options.layers:
         return _layers(options)
+    if options.name is not None:
+        return _one_part(options)
     if options.kind == "defaults":
         return _defaults(options)
     lines = _lines(options.kind)
@@ -71,6 +74,18 @@ def _list(options: argparse.Namespace) -> int:
         forms = [name for name in lines if "*" in name]
         names = [name for name in lines if "*" not in name]
         print(json.dumps({options.kind: names} | ({"forms": forms} if forms else {})))
+    return 0
+
+
+def _one_part(options: argparse.Namespace) -> int:
+    """What a part is, and the options that its factory takes."""
+    if options.kind not in PARTS:
+        raise BadInput(f"list {options.kind} takes no name; a name goes with {', '.join(PARTS)}")
+    registry = Registry[Any](PARTS[options.kind])
+    print(registry.described(options.name))
+    if options.json:
+        found = {name: str(option) for name, option in registry.options(options.name).items()}
+        print(json.dumps({"name": options.name, "options": found}))
     return 0
 
 
