@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BeforeValidator, Field
 
-from xdream.cli import experiments, flags, sessions, study_commands, tools, training
+from xdream.cli import experiments, flags, sessions, study_commands, training
 from xdream.cli.flags import Flag
 from xdream.cli.main import COMMANDS, _command, main
 from xdream.description import Description, Frozen
@@ -16,7 +16,7 @@ from xdream.experiment.plan import Plan
 from xdream.laboratory.simulation.faults import Faults
 from xdream.networks import listing
 from xdream.networks.loading import _NAMED
-from xdream.studies import STUDIES, StudyPlan
+from xdream.studies import StudyPlan
 from xdream.subjects import KNOWN
 from xdream.subjects.listing import KNOWN_NEURONS
 from xdream.training.recipe import Recipe
@@ -205,4 +205,3 @@ def test_what_is_no_setting_is_refused(setting: str, how: dict[str, Any], words:
 def test_the_lists_name_what_there_is() -> None:
     assert list(listing.NAMED) == list(_NAMED)
     assert list(KNOWN_NEURONS) == KNOWN.names()
-    assert {name: study.question for name, study in STUDIES.items()} == tools.STUDIES

@@ -437,14 +437,14 @@ def test_two_sessions_cannot_have_one_folder(safe: SteppedSession, tmp_path: Pat
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"folder": ""}, "folder is '': give the path"),
-        ({"folder": 3}, "folder is 3: "),
-        ({"protocol": "http"}, "protocol is 'http': input should be 'manifest' or 'original'"),
-        ({"match": "exact"}, "match is 'exact': input should be 'strict' or 'loose'"),
+        ({"folder": ""}, "folder is ''; it must be a path"),
+        ({"folder": 3}, "folder is 3; it must be a path"),
+        ({"protocol": "http"}, "protocol is 'http'; it must be 'manifest' or 'original'"),
+        ({"match": "exact"}, "match is 'exact'; it must be 'strict' or 'loose'"),
         ({"match": "loose"}, "match is for the original protocol"),
-        ({"poll_s": 0}, "poll_s is 0: input should be greater"),
-        ({"stable_s": -1}, "stable_s is -1: input should be greater"),
-        ({"answer_limit_mb": "big"}, "answer_limit_mb is 'big': input should be a valid number"),
+        ({"poll_s": 0}, "poll_s is 0; it must be a number from"),
+        ({"stable_s": -1}, "stable_s is -1; it must be a number from"),
+        ({"answer_limit_mb": "big"}, "answer_limit_mb is 'big'; it must be a number"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any], words: str, tmp_path: Path) -> None:

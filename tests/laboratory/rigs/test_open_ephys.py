@@ -320,16 +320,16 @@ def test_faults_are_limited_until_the_next_block():
 
 def test_bad_options_are_refused():
     for options, words in (
-        ({"port": 0}, "port is 0: input should be greater than or equal to 1"),
-        ({"onset": "light"}, "onset is 'light': input should be 'message' or 'word'"),
+        ({"port": 0}, "port is 0; it must be a whole number from 1"),
+        ({"onset": "light"}, "onset is 'light'; it must be 'message' or 'word'"),
         ({"start_ms": 10, "stop_ms": 5}, "a window from 10.0 to 5.0 ms"),
         ({"stop_ms": float("nan")}, "a window from -100.0 to nan ms"),
         ({"slack_ms": -1}, "slack_ms = -1.0 must be from 0"),
-        ({"rate_hz": 0}, "rate_hz is 0: input should be greater"),
-        ({"first_line": 60}, "first_line is 60: input should be less"),
-        ({"strobe_line": 64}, "strobe_line is 64: input should be less"),
+        ({"rate_hz": 0}, "rate_hz is 0; it must be"),
+        ({"first_line": 60}, "first_line is 60; it must be"),
+        ({"strobe_line": 64}, "strobe_line is 64; it must be"),
         ({"strobe_line": 3}, "is one of the code's lines"),
-        ({"settle_ms": 101}, "settle_ms is 101: input should be less"),
+        ({"settle_ms": 101}, "settle_ms is 101; it must be"),
     ):
         with pytest.raises(BadInput, match=words):
             BRIDGES.make("open-ephys", **options)
