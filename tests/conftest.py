@@ -47,8 +47,16 @@ class Child:
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
+        # Modules, since packages import nothing before they are used.
         self._context.set_forkserver_preload(
-            ["xdream", "xdream.laboratory.session", "xdream.laboratory.rigs.http_service"]
+            [
+                "xdream.experiment.loop",
+                "xdream.laboratory.session.serving",
+                "xdream.laboratory.rigs.direct",
+                "xdream.laboratory.rigs.http_service",
+                "xdream.generators.pixels",
+                "xdream.optimizers.genetic",
+            ]
         )
         self._started: list[ForkServerProcess] = []
 
