@@ -121,14 +121,14 @@ def test_layers_are_blobs_and_layers_and_the_pass_stops_at_the_wanted_one(files)
 def test_compiled_it_answers_the_same(tmp_path):
     name = f"caffe:{write(tmp_path, FEW_LAYERS)[0]}"
     changes = {
-        "targets": [f"{name}:both:1@2,3,4", f"{name}:prob:7"],
+        "targets": f"{name}:prob:7,9",  # one graph, which holds the branches
         "generator": {"name": "pixels", "size_px": 15},
         "presentations": 6,
     }
     eager = xdream.run(plan(("", ""), compiled=False, **changes), tmp_path / "eager")
     compiled = xdream.run(plan(("", ""), compiled=True, **changes), tmp_path / "compiled")
     assert Plan.from_toml(compiled.facts["plan"]).compiled, compiled.facts["notes"]
-    for run in range(3):
+    for run in range(2):
         np.testing.assert_allclose(compiled.scores(run), eager.scores(run), rtol=1e-4, atol=1e-5)
 
 
