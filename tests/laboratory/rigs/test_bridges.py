@@ -30,7 +30,19 @@ BRIDGES: dict[str, Callable[[Path], BridgeAdapter]] = {
         for suffix in FORMATS
     },
 }
-CASES = [(name, check) for name, make in BRIDGES.items() for check in bridge_checks(make(Path()))]
+#: What depends on the format of a file; the rest is seen with one of them.
+OF_FORMATS = (
+    "answers_are_joined_by_image_and_repeat",
+    "every_kind_of_recording_arrives_bit_for_bit",
+    "an_answer_may_come_in_parts_in_any_order",
+    "damaged_answers_are_faults_and_the_whole_one_is_taken_afterwards",
+)
+CASES = [
+    (name, check)
+    for name, make in BRIDGES.items()
+    for check in bridge_checks(make(Path()))
+    if not name.startswith("folder, original") or name.endswith(", mat") or check in OF_FORMATS
+]
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ FAULTS: dict[int, Any] = {
 
 @pytest.mark.parametrize(
     ("protocol", "answer_format"),
-    [("manifest", "mat"), ("original", "mat"), ("original", "mat5"), ("original", "csv")],
+    [("manifest", "mat"), ("original", "mat"), ("original", "csv")],
 )
 def test_a_session_with_faults_and_a_stop_has_the_scores_of_one_without(
     protocol: str, answer_format: str, expected: list[Any], tmp_path: Path
