@@ -1,4 +1,4 @@
-"""The map: what goes round the loop, with shapes, ranges and units. Read it first.
+"""The types of the loop, with shapes, ranges and units. Read it first.
 
     codes -> images -> responses -> scores -> codes
     (runs, n, d)   (runs·n, 3, h, w)   (images, repeats, units)   (runs, n)

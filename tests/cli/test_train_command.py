@@ -139,7 +139,7 @@ def test_without_a_recipe_flags_do_and_the_folder_has_the_generators_name(
         (["--images", "nowhere"], ["nowhere"]),
         (["--device", "abacus"], ["abacus", "cpu"]),
         (["--network", "python:tiny_encoder:nothing"], ["nothing", "network"]),
-        (["--resume", "somewhere"], ["--resume", "leave the other flags out"]),
+        (["--resume", "somewhere"], ["--resume", "leave out the other flags"]),
     ],
 )
 def test_what_is_mistyped_is_one_line_and_leaves_no_folder(
@@ -156,7 +156,7 @@ def test_resume_takes_no_other_flags(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
 ) -> None:
     status = main(["train-generator", "--resume", str(tmp_path), *flags])
-    refused(capsys, status, "--resume", "leave the other flags out")
+    refused(capsys, status, "--resume", "leave out the other flags")
 
 
 def test_a_folder_without_a_training_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,7 +188,7 @@ def test_an_interruption_prints_how_to_go_on(
         assert run("--quiet") == 130
     out = tmp_path / "out"
     how = f"xdream train-generator --resume {out}"
-    assert capsys.readouterr().err == f"xdream: interrupted; go on with: {how}\n"
+    assert capsys.readouterr().err == f"xdream: interrupted; continue with: {how}\n"
     seen: list[int] = []
     monkeypatch.setattr(
         Trainer, "_keep_average", lambda self, step: (seen.append(step), original(self, step))[1]

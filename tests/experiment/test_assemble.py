@@ -259,5 +259,5 @@ def test_a_list_of_units_is_written_out_in_the_plan(tmp_path):
         "_fc:281",
     ]
     assert [str(t).partition(":")[2] for t in parts.plan.targets] == ["_blocks.0:3@1,2,7", "_fc:281"]
-    with pytest.raises(BadInput, match="a unit list has the layers; leave the layer empty"):
+    with pytest.raises(BadInput, match="the unit list contains the layers; leave the layer empty"):
         assemble(Plan.make(targets=[f"efficientnet-lite0:_fc:{path}"], generator="pixels", presentations=40))

@@ -141,8 +141,8 @@ def test_what_was_not_seen_is_asked_again() -> None:
     [
         ([0, "g0000-005"], [1.0, 2.0], "'g0000-005' is not of this generation (g0000-000 to g0000-004)"),
         ([0, "g0001-000"], [1.0, 2.0], "'g0001-000' is not of this generation"),
-        ([0, 0], [1.0, 2.0], "'g0000-000' is told twice"),
-        ([0, 4], [1.0, 2.0], "'g0000-004' is told twice"),
+        ([0, 0], [1.0, 2.0], "'g0000-000' has two scores"),
+        ([0, 4], [1.0, 2.0], "'g0000-004' has two scores"),
         ([0, 1], [1.0], "2 ids but scores of shape (1,)"),
         ([0, 1], [1.0, 2.0, 3.0], "2 ids but scores of shape (3,)"),
         ([0, 1], 1.0, "2 ids but scores of shape ()"),

@@ -369,7 +369,7 @@ def test_draws_of_another_release_are_refused(halted: Path) -> None:
 
 
 def test_a_living_experiment_is_not_resumed_beside(halted: Path) -> None:
-    with Store.open_existing(halted, {}), pytest.raises(StoreBusy, match="in use by a living run"):
+    with Store.open_existing(halted, {}), pytest.raises(StoreBusy, match="in use by a running experiment"):
         xdream.resume(halted)
     assert xdream.resume(halted).finished
 

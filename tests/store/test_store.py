@@ -189,9 +189,9 @@ def test_an_experiment_opens_at_once_however_long_it_is(tmp_path: Path) -> None:
 
 def test_a_second_writer_is_told_that_the_folder_is_in_use(tmp_path: Path) -> None:
     with begun(tmp_path):
-        with pytest.raises(StoreBusy, match="in use by a living run"):
+        with pytest.raises(StoreBusy, match="in use by a running experiment"):
             Store.open_existing(tmp_path, {})
-        with pytest.raises(StoreBusy, match="in use by a living run"):
+        with pytest.raises(StoreBusy, match="in use by a running experiment"):
             create(tmp_path)
     Store.open_existing(tmp_path, {}).close()
 
@@ -214,14 +214,14 @@ def test_a_second_process_is_kept_out_until_the_first_one_dies(tmp_path: Path, c
     here, there = child.pipe()
     first = child.start(HOLDER, folder=tmp_path, pipe=there)
     assert here.recv() == "open"
-    with pytest.raises(StoreBusy, match="in use by a living run"):
+    with pytest.raises(StoreBusy, match="in use by a running experiment"):
         Store.open_existing(tmp_path, {})
     first.kill()
     first.join()
     with Store.open_existing(tmp_path, {}) as store:  # a dead process leaves no lock behind
         fill(store)
         child.start(HOLDER, folder=tmp_path, pipe=there)
-        assert "in use by a living run" in here.recv()
+        assert "in use by a running experiment" in here.recv()
 
 
 def test_a_reader_sees_whole_transactions_while_one_is_being_written(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def changed(folder: Path, sql: str) -> None:
 @pytest.mark.parametrize("table", ["presentation", "state"])
 def test_a_store_that_lacks_a_table_is_refused(finished: Path, table: str) -> None:
     changed(finished, f"PRAGMA foreign_keys = 0; DROP TABLE {table}")
-    refused(finished, "not a whole store")
+    refused(finished, "not a complete store")
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_a_shard_that_stays_busy_is_given_up(tmp_path: Path, monkeypatch: pytest
     [failure] = run_on("local:1", functools.partial(misbehave, tmp_path), named(3, 5))
     lock.release()
     assert failure.number == 3
-    assert "is in use by a living run" in failure.reason
+    assert "is in use by a running experiment" in failure.reason
     assert shards.attempts(tmp_path, 3) == 3
     assert (tmp_path / "result-5").exists()
 

@@ -763,7 +763,7 @@ def test_an_interruption_says_how_to_go_on(
     mortal.live(7)
     flags = ("--out", tmp_path / "x", *TWO_FLAGS, "--evaluations", 5)
     assert command(*flags) == 130
-    assert f"interrupted; go on with: xdream resume {tmp_path / 'x'}" in capsys.readouterr().err
+    assert f"interrupted; continue with: xdream resume {tmp_path / 'x'}" in capsys.readouterr().err
     mortal.live()
     assert main(["resume", str(tmp_path / "x"), "--quiet", "--no-figures"]) == 0
 

@@ -417,7 +417,7 @@ def test_only_one_process_trains_in_a_folder(small: Small, tmp_path: Path) -> No
     lock = locked(folder)
     before = {path: path.read_bytes() for path in folder.iterdir()}
     told = Told()
-    with pytest.raises(StoreBusy, match="in use by a living run"):
+    with pytest.raises(StoreBusy, match="in use by a running experiment"):
         resume(folder, told)
     assert told.stages == []
     assert {path: path.read_bytes() for path in folder.iterdir()} == before

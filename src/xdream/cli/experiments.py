@@ -50,12 +50,12 @@ PLAN_FILE_ONLY = (
 def _plan_flags(parser: argparse.ArgumentParser) -> None:
     from xdream.experiment.plan import Plan
 
-    parser.add_argument("plan", nargs="?", help="a plan file (TOML); flags are laid over it")
+    parser.add_argument("plan", nargs="?", help="a plan file (TOML); flags replace its keys")
     flags.add(parser, Plan, PLAN_FLAGS)
     parser.add_argument("--population", type=int, metavar="N", help="images per generation")
     parser.add_argument("--weights", metavar="FILE", help="weights of the generator")
     parser.add_argument(
-        "--random-weights", action="store_true", help="a generator without weights: for timing only"
+        "--random-weights", action="store_true", help="random weights for the generator: for timing only"
     )
     parser.add_argument("--out", metavar="FOLDER", help="default runs/DATE-TIME-NAME")
     flags.add_settings(parser)
@@ -128,7 +128,7 @@ def _tune_flags(parser: argparse.ArgumentParser) -> None:
         help="other steps for a hyperparameter, the widest first, e.g. mutation_size=2,1.4",
     )
     parser.add_argument(
-        "--evaluations", type=int, metavar="N", help="end after N settings (default: no limit)"
+        "--evaluations", type=int, metavar="N", help="stop after N settings (default: no limit)"
     )
 
 
@@ -175,7 +175,7 @@ def _end(options: argparse.Namespace) -> int:
     from xdream.experiment import stopping
 
     runs = stopping.ask_to_end(options.folder, options.runs)
-    what = ", ".join(str(run) for run in runs) or "none: they have ended already"
+    what = ", ".join(str(run) for run in runs) or "none: these runs have already ended"
     print(f"runs that end with the present generation, or with the next one shown: {what}")
     if options.json:
         print(json.dumps({"runs": runs}))

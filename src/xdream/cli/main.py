@@ -21,10 +21,10 @@ from xdream.errors import INTERRUPTED, XDreamError
 COMMANDS = {
     "evolve": ("experiments", "run an experiment"),
     "serve": ("sessions", "run a session with a rig, as described in a plan file"),
-    "simulate-rig": ("sessions", "answer a session through its bridge, as a rehearsal"),
+    "simulate-rig": ("sessions", "rehearse a session: answer through its bridge with simulated neurons"),
     "tune": ("experiments", "search for the hyperparameters that work best for the targets of a plan"),
-    "study": ("study_commands", "run a published experiment on networks of your own"),
-    "merge": ("study_commands", "gather shards, studies and tables into one table"),
+    "study": ("study_commands", "run a published experiment on networks of your choice"),
+    "merge": ("study_commands", "merge shards, studies and tables into one table"),
     "resume": ("folders", "continue an experiment, session, tuning or study that was interrupted"),
     "show": ("folders", "summary and figures of an experiment, a tuning or a study, running or finished"),
     "end": ("experiments", "end runs of an experiment before their budget is used up"),
@@ -34,10 +34,10 @@ COMMANDS = {
     "pause": ("sessions", "pause a session: show no further block for now"),
     "go-on": ("sessions", "continue a paused session"),
     "codes": ("codes", "write the codes of an experiment, as recorded or derived from its scores"),
-    "encode": ("codes", "find codes for images, to start from"),
+    "encode": ("codes", "find codes whose images resemble given images, to start from them"),
     "train-generator": ("training", "train a generator of your own from images and a network"),
     "weights": ("tools", "list the known weights files, or download one"),
-    "list": ("tools", "list what there is, by name"),
+    "list": ("tools", "list the parts that there are, by name"),
     "doctor": ("tools", "check the installation and the weights, or what a session needs"),
 }
 

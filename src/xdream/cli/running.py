@@ -48,7 +48,7 @@ def watched(
     from xdream.cli.progress import Bar
 
     bar = Bar(hidden=options.quiet)
-    go_on = f"; go on with: {again} {shlex.quote(str(begun.parent))}"
+    go_on = f"; continue with: {again} {shlex.quote(str(begun.parent))}"
     try:
         with bar:
             found = work(bar)

@@ -78,7 +78,7 @@ def _simulate_rig_flags(parser: argparse.ArgumentParser) -> None:
         "--answers",
         choices=("mat", "mat5", "h5", "npz", "csv"),
         default="mat",
-        help="files of the folder's original protocol (default mat, v7.3)",
+        help="format of the answers in the folder's original protocol (default mat, v7.3)",
     )
     flags.add_settings(
         parser,

@@ -72,7 +72,7 @@ def _merge_flags(parser: argparse.ArgumentParser) -> None:
         "places", nargs="+", metavar="PLACE", help="folders of studies, shards or experiments; tables"
     )
     parser.add_argument("--out", required=True, metavar="TABLE", help="a name that ends in .csv or .parquet")
-    parser.add_argument("--partial", action="store_true", help="also of studies that are not finished")
+    parser.add_argument("--partial", action="store_true", help="include studies that are not finished")
 
 
 def study(options: argparse.Namespace) -> int:
@@ -115,7 +115,7 @@ def show(place: Path, options: argparse.Namespace) -> int:
     if not place.is_dir():
         return _print(found, place.absolute().parent, options, prefix=f"{place.stem}-")
     missing = studies.unfinished(place)
-    again = f"go on with: xdream resume {shlex.quote(str(place))}"
+    again = f"continue with: xdream resume {shlex.quote(str(place))}"
     note = f"{len(missing)} shards are not done, so all of this is of a part; {again}" if missing else ""
     return _print(found, place, options, note=note)
 
@@ -171,7 +171,9 @@ def _here(
             for number in numbers:
                 studies.run_shard(found, folder, number, bar)
     except KeyboardInterrupt:
-        print(f"xdream: interrupted; go on with: xdream resume {shlex.quote(str(folder))}", file=sys.stderr)
+        print(
+            f"xdream: interrupted; continue with: xdream resume {shlex.quote(str(folder))}", file=sys.stderr
+        )
         return INTERRUPTED
     if getattr(options, "shard", None) is not None:
         mine = [shard for shard in studies.shards_of(folder) if shard.number in numbers]

@@ -38,7 +38,7 @@ RECIPE_FILE_ONLY = (
 def _train_flags(parser: argparse.ArgumentParser) -> None:
     from xdream.training.recipe import Recipe
 
-    parser.add_argument("recipe", nargs="?", help="a recipe file (TOML); flags are laid over it")
+    parser.add_argument("recipe", nargs="?", help="a recipe file (TOML); flags replace its keys")
     flags.add(parser, Recipe, RECIPE_FLAGS)
     parser.add_argument(
         "--out", metavar="FOLDER", help="a new folder for everything (default generators/NAME)"
@@ -58,7 +58,7 @@ def _train_generator(options: argparse.Namespace) -> int:
     given = flags.given(options, RECIPE_FLAGS)
     if options.resume:
         if options.recipe or options.out or options.set or given:
-            raise BadInput("--resume takes the recipe as it was begun; leave the other flags out")
+            raise BadInput("--resume uses the recipe of the training; leave out the other flags")
         folder = Path(options.resume)
         work = functools.partial(training.resume, folder)
     else:

@@ -56,7 +56,10 @@ def assemble(plan: Plan) -> Parts:
     forward = Forward(generator, found_subjects, size_px, plan.precision)
     plan = _sized(plan, forward, runs)
     unused = [name for name in plan.preprocessing if f"network {name}" not in identities]
-    notes = (*notes, *(f"preprocessing is declared for '{name}', which no target is of" for name in unused))
+    notes = (
+        *notes,
+        *(f"preprocessing is declared for '{name}', but no target uses this network" for name in unused),
+    )
     warnings = dict.fromkeys(
         [*generator.warnings, *(text for subject in found_subjects for text in subject.warnings)]
     )
@@ -120,7 +123,7 @@ def _absolute_targets(targets: Sequence[TargetPlan]) -> tuple[TargetPlan, ...]:
         units = {target.layer: target.units}
         if target.units.endswith(LIST_SUFFIX):
             if target.layer:
-                raise BadInput(f"target '{target}': a unit list has the layers; leave the layer empty")
+                raise BadInput(f"target '{target}': the unit list contains the layers; leave the layer empty")
             units = read_list(Path(target.units).expanduser())
         found += [TargetPlan(network=network, layer=layer, units=text) for layer, text in units.items()]
     return tuple(found)

@@ -85,7 +85,7 @@ class Evolution:
             if name not in asked:
                 raise BadInput(f"image '{name}' is not of this generation ({asked[0]} to {asked[-1]})")
             if name in self._scores or name in ids[:number]:
-                raise BadInput(f"image '{name}' is told twice; each is told once")
+                raise BadInput(f"image '{name}' has two scores; give one score for each image")
         self._scores.update(zip(ids, values.tolist(), strict=True))
         if len(self._scores) == len(asked):
             self.close_generation()

@@ -63,7 +63,7 @@ def run(
     """
     plan = plan if isinstance(plan, Plan) else Plan.read(plan)
     if plan.rig is not None:
-        raise BadInput("this plan has a rig, which is served: xdream serve PLAN.toml")
+        raise BadInput("this plan is for a session with a rig: xdream serve PLAN.toml")
     folder = Path(out) if out is not None else new_folder(plan.name)
     check_new(folder)  # now, and not after reading all photographs
     parts = assemble(plan)
@@ -98,7 +98,7 @@ def resume(folder: str | Path, callback: Callback | None = None) -> Record:
     if record.finished:
         return record
     if record.is_session:
-        raise BadInput(f"{folder} is a session with a rig; go on with: xdream resume {folder}")
+        raise BadInput(f"{folder} is a session with a rig; continue with: xdream resume {folder}")
     parts = parts_of(record)
     record.close()  # the last connection to close tidies the file up, and that is to be the writer
     with Store.open_existing(Path(folder), versions()) as store:

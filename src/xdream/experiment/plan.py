@@ -170,7 +170,7 @@ class Plan(Description):
         "responses": ResponsesPlan,
     }
 
-    targets: Targets = Field(description="what to drive, e.g. efficientnet-lite0:_fc:281")
+    targets: Targets = Field(description="the units to drive, e.g. efficientnet-lite0:_fc:281")
     generator: NamedPart = Field(
         default=Part(name="natural-v1"), description="the generator; see xdream list generators"
     )
@@ -275,7 +275,9 @@ class Plan(Description):
         if self.session is None:
             raise ValueError("a rig needs a table [session] with at least its channels")
         if self.noise_spikes or self.noise_scale:
-            raise ValueError("noise_spikes and noise_scale are for networks; a rig brings its own noise")
+            raise ValueError(
+                "noise_spikes and noise_scale are for networks; responses of a rig already contain noise"
+            )
         if self.record == "scores":
             raise ValueError("a session is recorded with everything; leave record out")
         if self.responses.zscore_blocks and not self.references_per_generation:

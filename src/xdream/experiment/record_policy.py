@@ -1,4 +1,4 @@
-"""What of an experiment is written down, and when. Ink before learning: an optimizer is told after a commit.
+"""What of an experiment is written, and when: responses are committed before an optimizer uses them.
 
 `Everything`: codes before they are shown, each chunk's responses when they are there, then scores and states.
 `ScoresOnly`: a generation's scores at once; a state now and then, from which the later ones follow.

@@ -83,8 +83,8 @@ def layer_features(
         flows, why = False, f" ({one_line(error)})"
     if not flows:
         raise BadInput(
-            f"network '{network.name}' lets no gradients through{why}, so images cannot be encoded by its "
-            "features; one that computes in PyTorch does"
+            f"network '{network.name}' has no gradients{why}, so images cannot be encoded by its "
+            "features; a network in PyTorch has them"
         )
     return features
 

@@ -75,7 +75,7 @@ def notes_of(record: Record) -> tuple[str, ...]:
         which = ", ".join(str(number + 1) for number in void[:20]) + (" …" if len(void) > 20 else "")
         notes.append(f"a block was rejected: the scores of generations {which} do not count and are left out")
     if not record.finished:
-        notes.append(f"unfinished; if nothing is running, go on with: xdream resume {record.folder}")
+        notes.append(f"unfinished; if nothing is running, continue with: xdream resume {record.folder}")
     first, *later = record.versions()
     changed = {name for versions in later for name in versions if versions[name] != first.get(name)}
     if changed:

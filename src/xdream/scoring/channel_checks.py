@@ -1,4 +1,4 @@
-"""What is odd about a channel: it fell silent, or its baseline made a step. Pure; from block to block.
+"""Checks of each channel, from block to block: it fell silent, or its baseline made a step. Pure.
 
 What is looked at is raw: before any baseline is subtracted, and not in standard deviations.
 """

@@ -1,4 +1,4 @@
-"""What a record and its writer are asked alike: one function for each question."""
+"""Queries that the reader and the writer share: one function for each."""
 
 from __future__ import annotations
 

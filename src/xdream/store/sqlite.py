@@ -85,7 +85,7 @@ def said_plainly(path: Path) -> Iterator[None]:
     except (apsw.NoMemError, apsw.TooBigError, apsw.ProtocolError, apsw.InternalError) as error:
         raise StoreError(f"{path}: the database failed ({error}); resume") from None
     except apsw.SQLError as error:
-        raise StoreError(f"{path} is not a whole store of this program ({error})") from None
+        raise StoreError(f"{path} is not a complete store of XDream ({error})") from None
 
 
 @contextlib.contextmanager
@@ -110,7 +110,7 @@ def connect(path: Path, *, write: bool) -> apsw.Connection:
     if not path.is_file():
         raise StoreError(f"{path} does not exist; give the folder of an experiment")
     if path.stat().st_size == 0:
-        raise StoreError(f"{path} is empty: damaged, or never begun; start the experiment anew")
+        raise StoreError(f"{path} is empty: damaged, or never started; start the experiment again")
     beside = [Path(f"{path}-wal"), Path(f"{path}-journal")]
     # A writer that is killed can leave a part of a page, but then a file beside it can mend it.
     if path.stat().st_size % 512 and not any(file.exists() and file.stat().st_size for file in beside):
@@ -386,7 +386,7 @@ def locked(folder: Path) -> filelock.BaseFileLock:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise StoreBusy(
-            f"{folder} is in use by a living run; wait for it, or choose another folder"
+            f"{folder} is in use by a running experiment; wait for it, or choose another folder"
         ) from None
     except PermissionError:
         raise StoreError(f"folder {folder} is read-only; make it writable, or copy it") from None

@@ -81,7 +81,7 @@ def at_most(found: Interval, bound: float, margin: float) -> bool | None:
 
 
 #: What stands where an interval is too wide for a verdict.
-TOO_FEW = "too few units: the interval holds the bound"
+TOO_FEW = "too few units: the interval contains the bound"
 #: With fewer presentations an evolution has hardly begun.
 FEWEST_PRESENTATIONS = 500
 

@@ -75,11 +75,11 @@ def _tables(place: Path, partial: bool) -> Iterator[Path]:
             raise BadInput(
                 f"{len(missing)} of {len(shards)} shards of {place} are not done "
                 f"({named}{' …' if len(missing) > 5 else ''}); "
-                f"go on with: xdream resume {place}, or take what there is with --partial"
+                f"continue with: xdream resume {place}, or take what there is with --partial"
             )
         done = [s for s in shards if s not in missing]
         if not done:
-            raise BadInput(f"no shard of {place} is done yet; go on with: xdream resume {place}")
+            raise BadInput(f"no shard of {place} is done yet; continue with: xdream resume {place}")
         yield from (shard_folder(place, s) / RESULT for s in done)
     else:
         raise BadInput(f"'{place}' is no table, no study's folder and no shard's folder that is done")

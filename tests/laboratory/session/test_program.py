@@ -68,7 +68,7 @@ def test_a_signal_ends_a_session_with_the_line_that_goes_on(tmp_path: Path, numb
         program.kill()
         program.wait()
     assert program.returncode == 130
-    assert f"go on with: xdream resume {folder}" in said
+    assert f"continue with: xdream resume {folder}" in said
     assert main(["go-on", str(folder)]) == 0  # the pause outlasts the program
     served(session_plan(), folder, Rig()).close()
 

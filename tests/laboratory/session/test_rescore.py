@@ -85,7 +85,7 @@ def test_the_command_prints_and_writes_what_would_have_changed(
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert "another best image in" in err
-    assert "not gone again" in err
+    assert "not run again" in err
     generations = json.loads(out)["generations"]
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert len(rows) == len(generations) == 6

@@ -627,7 +627,7 @@ def test_a_full_disk_loses_nothing(lab: Callable[..., Lab], monkeypatch: pytest.
         ({"targets": ["known:linear::0"]}, "with a rig every target is rig:NAME:CHANNELS"),
         ({"targets": ["rig::7"]}, "unit 7 does not exist"),
         ({"targets": ["rig::0@1,1"]}, "a channel has no position"),
-        ({"noise_spikes": 20.0, "references": "x"}, "a rig brings its own noise"),
+        ({"noise_spikes": 20.0, "references": "x"}, "responses of a rig already contain noise"),
         ({"record": "scores"}, "recorded with everything"),
         ({"responses": {"zscore_blocks": 3}}, "needs references"),
         ({"session": {"channels": ["a", "a"]}}, "all different"),

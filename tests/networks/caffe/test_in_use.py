@@ -94,7 +94,7 @@ def test_a_preprocessing_that_is_not_used_is_noted(files, tmp_path):
     other = f"caffe:{tmp_path}/other"
     declared = {"size_px": (39, 39)}
     found = assemble(plan(files, preprocessing={other: declared, f"caffe:{files[0]}": declared})).notes
-    assert found == (f"preprocessing is declared for '{other}', which no target is of",)
+    assert found == (f"preprocessing is declared for '{other}', but no target uses this network",)
 
 
 def test_layers_are_blobs_and_layers_and_the_pass_stops_at_the_wanted_one(files):

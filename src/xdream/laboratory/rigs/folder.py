@@ -132,7 +132,7 @@ class Folder:
             raise BadInput(f"another session uses {self.folder}; choose another folder") from None
         except (OSError, NotImplementedError) as error:
             lock.release()
-            raise BadInput(f"{self.folder} cannot be written to: {error}; see to its permissions") from None
+            raise BadInput(f"{self.folder} cannot be written to: {error}; check its permissions") from None
         return lock
 
     def offer(self, block: Block) -> None:

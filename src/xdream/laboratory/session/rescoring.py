@@ -146,7 +146,10 @@ def said(found: list[Rescored]) -> str:
             f"{sum(c.newly_scored for c in changes)} new"
         )
     return "\n".join(
-        [*lines, "the same images with other scores: the path of the optimizers is not gone again"]
+        [
+            *lines,
+            "the images are those of the session, only the scores are new: the optimizers are not run again",
+        ]
     )
 
 

@@ -44,7 +44,7 @@ RETRY_S = 2.0
 #: For how long a session that is over waits for a rig to hear of it.
 LINGER_S = 5.0
 #: What every output of a session says.
-SCORES_NOTE = "scores are those of the recordings, with their noise: the best of many is above its true mean"
+SCORES_NOTE = "scores contain the noise of the recordings: the best of many is above its true mean"
 
 
 def serve(
@@ -164,7 +164,7 @@ class Server:
         """Until every run has ended. Raises KeyboardInterrupt, SubjectSilent, StoreError."""
         self.tell_status()
         if self.session.paused is not None:
-            text = f"paused: {self.session.paused}; go on with: xdream go-on {self.session.store.folder}"
+            text = f"paused: {self.session.paused}; continue with: xdream go-on {self.session.store.folder}"
             self._to_callback(lambda: self.callback.trouble(text))
         while not self.session.over:
             self.tick()
@@ -314,7 +314,7 @@ class Server:
                 number = self._offered[0]
                 self._written(lambda: self.session.close(number, "silent", text))
         elif plan.on_silence == "stop":
-            raise SubjectSilent(f"{text} to block {self.session.status()['block']}; see to the rig")
+            raise SubjectSilent(f"{text} to block {self.session.status()['block']}; check the rig")
         else:
             self._written(lambda: self.session.say("silent", text))
         self._to_callback(lambda: self.callback.trouble(text))

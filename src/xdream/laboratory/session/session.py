@@ -157,7 +157,7 @@ class Session:
             closing = Closing(row.number, "answered")
         # A rig whose every row is wrong has more to say, whatever it says.
         elif answer.last and (judged.refused is None or after.begun(row.number)):
-            closing = Closing(row.number, "incomplete", "the rig had no more")
+            closing = Closing(row.number, "incomplete", "the rig reported that the block is complete")
         if judged.rows or closing is not None:
             self._close(after, closing, judged.rows, events)
         self._lease = (row.number, self._clock())
@@ -285,7 +285,7 @@ class Session:
     def _rewind(self, now: Generation, row: BlockRow, reason: str) -> str | None:
         """Back to the states before a generation that was told."""
         if self.ledger.is_void(row.generation):
-            return f"block {row.number}'s generation does not count any more"
+            return f"block {row.number}'s generation is already void"
         since, until = row.generation, now.number
         states = self._states_before(since)
         text = (

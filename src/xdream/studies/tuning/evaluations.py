@@ -176,4 +176,4 @@ def _notes(folder: Path, done: Sequence[Evaluation], ended: Ended) -> Iterator[s
             "--evaluations and the same --out goes on"
         )
     if ended == "unfinished":
-        yield f"unfinished; if nothing is running, go on with: xdream resume {folder}"
+        yield f"unfinished; if nothing is running, continue with: xdream resume {folder}"
