@@ -162,7 +162,7 @@ def _order(options: argparse.Namespace, word: str, value: str) -> int:
 
     with contextlib.closing(Record(options.folder)) as record:
         if not record.is_session:
-            raise BadInput(f"{options.folder} is no session with a rig")
+            raise BadInput(f"{options.folder} is not a session with a rig")
         if record.finished:
             raise BadInput(f"the session in {options.folder} is over; no order can change it any more")
         if word in ("reject", "accept"):

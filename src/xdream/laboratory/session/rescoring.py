@@ -76,7 +76,7 @@ def rescore(folder: str | Path, changes: Mapping[str, Mapping[str, Any]] | None 
             raise BadInput(f"'{part}' is not what scores follow from; change {' or '.join(PARTS)}")
     with contextlib.closing(Record(folder)) as record:
         if not record.is_session:
-            raise BadInput(f"{folder} is no session with a rig; there is nothing to score again")
+            raise BadInput(f"{folder} is not a session with a rig; there is nothing to score again")
         plan = plan_of(record)
         assert plan.session is not None
         runs = _runs(record, plan, changes)

@@ -95,7 +95,7 @@ def resume(
     if record.finished:
         return record
     if not record.is_session:
-        raise BadInput(f"{folder} is no session with a rig; go on with xdream.experiment.opening.resume")
+        raise BadInput(f"{folder} is not a session with a rig; continue with xdream.resume")
     parts = opening.parts_of(record)
     record.close()
     made = bridge or bridge_of(parts.plan)
