@@ -238,3 +238,14 @@ def test_a_part_that_lacks_a_module_says_what_to_install(monkeypatch, tmp_path):
 def test_a_part_that_cannot_be_imported_names_its_fault(monkeypatch, tmp_path):
     with pytest.raises(BadInput, match=r"tool .drill.*cannot be imported: ZeroDivisionError"):
         bring(monkeypatch, tmp_path, "1 / 0\n").make("drill")
+
+
+def test_what_is_declared_twice_is_joined():
+    @declares(colour="red")
+    @declares(colour="blue", length=2)
+    def tool() -> None: ...
+
+    registry: Registry[Any] = Registry("tool")
+    registry.register("declared_twice", tool)
+    assert registry.declared("declared_twice", "colour") == "red"
+    assert registry.declared("declared_twice", "length") == 2

@@ -43,7 +43,7 @@ def declares(**facts: Any) -> Callable[[Declaring], Declaring]:
     """
 
     def marked(factory: Declaring) -> Declaring:
-        setattr(factory, _DECLARED, facts)
+        setattr(factory, _DECLARED, {**getattr(factory, _DECLARED, {}), **facts})
         return factory
 
     return marked

@@ -143,14 +143,10 @@ def test_a_key_that_an_old_plan_lacks_has_the_value_of_its_time(
         whole = plan_of(record)
     assert schema < SCHEMA_VERSION
     values = tomllib.loads(text)
-    seconds = values.get("session", {}).get("silence_s")
     lacking = _without(text, "record =", "silence_s =")
     assert lacking != text
-    monkeypatch.setattr(
-        plans, "VALUES_BEFORE", {schema + 1: {"record": values["record"], "session.silence_s": 7.5}}
-    )
-    if seconds is None:
-        monkeypatch.setitem(plans.VALUES_BEFORE, schema + 1, {"record": values["record"]})
+    then = {"record": values["record"], "session.silence_s": 7.5}
+    monkeypatch.setattr(plans, "VALUES_BEFORE", {schema + 1: then})
     found = Plan.stored(lacking, schema)
     assert found.record == whole.record
     assert found.session is None or found.session.silence_s == 7.5

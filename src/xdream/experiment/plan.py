@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from xdream.description import Description, Frozen, Part
+from xdream.errors import BadInput
 from xdream.scoring.responses import ResponsesPlan
 from xdream.subjects.target import RIG, split
 
@@ -228,12 +228,18 @@ class Plan(Description):
     @classmethod
     def stored(cls, text: str, schema: int) -> Self:
         """A plan as a store of a schema holds it. Raises BadInput."""
-        values = tomllib.loads(text)
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise BadInput(f"the stored plan is damaged: {error}") from None
         for since, keys in VALUES_BEFORE.items():
             for key, value in keys.items() if schema < since else ():
                 *tables, last = key.split(".")
-                inner = functools.reduce(lambda table, name: table.setdefault(name, {}), tables, values)
-                inner.setdefault(last, value)
+                inner: Any = values
+                for table in tables:  # a table that a plan does not have gets no key
+                    inner = inner.get(table) if isinstance(inner, dict) else None
+                if isinstance(inner, dict):
+                    inner.setdefault(last, value)
         return cls.make(**values)
 
     @model_validator(mode="after")

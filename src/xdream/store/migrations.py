@@ -53,14 +53,18 @@ def keep_copy(connection: apsw.Connection, path: Path) -> Path:
     copy = path.with_name(f"{path.name}.schema-{version_of(connection)}")
     partial = copy.with_name(f"{copy.name}.partial")
     partial.unlink(missing_ok=True)  # of a process that was killed here
-    target = apsw.Connection(str(partial))
     try:
-        with target.backup("main", connection, "main") as backup:
-            backup.step()
-        target.pragma("journal_mode", "delete")
-    finally:
-        target.close()
-    os.replace(partial, copy)
+        target = apsw.Connection(str(partial))
+        try:
+            with target.backup("main", connection, "main") as backup:
+                backup.step()
+            target.pragma("journal_mode", "delete")
+        finally:
+            target.close()
+        os.replace(partial, copy)
+    except BaseException:  # what is left would take the room that is missing
+        partial.unlink(missing_ok=True)
+        raise
     return copy
 
 
