@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 
 import xdream
+from xdream import random
 from xdream.experiment import replay, run_groups
 from xdream.experiment.callbacks import NoCallback
 from xdream.experiment.plan import Plan
@@ -21,6 +22,7 @@ from xdream.laboratory.session import give, resume, serve
 from xdream.optimizers import OPTIMIZERS, State, make
 from xdream.scoring.recordings import Values
 from xdream.store import Record
+from xdream.testing import check_optimizer
 
 
 @dataclass(frozen=True)
@@ -232,3 +234,33 @@ def test_a_rejected_generation_is_shown_again_with_its_own_population(tmp_path: 
             counted = [len(some) for some in record.scores(run) if not np.isnan(some).all()]
             assert counted == expected
             assert record.presentations(run) == 2 * sum(expected)
+
+
+class Climbing(Growing):
+    """Comes nearer to what it looks for, so that it passes the check of optimizers."""
+
+    def tell(self, state: Swarm, scores: torch.Tensor) -> Swarm:
+        after = super().tell(state, scores)
+        best = state.codes[torch.arange(len(scores)), scores.nan_to_num(nan=-1e9, neginf=-1e9).argmax(1)]
+        moves = random.normal(state.seeds, state.steps, "climbing", tuple(state.codes.shape[1:])) * 0.25
+        codes = best[:, None] + moves
+        codes[:, 0] = best
+        return Swarm(after.seeds, after.steps, codes, codes.norm(dim=2))
+
+
+class Wide(Climbing):
+    def populations(self, state: Swarm) -> torch.Tensor:
+        return super().populations(state) + 1
+
+
+class Forgetful(Climbing):
+    def restored(self, saved: Mapping[str, torch.Tensor]) -> Swarm:
+        return Swarm(**saved, norms=saved["codes"].norm(dim=2) + 1)
+
+
+def test_the_check_of_optimizers_knows_populations_and_derived_fields() -> None:
+    check_optimizer(Climbing())
+    with pytest.raises(AssertionError, match="`populations` gave 5, not 1 to 4"):
+        check_optimizer(Wide())
+    with pytest.raises(AssertionError, match="a state that was saved and loaded is another"):
+        check_optimizer(Forgetful())

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from xdream import random
-from xdream.optimizers import Optimizer, State, joined, rows
+from xdream.optimizers import Optimizer, State, joined, populations, restored, rows, saved
 from xdream.types import Codes, Scores
 
 DIM = 6
@@ -25,8 +25,9 @@ NAN, INF = float("nan"), float("inf")
 def check_optimizer(optimizer: Optimizer[Any], *, generations: int = GENERATIONS) -> None:
     """Ask an optimizer for codes and tell it scores. Raises AssertionError with a sentence.
 
-    Codes are (runs, at most `population`, d) float32, finite, and the same when asked for twice; `tell`
-    changes neither the state that it is given nor the scores. A state survives safetensors, and its runs
+    Codes are (runs, population, d) float32, finite, and the same when asked for twice; `tell` changes
+    neither the state that it is given nor the scores. Where the population varies, the numbers that it says
+    are in its range, and the codes beyond them are told as NaN. A state survives the store, and its runs
     can be taken apart and joined: a run goes the same way, bit for bit, alone or beside others. Other
     seeds, other codes. Scores may be NaN, some or all, or infinite, and codes stay finite. In `generations`
     it comes nearer to an optimum that is known.
@@ -55,12 +56,8 @@ def _started(optimizer: Optimizer[Any], seeds: Sequence[int]) -> State:
 
 def _asked(optimizer: Optimizer[Any], state: State) -> Codes:
     codes: Codes = optimizer.ask(state)
-    runs, most = len(state.seeds), optimizer.population
-    assert codes.ndim == 3, f"`ask` gave the shape {tuple(codes.shape)} instead of (runs, n, d)"
-    assert (codes.shape[0], codes.shape[2]) == (runs, DIM), (
-        f"`ask` gave the shape {tuple(codes.shape)} for {runs} runs of codes of {DIM} numbers"
-    )
-    assert 1 <= codes.shape[1] <= most, f"`ask` gave {codes.shape[1]} codes; its population is {most}"
+    wanted = (len(state.seeds), optimizer.population, DIM)
+    assert tuple(codes.shape) == wanted, f"`ask` gave the shape {tuple(codes.shape)} instead of {wanted}"
     assert codes.dtype == torch.float32, f"`ask` gave {codes.dtype} instead of float32"
     assert bool(codes.isfinite().all()), "`ask` gave codes that are not finite"
     return codes
@@ -71,8 +68,24 @@ def _scores(codes: Codes) -> Scores:
     return -((codes.to(torch.float64) - OPTIMUM) ** 2).sum(-1)
 
 
+def _seen(optimizer: Optimizer[Any], state: State, scores: Scores) -> Scores:
+    """The scores as an experiment tells them: NaN for codes that the population does not have this time."""
+    sizes = populations(optimizer, state)
+    assert len(sizes) == len(state.seeds), f"`populations` gave {len(sizes)} for {len(state.seeds)} runs"
+    for size in sizes:
+        assert isinstance(size, int), f"`populations` gave {size!r}, no whole number"
+        assert 1 <= size <= optimizer.population, (
+            f"`populations` gave {size}, not 1 to {optimizer.population}"
+        )
+    shown = torch.arange(most) < torch.tensor(sizes)[:, None]
+    return torch.where(shown, scores, torch.nan)
+
+
 def _told(optimizer: Optimizer[Any], state: State, scores: Scores) -> State:
-    after: State = optimizer.tell(state, scores)
+    told = _seen(optimizer, state, scores)
+    given = told.clone()
+    after: State = optimizer.tell(state, told)
+    assert torch.equal(told.nan_to_num(), given.nan_to_num()), "`tell` changed the scores"
     assert type(after) is optimizer.state_type, f"`tell` gave a {type(after).__name__}, not its state_type"
     assert torch.equal(after.steps, state.steps + 1), "`tell` did not count its generation in `steps`"
     assert torch.equal(after.seeds, state.seeds), "`tell` changed the seeds"
@@ -86,7 +99,8 @@ def _check_state(optimizer: Optimizer[Any], state: State) -> None:
     for name, value in _fields(state).items():
         assert isinstance(value, torch.Tensor), f"the state's {name} is no tensor"
         assert len(value) == len(SEEDS), f"the first axis of the state's {name} is not the runs"
-    loaded = _through_safetensors(state)
+    loaded = _through_store(optimizer, state)
+    assert _same(_fields(loaded), _fields(state)), "a state that was saved and loaded is another"
     assert torch.equal(_asked(optimizer, loaded), _asked(optimizer, state)), (
         "a state that was saved and loaded asks for other codes"
     )
@@ -97,9 +111,7 @@ def _check_asking(optimizer: Optimizer[Any], state: State) -> None:
     codes = _asked(optimizer, state)
     assert torch.equal(_asked(optimizer, state), codes), "asking twice gave other codes"
     scores = _scores(codes)
-    given = scores.clone()
     first = _told(optimizer, state, scores)
-    assert torch.equal(scores, given), "`tell` changed the scores"
     assert _same(_fields(state), before), "`ask` or `tell` changed the state that it was given"
     second = _told(optimizer, state, scores)
     assert _same(_fields(first), _fields(second)), "telling the same scores twice gave unlike states"
@@ -117,7 +129,7 @@ def _check_alone(optimizer: Optimizer[Any], state: State) -> None:
     alone = [rows(state, [run]) for run in range(len(SEEDS))]
     for _ in range(3):
         codes = _asked(optimizer, state)
-        state = _through_safetensors(_told(optimizer, state, _scores(codes)))
+        state = _through_store(optimizer, _told(optimizer, state, _scores(codes)))
         each = [_asked(optimizer, one) for one in alone]
         assert torch.equal(torch.cat(each), codes), "a run asks for other codes alone than beside others"
         told = zip(alone, each, strict=True)
@@ -146,21 +158,22 @@ def _check_scores(optimizer: Optimizer[Any], state: State) -> None:
 
 def _check_improvement(optimizer: Optimizer[Any], generations: int) -> None:
     state = _started(optimizer, SEEDS)
-    first = _scores(_asked(optimizer, state)).mean(1)
+    first = _seen(optimizer, state, _scores(_asked(optimizer, state))).nanmean(1)
     for _ in range(generations):
         # Between 0 and 1, so that a learning rate for responses of that size does not run away.
         codes = _asked(optimizer, state)
         state = _told(optimizer, state, (_scores(codes) / (2.0 * DIM * OPTIMUM**2)).exp())
-    last = _scores(_asked(optimizer, state)).mean(1)
+    last = _seen(optimizer, state, _scores(_asked(optimizer, state))).nanmean(1)
     assert bool((last > first).all()), (
         f"after {generations} generations it is no nearer to a known optimum: its mean scores went from "
         f"{first.tolist()} to {last.tolist()}"
     )
 
 
-def _through_safetensors(state: State) -> State:
-    kept = {name: value.contiguous() for name, value in _fields(state).items()}
-    return type(state)(**safetensors.torch.load(safetensors.torch.save(kept)))
+def _through_store(optimizer: Optimizer[Any], state: State) -> State:
+    """As it comes back from a store, where what is `derived` is not written."""
+    kept = {name: value.contiguous() for name, value in saved(optimizer, state).items()}
+    return restored(optimizer, safetensors.torch.load(safetensors.torch.save(kept)))
 
 
 def _fields(state: State) -> dict[str, torch.Tensor]:
