@@ -72,11 +72,10 @@ def _seen(optimizer: Optimizer[Any], state: State, scores: Scores) -> Scores:
     """The scores as an experiment tells them: NaN for codes that the population does not have this time."""
     sizes = populations(optimizer, state)
     assert len(sizes) == len(state.seeds), f"`populations` gave {len(sizes)} for {len(state.seeds)} runs"
+    most = optimizer.population
     for size in sizes:
         assert isinstance(size, int), f"`populations` gave {size!r}, no whole number"
-        assert 1 <= size <= optimizer.population, (
-            f"`populations` gave {size}, not 1 to {optimizer.population}"
-        )
+        assert 1 <= size <= most, f"`populations` gave {size}, not 1 to {most}"
     shown = torch.arange(most) < torch.tensor(sizes)[:, None]
     return torch.where(shown, scores, torch.nan)
 
