@@ -11,6 +11,7 @@ import pytest
 from pydantic import Field
 
 from xdream.errors import BadInput, UnknownName
+from xdream.images import references
 from xdream.registry import Registry, declares, nearest
 
 
@@ -249,3 +250,42 @@ def test_what_is_declared_twice_is_joined():
     registry.register("declared_twice", tool)
     assert registry.declared("declared_twice", "colour") == "red"
     assert registry.declared("declared_twice", "length") == 2
+
+
+def brought(monkeypatch: pytest.MonkeyPatch, *points: tuple[str, str]) -> Registry[Any]:
+    """A registry of tools, with the entry points (name, value) of other packages."""
+    found = [importlib.metadata.EntryPoint(name, value, "xdream.tools") for name, value in points]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: found)
+    return Registry("tool")
+
+
+def test_a_name_that_is_brought_twice_is_said_each_time(monkeypatch):
+    registry = brought(monkeypatch, ("saw", "one:Saw"), ("saw", "two:Saw"), ("axe", "one:Axe"))
+    for _ in range(2):
+        with pytest.raises(BadInput, match="two packages bring a tool 'saw'"):
+            registry.names()
+
+
+def test_a_package_that_is_gone_leaves_the_others_as_they_are(monkeypatch):
+    registry = brought(monkeypatch, ("saw", "gone_package.saws:Saw"), ("axe", "xdream.registry:Option"))
+    assert registry.names() == ["axe", "saw"]
+    assert registry.summary("saw") == ""
+    assert registry.summary("axe")
+    with pytest.raises(BadInput, match="tool 'saw' needs the module 'gone_package', which is not installed"):
+        registry.factory("saw")
+
+
+def test_a_factory_without_types_that_cannot_take_a_value_is_bad_input():
+    registry: Registry[Any] = Registry("tool")
+    registry.register("saw", lambda length: length + 1)
+    with pytest.raises(BadInput, match="tool 'saw' cannot be made with length = 'long'"):
+        registry.make("saw", length="long")
+
+
+def test_a_path_is_made_absolute_as_every_path_of_a_plan_is(monkeypatch, tmp_path):
+    def tool(file: Path) -> None: ...
+
+    monkeypatch.chdir(tmp_path)
+    registry: Registry[Any] = Registry("tool")
+    registry.register("tool", tool)
+    assert registry.absolute("tool", {"file": "../w.npz"}) == {"file": references.absolute("../w.npz")}

@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 
+def absolute(path: str | Path) -> str:
+    """A path to the same place from any folder."""
+    return os.path.abspath(os.path.expanduser(path))
+
+
 def replace(path: Path, data: bytes) -> None:
     """A file's new contents, on the disk when this returns; the old ones stay when it fails."""
     temporary = path.with_name(f"{path.name}.partial")

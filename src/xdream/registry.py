@@ -20,6 +20,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import pydantic
 import pydantic_core
 
+from xdream import files
 from xdream.errors import BadInput, UnknownName
 
 Part = TypeVar("Part")
@@ -192,7 +193,7 @@ class Registry(Generic[Part]):
         """Options with absolute paths, to be used from anywhere. Raises UnknownName."""
         known = self.options(name)
         return {
-            key: str(Path(value).expanduser().absolute())
+            key: files.absolute(value)
             if key in known and known[key].is_path and isinstance(value, str | Path) and value != ""
             else value
             for key, value in options.items()
@@ -221,7 +222,11 @@ class Registry(Generic[Part]):
         if missing:
             raise BadInput(f"{self.kind} '{name}' needs the option {missing[0]}")
         first = (name,) if self._entry(name) not in (name, None) else ()
-        return factory(*first, **values)
+        try:
+            return factory(*first, **values)
+        except TypeError as error:  # of options whose types a factory does not declare
+            given = ", ".join(f"{key} = {value!r}" for key, value in options.items())
+            raise BadInput(f"{self.kind} '{name}' cannot be made with {given}: {error}") from error
 
     # ------------------------------------------------------------------ where they come from
 
@@ -239,16 +244,17 @@ class Registry(Generic[Part]):
     def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
         if self._entries is None:
             group = f"xdream.{self._plural}"
-            self._entries = {}
+            found: dict[str, importlib.metadata.EntryPoint] = {}
             for entry in importlib.metadata.entry_points(group=group) if self._with_entry_points else ():
                 if entry.name in self._factories:
                     raise BadInput(f"{self.kind} '{entry.name}' is registered already; choose another name")
-                known = self._entries.setdefault(entry.name, entry)
+                known = found.setdefault(entry.name, entry)
                 if known.value != entry.value:
                     raise BadInput(
                         f"two packages bring a {self.kind} '{entry.name}': {known.value} and {entry.value}; "
                         "uninstall one of them"
                     )
+            self._entries = found  # whole, or asked for again
         return self._entries
 
     def _loaded(self, name: str) -> Callable[..., Part]:
@@ -355,7 +361,10 @@ def _range(limits: Mapping[str, Any]) -> str:
 
 def _source(module: str) -> ast.Module | None:
     """A module's source, read and not run; None where there is none."""
-    spec = importlib.util.find_spec(module)
+    try:
+        spec = importlib.util.find_spec(module)
+    except Exception:  # the package around it is imported: it is gone, or raises whatever it likes
+        return None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     return ast.parse(Path(spec.origin).read_text("utf-8"))

@@ -10,7 +10,6 @@ import copy
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ import torch
 
 from xdream import networks
 from xdream.errors import BadInput, WeightsInvalid
-from xdream.files import replace
+from xdream.files import absolute, replace
 from xdream.generators import cards
 from xdream.generators.base import GaussianCodes, Tuned
 from xdream.generators.cards import CARD, FORMAT, SHIPPED, VERSION
@@ -29,7 +28,6 @@ from xdream.generators.cards import SUFFIX as SUFFIX
 from xdream.generators.cards import shipped_file as shipped_file
 from xdream.generators.projection import EncoderSpec, GridReader, Projection
 from xdream.generators.statistics import read_statistics
-from xdream.images import references
 from xdream.networks import one_line, weights
 from xdream.networks.up_architecture import UpArchitecture
 from xdream.networks.upconv import UpConv
@@ -242,7 +240,7 @@ def natural_v1() -> Learned:
     return open_file(shipped_file(), SHIPPED)
 
 
-@declares(tuned=TUNED, absolute=references.absolute)
+@declares(tuned=TUNED, absolute=absolute)
 def from_file(name: str) -> Learned:
     """A generator file that `xdream train-generator` made; it is called by its whole path."""
-    return open_file(Path(os.path.abspath(os.path.expanduser(name))))
+    return open_file(Path(absolute(name)))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from PIL import UnidentifiedImageError
 
 from xdream.errors import BadInput
+from xdream.files import absolute as absolute_path
 from xdream.images import files
 from xdream.images.comparison import expected_best as expected_best
 from xdream.images.comparison import relative_activation as relative_activation
@@ -117,7 +118,7 @@ def load(source: str) -> References:
 
 def absolute(source: str) -> str:
     """A path to the same place from any folder; the word `scikit-image` as it is."""
-    return source if source == SCIKIT_IMAGE else os.path.abspath(os.path.expanduser(source))
+    return source if source == SCIKIT_IMAGE else absolute_path(source)
 
 
 def place_of(source: str) -> Path:
