@@ -106,8 +106,10 @@ def test_other_packages_add_theirs_when_first_needed(monkeypatch):
         return [Entry()]
 
     monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
-    registry = shelf()
+    registry: Registry[Any] = Registry("tool")
     assert asked == []
+    with pytest.raises(BadInput, match="tool 'drill' is registered already; choose another name"):
+        registry.register("drill", Tool)
     assert "drill" in registry.names()
     assert registry.names() == registry.names()
     assert asked == ["xdream.tools"]

@@ -126,7 +126,7 @@ class Registry(Generic[Part]):
 
     def register(self, name: str, factory: Callable[..., Part]) -> None:
         """Add a factory under a new name, for this process."""
-        if name in self._factories or name in (self._entries or ()):
+        if name in self._known():
             raise BadInput(f"{self.kind} '{name}' is registered already; choose another name")
         self._factories[name] = factory
 
@@ -246,8 +246,6 @@ class Registry(Generic[Part]):
             group = f"xdream.{self._plural}"
             found: dict[str, importlib.metadata.EntryPoint] = {}
             for entry in importlib.metadata.entry_points(group=group) if self._with_entry_points else ():
-                if entry.name in self._factories:
-                    raise BadInput(f"{self.kind} '{entry.name}' is registered already; choose another name")
                 known = found.setdefault(entry.name, entry)
                 if known.value != entry.value:
                     raise BadInput(

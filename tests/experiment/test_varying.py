@@ -14,6 +14,8 @@ import torch
 
 import xdream
 from xdream import random
+from xdream.cli.main import main
+from xdream.errors import BadInput
 from xdream.experiment import replay, run_groups
 from xdream.experiment.callbacks import NoCallback
 from xdream.experiment.plan import Plan
@@ -260,7 +262,38 @@ class Forgetful(Climbing):
 
 def test_the_check_of_optimizers_knows_populations_and_derived_fields() -> None:
     check_optimizer(Climbing())
-    with pytest.raises(AssertionError, match="`populations` gave 5, not 1 to 4"):
+    with pytest.raises(AssertionError, match=r"populations gave \[.*5.*\] for 2 runs; .* from 1 to 4"):
         check_optimizer(Wide())
     with pytest.raises(AssertionError, match="a state that was saved and loaded is another"):
         check_optimizer(Forgetful())
+
+
+class Silent(Growing):
+    def populations(self, state: Swarm) -> torch.Tensor:
+        return torch.zeros_like(state.steps)
+
+
+@pytest.mark.parametrize("kind", [Silent, Wide])
+def test_a_population_out_of_its_range_ends_the_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Growing]
+) -> None:
+    monkeypatch.setitem(OPTIMIZERS._factories, "growing", kind)
+    with pytest.raises(BadInput, match="each must be a whole number from 1 to 4"):
+        xdream.run(plan(), tmp_path / "x")
+
+
+@pytest.mark.parametrize("policy", ["everything", "scores"])
+def test_the_command_codes_gives_as_many_as_were_asked_for(tmp_path: Path, policy: str) -> None:
+    record = xdream.run(plan(record=policy), tmp_path / "x")
+    out = tmp_path / "codes.npz"
+    assert main(["codes", str(tmp_path / "x"), "--run", "1", "--out", str(out)]) == 0
+    with np.load(out) as found:
+        assert found["generation"].tolist() == [1] * 3 + [2] * 4 + [3] + [4] * 2
+        assert found["slot"].tolist() == [0, 1, 2, 0, 1, 2, 3, 0, 0, 1]
+        assert len(found["codes"]) == 10
+        np.testing.assert_array_equal(found["score"], np.concatenate(record.scores(1)))
+
+
+def test_nothing_is_said_of_a_budget_that_is_no_multiple(tmp_path: Path) -> None:
+    record = xdream.run(plan(presentations=23), tmp_path / "x")
+    assert "multiple" not in record.facts["notes"]

@@ -48,27 +48,27 @@ def _codes(options: argparse.Namespace) -> int:
     out = _npz(options.out)
     record = Record(options.folder)
     if options.generation is None:
-        found = list(replay.generations(record, options.run))
+        found, first = list(replay.generations(record, options.run)), 0
         if not found:
             raise BadInput(f"{options.folder} has no finished generation yet")
-        codes, first = np.stack(found), 0
     else:
         first = options.generation - 1  # counted from 1, as in figures
         there = len(record.scores(options.run)) if options.run in {run.id for run in record.runs()} else 1
         if not 0 <= first < there:
             raise BadInput(f"--generation is {options.generation}; run {options.run} has 1 to {there}")
-        codes = replay.codes_of(record, options.run, [first])[first][None]
+        found = [replay.codes_of(record, options.run, [first])[first]]
+    codes, populations = np.concatenate(found), [len(one) for one in found]
     np.savez(
         out,
-        codes=codes.reshape(-1, codes.shape[-1]),
-        score=np.concatenate(record.scores(options.run)[first : first + len(codes)]),
-        generation=np.repeat(np.arange(first + 1, first + 1 + len(codes)), codes.shape[1]),
-        slot=np.tile(np.arange(codes.shape[1]), len(codes)),
+        codes=codes,
+        score=np.concatenate(record.scores(options.run)[first : first + len(found)]),
+        generation=np.repeat(np.arange(first + 1, first + 1 + len(found)), populations),
+        slot=np.concatenate([np.arange(n) for n in populations]),
         generator=np.array(report.plan_of(record).generator.name),
     )
-    print(f"{codes.shape[0] * codes.shape[1]} codes of {codes.shape[-1]} numbers: {out}")
+    print(f"{len(codes)} codes of {codes.shape[-1]} numbers: {out}")
     if options.json:
-        print(json.dumps({"out": str(out), "codes": codes.shape[0] * codes.shape[1]}))
+        print(json.dumps({"out": str(out), "codes": len(codes)}))
     return 0
 
 

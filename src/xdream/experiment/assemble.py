@@ -21,7 +21,7 @@ from xdream.experiment.runs import Initial, Parts, Run
 from xdream.generators import GENERATORS, Generator
 from xdream.images import references
 from xdream.memory import keep_freed_blocks
-from xdream.optimizers import OPTIMIZERS, Optimizer
+from xdream.optimizers import OPTIMIZERS, Optimizer, Varying
 from xdream.registry import nearest
 from xdream.scoring.objectives import OBJECTIVES, Objective
 from xdream.subjects import LIST_SUFFIX, RIG, SUBJECTS, Subject, SubjectRequest, read_list, split
@@ -180,7 +180,7 @@ def _runs(
     for variant, optimizer in variants:
         options = variant.optimizer.options
         score = score_of(variant)
-        generations, said = _generations(variant, optimizer.population, options)
+        generations, said = _generations(variant, optimizer, options)
         notes |= dict.fromkeys(said)
         places = [place for target in variant.targets for place in units[target]]
         names = [name for name, _, _ in places]
@@ -271,8 +271,11 @@ def _numbered(value: Any, channels: Sequence[str]) -> Any:
     return channels.index(value)
 
 
-def _generations(plan: Plan, population: int, hyperparameters: dict[str, Any]) -> tuple[int, tuple[str, ...]]:
-    """How many generations the budget buys, and what to say of the rest."""
+def _generations(
+    plan: Plan, optimizer: Optimizer[Any], hyperparameters: dict[str, Any]
+) -> tuple[int, tuple[str, ...]]:
+    """How many generations the budget buys at the largest population, and what to say of the rest."""
+    population = optimizer.population
     each = population * plan.repeats
     generations = budget.generations(plan.presentations, population, plan.repeats)
     notes = []
@@ -281,7 +284,7 @@ def _generations(plan: Plan, population: int, hyperparameters: dict[str, Any]) -
             f"population {hyperparameters['population']} is odd; {plan.optimizer.name} shows codes in "
             f"pairs and uses {population}"
         )
-    if generations * each != plan.presentations:
+    if generations * each != plan.presentations and not isinstance(optimizer, Varying):
         notes.append(
             f"{plan.presentations} presentations are no multiple of a generation of {each}; "
             f"{generations * each} are shown"

@@ -92,11 +92,21 @@ class PartlySaved(Protocol):
 
 
 def populations(optimizer: Optimizer[Any], state: State) -> list[int]:
-    """How many codes of each run are scored in the generation that follows a state."""
-    if isinstance(optimizer, Varying):
-        found: list[int] = optimizer.populations(state).tolist()
-        return found
-    return [optimizer.population] * len(state.seeds)
+    """How many codes of each run are scored in the generation that follows a state.
+
+    Raises BadInput for an optimizer that does not say 1 to `population` for each run: nothing would be spent
+    of the budget, or the codes of another run would be shown.
+    """
+    most, runs = optimizer.population, len(state.seeds)
+    if not isinstance(optimizer, Varying):
+        return [most] * runs
+    found: list[int] = optimizer.populations(state).tolist()
+    if len(found) != runs or not all(isinstance(n, int) and 1 <= n <= most for n in found):
+        raise BadInput(
+            f"{type(optimizer).__name__}.populations gave {found} for {runs} runs; each must be a whole "
+            f"number from 1 to {most}"
+        )
+    return found
 
 
 def padded(scores: Sequence[float] | npt.NDArray[np.float64], population: int) -> torch.Tensor:

@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 
 from xdream import random
+from xdream.errors import BadInput
 from xdream.optimizers import Optimizer, State, joined, populations, restored, rows, saved
 from xdream.types import Codes, Scores
 
@@ -70,13 +71,11 @@ def _scores(codes: Codes) -> Scores:
 
 def _seen(optimizer: Optimizer[Any], state: State, scores: Scores) -> Scores:
     """The scores as an experiment tells them: NaN for codes that the population does not have this time."""
-    sizes = populations(optimizer, state)
-    assert len(sizes) == len(state.seeds), f"`populations` gave {len(sizes)} for {len(state.seeds)} runs"
-    most = optimizer.population
-    for size in sizes:
-        assert isinstance(size, int), f"`populations` gave {size!r}, no whole number"
-        assert 1 <= size <= most, f"`populations` gave {size}, not 1 to {most}"
-    shown = torch.arange(most) < torch.tensor(sizes)[:, None]
+    try:
+        sizes = populations(optimizer, state)
+    except BadInput as error:
+        raise AssertionError(str(error)) from error
+    shown = torch.arange(optimizer.population) < torch.tensor(sizes)[:, None]
     return torch.where(shown, scores, torch.nan)
 
 

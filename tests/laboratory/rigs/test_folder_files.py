@@ -114,7 +114,7 @@ def test_an_answer_to_a_manifest_that_octave_writes_is_read(tmp_path: Path) -> N
     assert (answer.session, answer.block, answer.fence, answer.last) == ("s", 3, 1, True)
     a, b, c, d, e = answer.rows
     np.testing.assert_array_equal(a.recorded.values, [1, np.nan, 0.1])
-    np.testing.assert_array_equal(b.recorded.values, [np.nan])
+    np.testing.assert_array_equal(b.recorded.values, [np.nan] * 3)  # null: no channel has a value
     assert (b.image, b.repeat) == ("b", 1)
     assert (c.recorded.times_ms.tolist(), c.recorded.channels.tolist()) == ([1, 2, 7], [0, 0, 1])
     assert c.recorded.count == 3

@@ -206,7 +206,7 @@ def _worth(
     if before is not None:
         if raw == before:
             return "repeated", None
-        return "duplicate", f"{row.image} already has a response; the first one is used"
+        return "duplicate", f"{row.image} was answered before; the first answer stands"
     if row.recorded is None or _is_nan(row.recorded):
         known = one.id in taken or one.id in block.answered
         return ("repeated", None) if known else ("missing", None)

@@ -58,7 +58,7 @@ class Planner:
             planned = compose(rounds, plan.session.block_size, plan.seed, number, self._ledger.next_ids())
             self._ledger.plan(number, planned, shown)
         elif any(known[s.run, s.slot][1] != s.pixels for s in shown):
-            text = "images differ in the last digit from those before the restart"
+            text = "images are drawn with another last digit than before the restart"
             self._ledger.note(Event("pixels", text, number))
         return Generation(
             number,

@@ -44,7 +44,7 @@ RETRY_S = 2.0
 #: For how long a session that is over waits for a rig to hear of it.
 LINGER_S = 5.0
 #: What every output of a session says.
-SCORES_NOTE = "scores contain the noise of the recordings: the best of many is above its true mean"
+SCORES_NOTE = "scores are those of the recordings, with their noise: the best of many is above its true mean"
 
 
 def serve(

@@ -157,7 +157,7 @@ class Session:
             closing = Closing(row.number, "answered")
         # A rig whose every row is wrong has more to say, whatever it says.
         elif answer.last and (judged.refused is None or after.begun(row.number)):
-            closing = Closing(row.number, "incomplete", "the rig reported that the block is complete")
+            closing = Closing(row.number, "incomplete", "the rig had no more")
         if judged.rows or closing is not None:
             self._close(after, closing, judged.rows, events)
         self._lease = (row.number, self._clock())
