@@ -35,6 +35,7 @@ KEY_FLAGS = {
     "plateau": Flag("N"),
     "record": Flag(),
     "device": Flag("NAME"),
+    "engine": Flag("NAME"),
     "compiled": Flag(),
     "precision": Flag(),
     "name": Flag("NAME"),

@@ -17,6 +17,7 @@ PARTS = {
     "optimizers": "optimizer",
     "objectives": "objective",
     "subjects": "subject",
+    "engines": "engine",
     "bridges": "bridge",
     "drivers": "driver",
 }

@@ -150,9 +150,11 @@ class Plan(Description):
 
     batch: most images in one pass through generator and network (recorded, because the last digit of a
     network's response depends on it); None: as many as fit. threads: of the CPU, recorded for the same
-    reason; None: as many as there are. compiled: generator and networks through the compiler of PyTorch,
-    which takes a minute and makes them faster; None: when there are images enough. precision: of the products
-    in the networks.
+    reason; None: as many as there are. engine: what computes generator and networks; auto: OpenVINO where it
+    is installed and there are images enough, PyTorch's compiler for large experiments, else PyTorch; the one
+    that was chosen is recorded. compiled: from before there were engines: true is torch-compiled, false torch
+    (or what `engine` says). precision: of the products in generator and networks while searching; what is
+    reported is computed in float32.
 
     rig: the bridge to a laboratory, with its options; display: another bridge that carries the images, where
     the rig only records. session: channels, blocks and waiting. responses: how recordings become numbers.
@@ -212,12 +214,18 @@ class Plan(Description):
     batch: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
     device: str = Field(default="cpu", description="cpu, cuda, …")
+    engine: str = Field(
+        default="auto",
+        min_length=1,
+        description="what computes generator and networks: auto, or one of xdream list engines",
+    )
     compiled: bool | None = Field(
         default=None,
-        description="networks through the compiler of PyTorch (default: when there are images enough)",
+        description="the same as engine torch-compiled; with no-, as engine torch (default: engine decides)",
     )
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
-        default="float32", description="precision of the products in the networks"
+        default="float32",
+        description="precision of the products in generator and networks while searching",
     )
     preprocessing: dict[str, PreprocessingPlan] = Field(default={})
     rig: NamedPart | None = None
@@ -232,6 +240,11 @@ class Plan(Description):
             values = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise BadInput(f"the stored plan is damaged: {error}") from None
+        # Before there were engines, `compiled` said which of the two it was; sessions were never compiled.
+        compiled = values.get("compiled") and "rig" not in values
+        values.setdefault("engine", "torch-compiled" if compiled else "torch")
+        if values["engine"] != "torch-compiled":
+            values["compiled"] = False
         for since, keys in VALUES_BEFORE.items():
             for key, value in keys.items() if schema < since else ():
                 *tables, last = key.split(".")
@@ -258,6 +271,10 @@ class Plan(Description):
             raise ValueError(f"init is '{self.init}'; it is one of {', '.join(INIT_FORMS)}")
         if kind == "references" and (value not in ("best", "middle", "worst") or not self.references):
             raise ValueError(f"init is '{self.init}'; it needs references, and best, middle or worst")
+        if self.compiled and self.engine not in ("auto", "torch-compiled"):
+            raise ValueError(f"compiled is the engine torch-compiled, and engine is '{self.engine}'; give one")
+        if self.compiled is False and self.engine == "torch-compiled":
+            raise ValueError("engine is 'torch-compiled' and compiled is false; give one")
         if self.seed + self.runs > 2**63:
             raise ValueError(f"seed {self.seed} leaves no room for {self.runs} runs below 2**63")
         if self.record == "scores" and self.references_per_generation:

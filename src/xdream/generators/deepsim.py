@@ -53,7 +53,7 @@ class DeepSim:
         Not clipped to [0, 1]: that happens when images are shown, and a clipped pixel would have no
         gradient to encode an image by.
         """
-        return to_rgb(self.module(codes.reshape(len(codes), *self.code_shape)))
+        return to_rgb(self.module(codes.reshape(codes.shape[0], *self.code_shape)))
 
     def to(self, device: torch.device) -> Self:
         """The same generator on a device; this one stays where it is."""

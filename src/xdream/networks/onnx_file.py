@@ -44,7 +44,7 @@ class OnnxNetwork(nn.Module):
         super().__init__()
         self._runtime: Any = _imported("onnxruntime")
         self._onnx: Any = _imported("onnx")
-        self._path = path
+        self.graph_path = self._path = path
         try:
             self._model = self._onnx.load(path, load_external_data=False)
             graph = self._model.graph

@@ -124,9 +124,8 @@ class Initialisations:
             if one.condition.name == "random" and one.seed < work.plan.seed + MOST_SEEDS:
                 ends.append((one, end_code(one)))
         plan = report.plan_of(ends[0][0].record)
-        yield from rows_of_ends(
-            work, assemble(plan.model_copy(update={"variants": (), "compiled": False})), ends
-        )
+        few = {"variants": (), "engine": "torch", "compiled": False}
+        yield from rows_of_ends(work, assemble(plan.model_copy(update=few)), ends)
 
     def groups(self, table: Table) -> Iterator[UnitGroup]:
         """Final and initial relative activation by beginning; the spread over seeds."""

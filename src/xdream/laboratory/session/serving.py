@@ -99,7 +99,7 @@ def resume(
     parts = opening.parts_of(record)
     record.close()
     made = bridge or bridge_of(parts.plan)
-    with Store.open_existing(Path(folder), opening.versions()) as store:
+    with Store.open_existing(Path(folder), opening.versions(parts.plan)) as store:
         opening.note(store, parts.notes)
         _serve(parts, store, made, callback or NoCallback(), stop)
     return Record(folder)
@@ -128,6 +128,7 @@ def _made(part: Part) -> Bridge:
 
 
 def _serve(parts: Parts, store: Store, bridge: Bridge, callback: Callback, stop: Callable[[], bool]) -> None:
+    opening.begin_engine(parts, store, callback)
     identity = queries.fact(store, "session")
     session = Session(parts, store, identity)
     assert parts.plan.session is not None

@@ -45,9 +45,10 @@ def tune(
         raise BadInput(f"evaluations is {evaluations}; at least 1 is needed, that of the start")
     if plan.variants:
         raise BadInput("a plan with variants has several optimizers; tune the plan of one of them")
-    # Batch and compiler are for each evaluation to find: they depend on the machine at that hour.
-    own = {"batch": plan.batch, "compiled": plan.compiled}
-    resolved = assemble(plan.model_copy(update={"compiled": False})).plan.model_copy(update=own)
+    # Batch and engine are for each evaluation to find: they depend on the machine at that hour.
+    own = {"batch": plan.batch, "engine": plan.engine, "compiled": plan.compiled}
+    eager = {"engine": "torch", "compiled": False}
+    resolved = assemble(plan.model_copy(update=eager)).plan.model_copy(update=own)
     found, notes = searched(resolved, parameters, steps)
     task = Task(evaluations=evaluations, notes=notes, plan=resolved, parameters=found)
     folder = Path(folder)
