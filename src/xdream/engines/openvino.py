@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from xdream.engines.base import BatchFunction, GraphFile, Running
 FROM_IMAGES = 2_000
 #: Threads that one stream uses; with more, batches are divided among streams.
 THREADS_OF_STREAM = 8
+#: Rows with which a function is traced. The graph takes any number of them, or is made again.
+TRACED = 2
 #: Graphs that are kept, each for its number of images: runs that end make batches smaller.
 SIZES_KEPT = 3
 #: Our words for its precisions. TensorFloat-32 is of GPUs.
@@ -45,15 +47,17 @@ class OpenVino:
     def run(self, function: BatchFunction, example: torch.Tensor) -> Running:
         """Its graph is made now, and for each number of images when they first come."""
         file = getattr(function, "graph_file", None)
-        graph = _traced(function, example) if file is None else _from_file(file, example)
-        return _Graph(graph, function, torch.get_num_threads())
+        few = example[:TRACED]
+        graph, kept = _traced(function, few) if file is None else _from_file(file, few)
+        return _Graph(graph, kept, function, torch.get_num_threads())
 
 
 class _Graph:
     """A graph with one input, run for some numbers of images at a time. function: what it was made from."""
 
-    def __init__(self, graph: Any, function: BatchFunction, threads: int) -> None:
-        self._graph, self._function, self._threads = graph, function, threads
+    def __init__(self, graph: Any, kept: object, function: BatchFunction, threads: int) -> None:
+        self._graph, self._kept = graph, kept
+        self._function, self._threads = function, threads
         self._streams = max(1, threads // THREADS_OF_STREAM)
         self._made: OrderedDict[tuple[int, str], list[Any]] = OrderedDict()
 
@@ -98,7 +102,7 @@ class _Graph:
         except RuntimeError:
             pass
         # Made with another number of rows, which is written into it: `x.reshape(len(x), …)` does so.
-        self._graph = _traced(self._function, batch)
+        self._graph, self._kept = _traced(self._function, batch)
         return self._graph
 
 
@@ -113,18 +117,23 @@ class _Module(nn.Module):
         return tuple(self._function(batch))
 
 
-def _traced(function: BatchFunction, example: torch.Tensor) -> Any:
-    """The graph of what a function does with a batch of this size."""
+def _traced(function: BatchFunction, example: torch.Tensor) -> tuple[Any, object]:
+    """The graph of what a function does with a batch of this size, and what must live as long as it."""
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is the same for every batch; the outputs are checked
         batch = example.clone()
-        traced = torch.jit.trace(_Module(function).eval(), batch, check_trace=False, strict=False)
-        shape = [-1, *batch.shape[1:]]
-        kind = {torch.uint8: np.uint8, torch.float32: np.float32}[batch.dtype]
-        return _openvino().convert_model(traced, input=[(shape, kind)])
+        trace: Any = torch.jit.trace
+        traced = trace(_Module(function).eval(), batch, check_trace=False, strict=False)
+        _openvino()
+        frontend = importlib.import_module("openvino.frontend").FrontEndManager().load_by_framework("pytorch")
+        decoders = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
+        decoder = decoders.TorchScriptPythonDecoder(traced, example_input=batch)
+        graph = frontend.convert(frontend.load(decoder))
+    graph.reshape([-1, *batch.shape[1:]])
+    return graph, decoder  # which holds the weights
 
 
-def _from_file(file: GraphFile, example: torch.Tensor) -> Any:
+def _from_file(file: GraphFile, example: torch.Tensor) -> tuple[Any, object]:
     """The graph of an ONNX file behind that of its preprocessing."""
     openvino = _openvino()
     graph = openvino.Core().read_model(str(file.path))
@@ -135,10 +144,10 @@ def _from_file(file: GraphFile, example: torch.Tensor) -> Any:
     added = [name for name, found in zip(file.outputs, wanted, strict=True) if found is None]
     if added:
         graph.add_outputs(added)
-    first = _traced(lambda images: (file.before(images),), example)
+    first, kept = _traced(lambda images: (file.before(images),), example)
     graph.inputs[0].get_node().output(0).replace(first.outputs[0].get_node().input_value(0))
     results = [graph.output(name).get_node() for name in file.outputs]
-    return openvino.Model(results, first.get_parameters(), "network")
+    return openvino.Model(results, first.get_parameters(), "network"), kept
 
 
 def _names(graph: Any) -> set[str]:
@@ -146,4 +155,14 @@ def _names(graph: Any) -> set[str]:
 
 
 def _openvino() -> Any:
+    """The package, without its telemetry: to import it would send a message to its makers."""
+    if "openvino" not in sys.modules:
+        known = sys.modules.get("openvino_telemetry")
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+        try:
+            return importlib.import_module("openvino")
+        finally:
+            del sys.modules["openvino_telemetry"]
+            if known is not None:
+                sys.modules["openvino_telemetry"] = known
     return importlib.import_module("openvino")

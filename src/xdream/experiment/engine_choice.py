@@ -22,7 +22,7 @@ TOLERANCE = 1e-3
 #: Most that an 8-bit value of a pixel may differ: one step, where PyTorch's stood between two.
 STEPS = 1.0
 #: Images of a batch that PyTorch computes for the comparison.
-CHECKED = 8
+CHECKED = 4
 TORCH = "torch"
 
 
@@ -153,9 +153,8 @@ def _trial(forward: Forward, batch: int) -> tuple[torch.Tensor, ShownImages]:
     device = forward.generator.centre.device
     seeds = torch.zeros(1, dtype=torch.int64, device=device)
     codes = forward.generator.initial.draw(seeds, batch)[0]
-    images = forward.draw(codes).clone()
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randint(0, 256, images.shape, generator=generator, dtype=torch.uint8)
+    images = forward.draw(codes[:CHECKED])[torch.arange(batch) % CHECKED % batch].clone()
+    noise = torch.randint(0, 256, images.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     images[::2] = noise[::2].to(device)
     return codes, images
 

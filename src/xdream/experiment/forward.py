@@ -81,7 +81,7 @@ class Forward:
         return None
 
     def use(self, running: Mapping[int, Running], batch: int, *, sets_precision: bool) -> None:
-        """From now on, let these parts be computed by what an engine made of them, `batch` images at a time."""
+        """From now on, what an engine made of these parts computes them, `batch` images at a time."""
         self._running, self._batch, self._sets_precision = dict(running), batch, sets_precision
 
     def in_float32(self) -> Forward:

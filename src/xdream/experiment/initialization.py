@@ -11,6 +11,7 @@ import torch
 
 from xdream import networks
 from xdream.errors import BadInput
+from xdream.experiment import reported
 from xdream.experiment.callbacks import Callback
 from xdream.experiment.forward import BatchSize
 from xdream.experiment.run_groups import RunGroup
@@ -92,7 +93,10 @@ def show_references(parts: Parts, store: Store, callback: Callback) -> dict[int,
     for r in parts.runs:
         known.setdefault(r.id, {})
     assert parts.plan.batch is not None
-    batch = BatchSize(parts.forward, parts.plan.batch, lambda size: store.write_fact("batch", str(size)))
+    # Of a search in lower precision, what is reported of them is in float32 from the start.
+    exact = reported.FACT in queries.facts(store)
+    forward = parts.forward.in_float32() if exact else parts.forward
+    batch = BatchSize(forward, parts.plan.batch, lambda size: store.write_fact("batch", str(size)))
     start = 0
     while start < count:
         callback.stage("references", start, count)
@@ -101,7 +105,7 @@ def show_references(parts: Parts, store: Store, callback: Callback) -> dict[int,
             start = some.stop
             continue
         images = parts.references.images(some, parts.image_size_px)
-        answers = batch.attempt(functools.partial(parts.forward.respond_all, images))
+        answers = batch.attempt(functools.partial(forward.respond_all, images))
         if answers is None:
             continue
         start = some.stop

@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from xdream.errors import BadInput
+from xdream.experiment import reported
 from xdream.experiment.assemble import assemble
 from xdream.experiment.batch_layout import BatchLayout, Stream, batch_layout, interleaved, populations_of
 from xdream.experiment.callbacks import Callback, NoCallback
@@ -72,7 +73,7 @@ def run(
         check_draws(like)
         check_same_runs(parts, like)
         check_unchanged(parts, like)
-    with new_store(parts, folder) as store:
+    with new_store(parts, folder, **reported.facts(parts.plan)) as store:
         try:
             if like is not None:
                 store.write_reference_responses(
@@ -96,7 +97,7 @@ def resume(folder: str | Path, callback: Callback | None = None) -> Record:
     Raises BadInput when the plan's parts have changed since: references, weights, images to match, draws.
     """
     record = Record(folder)
-    if record.finished:
+    if record.finished and not reported.is_due(record):
         return record
     if record.is_session:
         raise BadInput(f"{folder} is a session with a rig; continue with: xdream resume {folder}")
@@ -113,6 +114,8 @@ def _go_on(parts: Parts, store: Store, callback: Callback) -> None:
     begin_engine(parts, store, callback)
     with Writer() as writer:
         _Experiment(parts, store, writer, callback).go()
+    if reported.is_due(store):
+        reported.compute(parts, store, callback)
 
 
 class _Experiment:

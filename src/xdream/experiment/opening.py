@@ -87,9 +87,8 @@ def begin_engine(parts: Parts, store: Store, callback: Callback) -> None:
 
 def versions(plan: Plan | None = None) -> dict[str, str]:
     """What the numbers depend on: this package, its libraries, the plan's engine, the machine."""
-    packages = ("xdream", "torch", "numpy", "pillow", "apsw", "safetensors", "efficientnet_lite_pytorch")
-    if plan is not None:
-        packages += engine_choice.versioned(plan)
+    packages = ["xdream", "torch", "numpy", "pillow", "apsw", "safetensors", "efficientnet_lite_pytorch"]
+    packages += engine_choice.versioned(plan) if plan is not None else ()
     return {name: metadata.version(name) for name in packages} | {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",

@@ -272,7 +272,7 @@ class Plan(Description):
         if kind == "references" and (value not in ("best", "middle", "worst") or not self.references):
             raise ValueError(f"init is '{self.init}'; it needs references, and best, middle or worst")
         if self.compiled and self.engine not in ("auto", "torch-compiled"):
-            raise ValueError(f"compiled is the engine torch-compiled, and engine is '{self.engine}'; give one")
+            raise ValueError(f"compiled is engine torch-compiled, and engine is '{self.engine}'; give one")
         if self.compiled is False and self.engine == "torch-compiled":
             raise ValueError("engine is 'torch-compiled' and compiled is false; give one")
         if self.seed + self.runs > 2**63:
