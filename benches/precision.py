@@ -8,7 +8,7 @@ Both are judged alike: the codes of the last generation are drawn and shown in f
 the best response is divided by the best response to the references in float32 (relative activation). The
 table has the ratio of the means over the runs, with a 95 % interval: bootstrap over units, the seeds of a
 unit together.
-A row is written when its experiments are done, so what is there after an interruption stands.
+Rows are written when their experiment is done, and those that are there are not computed again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import functools
+import itertools
 import tempfile
 import time
 from collections import defaultdict
@@ -49,16 +50,14 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only the table, from the rows that are there")
     options = parser.parse_args()
     path = options.out / f"precision-{options.kind}.csv"
-    if not options.table:
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            for seed in range(options.seeds):
-                for network in NETWORKS:
-                    for optimizer in OPTIMIZERS:
-                        for kind in ("float32", options.kind):
-                            writer.writerows(rows(options, network, optimizer, seed, kind))
-                            file.flush()
+    done = {(*row[:3], row[4]) for row in read(path)}
+    order = itertools.product(NETWORKS, range(options.seeds), OPTIMIZERS, ("float32", options.kind))
+    for network, seed, optimizer, kind in () if options.table else order:
+        if (network, optimizer, str(seed), kind) not in done:
+            new = rows(options, network, optimizer, seed, kind)
+            with path.open("a", newline="") as file:
+                csv.writer(file).writerows([*([COLUMNS] if not done else []), *new])
+            done.add((network, optimizer, str(seed), kind))
     text = "\n".join(table(path, options.kind))
     (options.out / f"precision-{options.kind}.md").write_text(text + "\n")
     print(text)
@@ -113,6 +112,14 @@ def rows(
             found.append((network, optimizer, seed, run.target, kind, best_reference, best, round(seconds)))
         record.close()
     return found
+
+
+def read(path: Path) -> list[list[str]]:
+    """The rows that are there, without the names of the columns."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.reader(file))[1:]
 
 
 def table(path: Path, kind: str) -> list[str]:

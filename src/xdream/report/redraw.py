@@ -119,7 +119,7 @@ def _drawing_parts(record: Record, plan: Plan) -> tuple[Parts, list[str]]:
     # Where images are not compared, drawing a few is not worth the compiler's minute.
     if plan.engine == engine_choice.TORCH or not record.keeps_everything:
         return parts, []
-    missing = engine_choice.missing(plan, parts.forward)
+    missing = engine_choice.missing(plan.engine, parts.forward)
     if missing:
         return parts, [f"images are drawn with PyTorch, not with the engine {plan.engine}: {missing}"]
     before = record.facts.get("engines")
