@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from xdream import networks
-from xdream.cli import doctor
+from xdream.cli import doctor, running
+from xdream.cli import main as cli_main
 from xdream.cli.main import main
 from xdream.experiment.defaults import hyperparameters
 from xdream.generators import GENERATORS, encode, layer_features
@@ -557,3 +558,25 @@ def test_one_part_is_listed_with_its_options_and_their_ranges(capsys: pytest.Cap
     assert main(["list", "optimizers", "genetik"]) == 2
     assert main(["list", "targets", "known:linear"]) == 2
     assert "list targets takes no name" in capsys.readouterr().err
+
+
+def test_an_interruption_while_a_command_is_imported_is_one_line(monkeypatch, capsys):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_main, "_command", interrupted)
+    assert main(["list", "generators"]) == 130
+    assert capsys.readouterr().err == "xdream: interrupted\n"
+
+
+@pytest.mark.parametrize(("ignored", "heard"), [(True, True), (False, False)])
+def test_a_signal_that_is_ignored_is_heard_where_it_is_wanted(ignored, heard):
+    """A session is ended from a script; a training in the background of a shell goes on."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with running.stopping(ignored=ignored) as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert stop() is heard
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -19,7 +19,7 @@ from xdream.laboratory import session
 from xdream.laboratory.rigs import Answer, AnswerRow, Direct
 from xdream.report import summarise, table
 from xdream.scoring.recordings import Values
-from xdream.store import FILE_NAME, Record, migrations
+from xdream.store import FILE_NAME, Record, Store, migrations
 from xdream.store.migrations import SCHEMA_VERSION
 
 HERE = Path(__file__).parent
@@ -89,6 +89,17 @@ def test_what_goes_on_has_the_present_schema_and_a_copy_of_what_it_was(old: Path
     copy.rename(old / "copy" / FILE_NAME)
     with Record(old / "copy") as record:
         assert digest(record) == kept
+
+
+def test_a_reader_stays_while_a_writer_migrates_it(old: Path) -> None:
+    with Record(old) as reader:
+        before, processes = digest(reader), len(reader.versions())
+        versions = {"python": "3"}
+        with Store.open_existing(old, versions):
+            assert schema_of(old / FILE_NAME) == SCHEMA_VERSION
+            assert digest(reader) == before
+            assert len(reader.versions()) == processes + 1
+            assert reader.versions()[-1] == versions
 
 
 def test_killed_while_it_is_migrated_it_is_as_it_was(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,9 +45,9 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. The exit status: 0 done, 2 bad input, 3 the subject failed, 130 interrupted."""
     sys.path.insert(0, os.getcwd())  # modules of the user's own, as `python -m` finds them
-    options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
+    try:  # from here on: the imports of a command's flags take their time, too
+        signal.signal(signal.SIGTERM, _interrupt)
+        options = _parser().parse_args(arguments)
         return _command(options.command).run(options)
     except XDreamError as error:
         print(f"xdream: {error}", file=sys.stderr)

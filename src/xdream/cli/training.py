@@ -70,7 +70,7 @@ def _train_generator(options: argparse.Namespace) -> int:
         work = functools.partial(training.train, recipe, folder)
     begun = folder / training.RECIPE
     again = "xdream train-generator --resume"
-    with running.stopping() as stop:
+    with running.stopping(ignored=False) as stop:
         return running.watched(lambda bar: work(bar, stop=stop), _print_generator, begun, options, again)
 
 

@@ -31,6 +31,7 @@ class Curves:
     """One run as it is drawn. best, mean, observed: (generations,), NaN where nothing was seen.
 
     observed: the mean with noise, None without. images: the best of some generations, in order.
+    one_population: whether all generations are alike, so that presentations grow with them.
     """
 
     summary: RunSummary
@@ -38,6 +39,7 @@ class Curves:
     mean: Array
     observed: Array | None
     images: tuple[ImageRecord, ...]
+    one_population: bool = True
 
 
 def curves_of(record: Record, summary: RunSummary) -> Curves:
@@ -56,6 +58,7 @@ def curves_of(record: Record, summary: RunSummary) -> Curves:
         each_generation(np.nanmean, clean),
         each_generation(np.nanmean, observed) if noisy else None,
         tuple(i for i in images if i is not None),
+        len({len(scores) for scores in clean}) <= 1,
     )
 
 
@@ -111,7 +114,7 @@ def draw_curves(axes: Axes, curves: Curves, plan: Plan, *, marks: bool) -> list[
     axes.set(xlabel="generation", ylabel=score_label(plan, s.objective), xlim=x_limits(count))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     each = s.presentations / s.generations
-    if each > 0:
+    if each > 0 and curves.one_population:
         top = axes.secondary_xaxis("top", functions=(partial(np.multiply, each), partial(_divided, each)))
         top.set_xlabel("presentations")
     return [label for label in labels if label is not None]

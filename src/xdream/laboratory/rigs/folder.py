@@ -38,6 +38,7 @@ from xdream.laboratory.rigs.folder_names import (
     rows_of,
     sent_by,
 )
+from xdream.options import checked
 
 #: How many closed blocks' answers are still looked at.
 WATCHED = 20
@@ -71,6 +72,7 @@ class _Seen:
     reported: set[str] = field(default_factory=set)
 
 
+@checked
 class Folder:
     """The bridge "folder".
 

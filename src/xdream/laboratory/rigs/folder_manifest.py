@@ -86,7 +86,7 @@ def _object(data: bytes) -> Json:
     # option, and one with a checksum is full of escapes.
     with contextlib.suppress(UnicodeDecodeError):
         data = data.decode(json.detect_encoding(data)).encode()
-    said = loads(data, most_escaped_bytes=len(data))
+    said = loads(data, bounded=False)
     if not isinstance(said, dict):
         raise Unreadable("it is no JSON object")
     return said

@@ -25,6 +25,7 @@ from xdream.laboratory.rigs.recorder_thread import (
     SilenceTime,
     units_of,
 )
+from xdream.options import checked
 
 #: Bytes asked for at once; a turn reads no more than TURNS of them from one output.
 CHUNK_BYTES = 262_144
@@ -34,6 +35,7 @@ CONNECT_S = 2.0
 AGAIN_S = 0.5
 
 
+@checked
 class Intan:
     """Gives the spike times around each onset, per channel.
 

@@ -47,20 +47,21 @@ _SCAN_BYTES = 1 << 20
 # ---------------------------------------------------------------------- bytes to JSON
 
 
-def loads(data: bytes, most_escaped_bytes: int = MOST_ESCAPED_BYTES) -> Any:
+def loads(data: bytes, *, bounded: bool = True) -> Any:
     """JSON from a rig. Raises Unreadable for anything that is none, is twice in one object or too much.
 
-    most_escaped_bytes: only shorter messages may hold escapes and letters outside ASCII.
+    bounded: False where a limit of bytes is all that the reader wants, so that how many values there are and
+    how they are written is not limited beside it.
     """
     plain = data
-    if len(data) > most_escaped_bytes:
+    if bounded and len(data) > MOST_ESCAPED_BYTES:
         if not data.isascii() or b"\\" in data:
             raise Unreadable(
-                f"a message above {most_escaped_bytes} bytes holds escapes or letters beyond ASCII"
+                f"a message above {MOST_ESCAPED_BYTES} bytes holds escapes or letters beyond ASCII"
             )
     elif b"\\" in data:
         plain = re.sub(rb"\\.", b"", data, flags=re.DOTALL)
-    _check_size(plain)
+    _check_size(plain, bounded)
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_int=_integer)
     except UnicodeDecodeError:
@@ -69,7 +70,7 @@ def loads(data: bytes, most_escaped_bytes: int = MOST_ESCAPED_BYTES) -> Any:
         raise Unreadable(f"the message is no JSON: {short(error)}") from None
 
 
-def _check_size(data: bytes) -> None:
+def _check_size(data: bytes, bounded: bool) -> None:
     """Levels, brackets and values of a JSON text without escapes, before any of it is built."""
     level = quotes = brackets = values = 0
     for start in range(0, len(data), _SCAN_BYTES):
@@ -84,7 +85,7 @@ def _check_size(data: bytes) -> None:
         values += int((opens | ((letters == ord(",")) & outside)).sum())
         if levels.max() > MOST_LEVELS:
             raise Unreadable(f"the message is nested deeper than {MOST_LEVELS} levels")
-        if brackets > MOST_BRACKETS or values > MOST_VALUES:
+        if bounded and (brackets > MOST_BRACKETS or values > MOST_VALUES):
             raise Unreadable(
                 f"the message holds more than {MOST_VALUES} values or {MOST_BRACKETS} lists; "
                 "send the responses in several messages"

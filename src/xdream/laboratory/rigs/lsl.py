@@ -21,6 +21,7 @@ from xdream.laboratory.rigs.forms import Unreadable, count_of, flag_of, only_fie
 from xdream.laboratory.rigs.json_messages import ANSWER_FIELDS, dumps, message_of
 from xdream.laboratory.rigs.onset_windows import BLOCKS_KEPT, Outbox
 from xdream.laboratory.rigs.recorder_thread import SilenceTime
+from xdream.options import checked
 from xdream.scoring.recordings import Values
 
 #: Names of the streams of answers and of markers.
@@ -46,6 +47,7 @@ def _of_a_stream(name: str) -> str:
 StreamName: TypeAlias = Annotated[str, AfterValidator(_of_a_stream)]
 
 
+@checked
 class Lsl:
     """Sends markers, reads answers.
 

@@ -26,6 +26,7 @@ from xdream.laboratory.rigs.recorder_thread import (
     SilenceTime,
     units_of,
 )
+from xdream.options import checked
 
 #: A frame is at most this long; the connection of a sender of more is dropped.
 FRAME_BYTES = 16_000_000
@@ -34,6 +35,7 @@ HEARTBEAT_S = 2.0
 POLL_MS = 50
 
 
+@checked
 class OpenEphys:
     """Counts nothing itself: gives the spike times around each onset, per channel.
 
