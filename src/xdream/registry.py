@@ -149,6 +149,15 @@ class Registry(Generic[Part]):
             for key, value in options.items()
         }
 
+    def filled(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options with the defaults of those that are left out, as far as a plan can hold them.
+
+        What is kept so stays what it was when a default changes. Raises UnknownName.
+        """
+        known = self.options(name).values()
+        plain = {one.name: one.default for one in known if isinstance(one.default, bool | int | float | str)}
+        return plain | dict(options)
+
     def make(self, name: str, **options: Any) -> Part:
         """Call the factory behind `name`.
 

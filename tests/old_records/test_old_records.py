@@ -171,6 +171,29 @@ def test_a_key_that_an_old_plan_lacks_has_the_value_of_its_time(
     assert Plan.stored(text, schema + 1) == whole
 
 
+def test_a_key_of_one_part_goes_to_the_parts_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    then = {"optimizer:nes.learning_rate": 0.5, "generator:fourier.cutoff_cycles": 3.0}
+    monkeypatch.setattr(plans, "VALUES_BEFORE", {4: then})
+    text = """
+        targets = ["known:linear::0"]
+        generator = {name = "pixels", size_px = 16}
+        optimizer = {name = "genetic"}
+        [[variants]]
+        seed = 1
+        [[variants]]
+        optimizer = {name = "nes"}
+        [[variants]]
+        optimizer = {name = "nes", learning_rate = 2.0}
+    """
+    found = Plan.stored(text, 3)
+    assert (found.generator.options, found.optimizer.options) == ({"size_px": 16}, {})
+    first, second, third = (one.optimizer for one in found.variants)
+    assert first is None
+    assert second is not None
+    assert third is not None
+    assert (second.options, third.options) == ({"learning_rate": 0.5}, {"learning_rate": 2.0})
+
+
 def _without(text: str, *keys: str) -> str:
     return "\n".join(line for line in text.splitlines() if not line.startswith(keys))
 

@@ -130,8 +130,9 @@ class Variant(Frozen):
         return self
 
 
-#: Keys that came with a schema of the store, and what releases before it did: a plan that was stored then has
-#: these values where it lacks the keys, whatever the default is today. Schema -> dotted key -> value.
+#: Keys that came with a schema of the store, and what releases before it did: a plan that was stored then
+#: has these values where it lacks the keys, whatever the default is today. Schema -> dotted key -> value. A key
+#: of the part of one name alone is written `generator:fourier.size_px`. The parts of variants have it, too.
 VALUES_BEFORE: dict[int, dict[str, Any]] = {}
 
 
@@ -235,11 +236,13 @@ class Plan(Description):
         for since, keys in VALUES_BEFORE.items():
             for key, value in keys.items() if schema < since else ():
                 *tables, last = key.split(".")
-                inner: Any = values
-                for table in tables:  # a table that a plan does not have gets no key
-                    inner = inner.get(table) if isinstance(inner, dict) else None
-                if isinstance(inner, dict):
-                    inner.setdefault(last, value)
+                for inner in [values, *values.get("variants", [])] if tables else [values]:
+                    for table in tables:  # a table that a plan does not have gets no key
+                        table, _, part = table.partition(":")
+                        inner = inner.get(table) if isinstance(inner, dict) else None
+                        inner = inner if not part or (inner or {}).get("name") == part else None
+                    if isinstance(inner, dict):
+                        inner.setdefault(last, value)
         return cls.make(**values)
 
     @model_validator(mode="after")
