@@ -92,13 +92,18 @@ class Registry(Generic[Part]):
         """Whether a name is known, or of a known form."""
         return self._entry(name) is not None
 
+    def from_elsewhere(self) -> dict[str, str]:
+        """The names and forms that other packages bring, with the package of each."""
+        brought = {name: entry.dist.name for name, entry in self._entry_points().items() if entry.dist}
+        return {name: package for name, package in brought.items() if package != "xdream"}
+
     def summary(self, name: str) -> str:
         """The first sentence of the docstring of a part; its module is read, not run. "" without one."""
         known = self._entry(name)
-        if known in self._factories:
-            text = inspect.getdoc(self._factories[str(known)]) or ""
+        if known is None or known in self._factories:
+            text = inspect.getdoc(self.factory(name)) or ""
         else:
-            text = _docstring(self._entry_points()[str(known)]) if known is not None else ""
+            text = _docstring(self._entry_points()[known])
         return " ".join(text.partition("\n\n")[0].split()).partition(". ")[0].rstrip(".")
 
     def factory(self, name: str) -> Callable[..., Part]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from xdream.cli import doctor, running
 from xdream.cli import main as cli_main
 from xdream.cli.main import main
 from xdream.experiment.defaults import hyperparameters
-from xdream.generators import GENERATORS, encode, layer_features
+from xdream.generators import GENERATORS, cards, encode, layer_features
 from xdream.images.references import load
 from xdream.store import FILE_NAME, Record
 
@@ -532,9 +533,9 @@ def test_doctor_has_a_word_for_each_state(capsys, monkeypatch):
 @pytest.mark.parametrize(("ok", "status"), [(True, 0), (False, 2)])
 def test_doctor_prints_the_state_and_ends_with_2_for_what_is_needed(capsys, monkeypatch, ok, status):
     findings = [
-        doctor.Finding("extra", True, "a: not installed", "missing"),
-        doctor.Finding("extra", True, "b: installed, but cannot be imported", "broken"),
-        doctor.Finding("search", ok, "c"),
+        doctor.Check("extra", True, "a: not installed", "missing"),
+        doctor.Check("extra", True, "b: installed, but cannot be imported", "broken"),
+        doctor.Check("search", ok, "c"),
     ]
     monkeypatch.setattr(doctor, "examine", lambda: findings)
     assert main(["doctor", "--json"]) == status
@@ -580,3 +581,19 @@ def test_a_signal_that_is_ignored_is_heard_where_it_is_wanted(ignored, heard):
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_the_doctor_finds_the_part_of_another_package_that_is_broken(monkeypatch):
+    monkeypatch.setattr(doctor.GENERATORS, "from_elsewhere", lambda: {"mosaic": "mypackage"})
+    (found,) = doctor._parts()
+    assert (found.state, found.ok) == ("broken", True)
+    assert "unknown generator 'mosaic'" in found.text
+
+
+def test_a_generator_file_is_listed_with_its_options_where_it_is_installed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDREAM_WEIGHTS", str(tmp_path))
+    shutil.copy(cards.shipped_file(), tmp_path / "mygen.safetensors")
+    assert main(["list", "generators"]) == 0
+    assert "mygen" in capsys.readouterr().out
+    assert main(["list", "generators", "mygen"]) == 0
+    assert "no options" in capsys.readouterr().out

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from xdream.cli.command import Command
+from xdream.cli.command import Subcommand
 from xdream.errors import INTERRUPTED, XDreamError
 
 #: Every command: the module beside this one that has it (in its COMMANDS), and one line of help.
@@ -64,9 +64,9 @@ def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _command(name: str) -> Command:
+def _command(name: str) -> Subcommand:
     module = importlib.import_module(f"xdream.cli.{COMMANDS[name][0]}")
-    command: Command = module.COMMANDS[name]
+    command: Subcommand = module.COMMANDS[name]
     return command
 
 

@@ -12,6 +12,7 @@ import torch
 from xdream.errors import BadInput
 from xdream.experiment import defaults
 from xdream.generators import GENERATORS, Generator, draw
+from xdream.generators.cards import SHIPPED
 from xdream.generators.pixels import check_size
 from xdream.optimizers import OPTIMIZERS, checked_codes, checked_seed, padded, populations
 from xdream.types import Batch, Codes
@@ -34,7 +35,7 @@ class Evolution:
 
     def __init__(
         self,
-        generator: str | Generator = "natural-v1",
+        generator: str | Generator = SHIPPED,
         optimizer: str = "genetic",
         seed: int = 0,
         *,

@@ -18,7 +18,9 @@ from matplotlib.ticker import MaxNLocator
 from xdream.experiment.plan import Plan
 from xdream.report.figure_style import BLUE, GREY, LIGHT, VERMILION, quiet
 from xdream.report.summary import RunSummary
+from xdream.scoring.objectives import OBJECTIVES
 from xdream.store import ImageRecord, Record
+from xdream.subjects import SUBJECTS
 
 Array = npt.NDArray[np.float64]
 
@@ -70,13 +72,9 @@ def each_generation(function: Callable[[Array], Any], generations: Sequence[Arra
 
 def score_label(plan: Plan, objective: str) -> str:
     """What stands beside the axis of the scores."""
-    if objective == "minus-mean":
-        return "score (minus the activation)" if plan.rig is None else "score (minus the response)"
-    if objective != "mean":
-        return f"score ({objective})"
-    if all(target.network.startswith("match:") for target in plan.targets):
-        return "response (minus mean squared difference)"
-    return "response (activation)" if plan.rig is None else "response (as recorded)"
+    kinds = {SUBJECTS.declared(target.network, "response", "activation") for target in plan.targets}
+    label: str = OBJECTIVES.declared(objective, "label", f"score ({objective})")
+    return label.format(response=" or ".join(sorted(kinds)))
 
 
 def log_spaced(count: int, most: int = MONTAGE_GENERATIONS) -> list[int]:

@@ -339,7 +339,7 @@ def test_an_answer_may_have_a_checksum_or_none() -> None:
     ],
 )
 def test_an_answer_that_is_not_as_described_is_refused(data: bytes, words: str) -> None:
-    with pytest.raises(forms.Unreadable, match=words):
+    with pytest.raises(forms.MessageError, match=words):
         read_answer(data, "x", 3)
 
 
@@ -440,7 +440,7 @@ JSON = st.recursive(
 @FAST
 @given(st.one_of(accidents(PLAIN), accidents(SUMMED), st.binary(max_size=400)))
 def test_no_answer_to_a_manifest_does_harm(data: bytes) -> None:
-    with contextlib.suppress(forms.Unreadable):
+    with contextlib.suppress(forms.MessageError):
         assert isinstance(read_answer(data, "x", 3), Answer)
 
 
@@ -452,7 +452,7 @@ def test_no_answer_to_a_manifest_does_harm(data: bytes) -> None:
     )
 )
 def test_no_response_in_json_does_harm(said: dict[str, Any]) -> None:
-    with contextlib.suppress(forms.Unreadable):
+    with contextlib.suppress(forms.MessageError):
         read_answer(answer_text(responses=[said]), "x", 3)
 
 
@@ -462,7 +462,7 @@ def test_an_answer_with_a_checksum_is_whole_or_refused(data: bytes) -> None:
     """What was said is what was written, wherever bytes were lost."""
     try:
         found = read_answer(data, "x", 3)
-    except forms.Unreadable:
+    except forms.MessageError:
         return
     assert [row.image for row in found.rows] == [row.image for row in read_answer(SUMMED, "x", 3).rows]
 
@@ -473,5 +473,5 @@ def test_only_the_bytes_of_an_answer_are_limited() -> None:
     (row,) = read_answer(written_answer("s", 1, 1, rows, last=True), "x", 140).rows
     assert row.recorded.samples.shape == (140, 30_000)
     said = {"session": "s", "block": 1, "fence": 1, "last": True, "responses": rows}
-    with pytest.raises(forms.Unreadable, match="more than 4000000 values"):
+    with pytest.raises(forms.MessageError, match="more than 4000000 values"):
         loads(dumps(said))

@@ -74,7 +74,7 @@ class _Seen:
 
 @checked
 class Folder:
-    """The bridge "folder".
+    """Blocks and answers as files in a shared folder.
 
     folder: must be there. protocol: "manifest", or "original" for rigs that answered the original software.
     match: of the original protocol's file names, "strict" (exactly) or "loose" (after the block's number).
@@ -345,7 +345,7 @@ class Folder:
             if len(data) > self._limit:
                 raise Unreadable(f"it has more than {self._limit} bytes; see answer_limit_mb")
             answer = self._read(data, name, sent)
-        except (Unreadable, forms.Unreadable) as error:
+        except (Unreadable, forms.MessageError) as error:
             if not stable:
                 return None
             answer = Answer((), source=name, fault=f"{name}: {error}", raw=data[:RAW_BYTES])

@@ -37,7 +37,7 @@ AGAIN_S = 0.5
 
 @checked
 class Intan:
-    """Gives the spike times around each onset, per channel.
+    """Spike times around each onset, per channel, from Intan RHX.
 
     host, spike_port, waveform_port: of RHX's outputs. rate_hz: samples per second, as RHX is set. units: for
     each of the session's channels "A-010" (all its spikes) or "A-010:2" (those of one spike id); default: the

@@ -37,7 +37,7 @@ POLL_MS = 50
 
 @checked
 class OpenEphys:
-    """Counts nothing itself: gives the spike times around each onset, per channel.
+    """Spike times around each onset, per channel, from Open Ephys.
 
     host, port: of the plugin's data socket. units: for each of the session's channels the spikes that belong
     to it, "ELECTRODE" (all its spikes) or "ELECTRODE:SORTED_ID"; default: the channels' names. onset:

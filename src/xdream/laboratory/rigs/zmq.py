@@ -182,7 +182,7 @@ class _Listener:
             if isinstance(message.get("id"), (str, int, float)):
                 named = {"id": message["id"]}
             reason = None
-        except forms.Unreadable as error:
+        except forms.MessageError as error:
             message, reason = {}, str(error)
         admitted = self._port.token.admits(message.get("token"))
         if message.get("do") == "block":
