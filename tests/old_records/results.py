@@ -8,9 +8,10 @@ import safetensors.numpy
 
 
 def exact(dump: dict[str, list[tuple[Any, ...]]]) -> dict[str, str]:
-    """A digest of each table, without codes and states: these follow from the plan to the last digits only.
+    """A digest of each table, without codes and states: of these the last digit may differ.
 
-    Normal draws go through logarithms and cosines, whose last bit is another on another processor.
+    The releases of schema 3 drew normal numbers with the square root of the processor's vector library, whose
+    last bit is not the same on every processor.
     """
     tables = dump | {
         "image": [row[:4] + row[5:] for row in dump["image"]],
