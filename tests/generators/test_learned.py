@@ -30,6 +30,7 @@ from xdream.generators.projection import EncoderSpec, Projection
 from xdream.networks.up_architecture import UpArchitecture
 from xdream.networks.upconv import UpConv
 from xdream.store import Record
+from xdream.testing import check_generator
 
 DIM, SIZE, FEATURES = 6, 8, 48
 ARCHITECTURE = UpArchitecture(DIM, (5, 4), (1, 0))
@@ -103,6 +104,7 @@ def test_it_is_a_generator_with_an_inverse_and_no_gradients_of_its_own(file: Pat
     assert not generator(normals(1, DIM)).requires_grad
     assert generator(normals(1, DIM).requires_grad_(True)).requires_grad
     assert open_file(file).name == str(file)
+    check_generator(GENERATORS.make(str(file)))
 
 
 def test_the_card_says_what_was_written(file: Path) -> None:

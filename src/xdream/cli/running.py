@@ -63,10 +63,11 @@ def watched(
 
 
 @contextlib.contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
+def stopping(*, ignored: bool = True) -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C or SIGTERM came: the commit under way is finished. A second one ends at once.
 
-    A signal that is ignored (nohup, the background of a shell) stays ignored.
+    ignored: whether a signal that this process was told to ignore (nohup, the background of a shell) is
+    taken all the same.
     """
     asked = threading.Event()
 
@@ -75,7 +76,7 @@ def stopping() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked.set()
 
-    taken = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    taken = [n for n in (signal.SIGINT, signal.SIGTERM) if ignored or signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, ask) for number in taken}
     try:
         yield asked.is_set

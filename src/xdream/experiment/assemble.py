@@ -82,11 +82,13 @@ def _resolved(plan: Plan) -> Plan:
     GENERATORS.factory(generator.name)
     update: dict[str, Any] = {
         "optimizer": _filled(plan),
+        "objective": _filled_objective(plan),
         "threads": plan.threads or torch.get_num_threads(),
         "variants": tuple(
             variant.model_copy(
                 update={
                     "optimizer": _filled(each),
+                    "objective": _filled_objective(each),
                     "targets": _absolute_targets(each.targets),
                     "init": initialization.absolute(each.init),
                 }
@@ -97,6 +99,7 @@ def _resolved(plan: Plan) -> Plan:
     # What is drawn at any size is drawn at the size at which it is shown.
     if plan.image_size_px and "size_px" in GENERATORS.options(generator.name):
         generator = Part(name=generator.name, **{"size_px": plan.image_size_px} | generator.options)
+    generator = Part(name=generator.name, **GENERATORS.filled(generator.name, generator.options))
     update["generator"] = absolute_generator(generator)
     if plan.references is not None:
         update["references"] = references.absolute(plan.references)
@@ -114,6 +117,11 @@ def _filled(plan: Plan) -> Part:
         plan.generator.name, optimizer.name, noisy=noisy, in_recording=plan.rig is not None
     )
     return Part(name=optimizer.name, **values | optimizer.options)
+
+
+def _filled_objective(plan: Plan) -> Part:
+    objective = plan.objective
+    return Part(name=objective.name, **OBJECTIVES.filled(objective.name, objective.options))
 
 
 def _absolute_targets(targets: Sequence[TargetPlan]) -> tuple[TargetPlan, ...]:

@@ -13,6 +13,7 @@ from xdream.errors import BadInput
 from xdream.experiment import defaults, engine_choice
 from xdream.experiment.forward import Forward
 from xdream.generators import GENERATORS, Generator
+from xdream.generators.cards import SHIPPED
 from xdream.generators.pixels import check_size
 from xdream.optimizers import OPTIMIZERS, checked_codes, checked_seed, padded, populations
 from xdream.types import Batch, Codes
@@ -36,7 +37,7 @@ class Evolution:
 
     def __init__(
         self,
-        generator: str | Generator = "natural-v1",
+        generator: str | Generator = SHIPPED,
         optimizer: str = "genetic",
         seed: int = 0,
         *,

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_v
 
 from xdream.description import Description, Frozen, Part
 from xdream.errors import BadInput
+from xdream.generators.cards import SHIPPED
 from xdream.scoring.responses import ResponsesPlan
 from xdream.subjects.target import RIG, split
 
@@ -107,6 +108,9 @@ Targets = Annotated[tuple[Annotated[TargetPlan, BeforeValidator(_target)], ...],
 NamedPart = Annotated[Part, BeforeValidator(_named)]
 
 
+DEFAULT_OBJECTIVE = "mean"
+
+
 class Variant(Frozen):
     """Some of the plan's runs, with these keys instead of the plan's own."""
 
@@ -130,8 +134,9 @@ class Variant(Frozen):
         return self
 
 
-#: Keys that came with a schema of the store, and what releases before it did: a plan that was stored then has
-#: these values where it lacks the keys, whatever the default is today. Schema -> dotted key -> value.
+#: Keys that came with a schema of the store, and what releases before it did: a plan that was stored then
+#: has these values where it lacks the keys, whatever the default is today. Schema -> dotted key -> value.
+#: A key of the part of one name alone is written `generator:fourier.size_px`. Parts of variants have it too.
 VALUES_BEFORE: dict[int, dict[str, Any]] = {}
 
 
@@ -174,13 +179,13 @@ class Plan(Description):
 
     targets: Targets = Field(description="the units to drive, e.g. efficientnet-lite0:_fc:281")
     generator: NamedPart = Field(
-        default=Part(name="natural-v1"), description="the generator; see xdream list generators"
+        default=Part(name=SHIPPED), description="the generator; see xdream list generators"
     )
     optimizer: NamedPart = Field(
         default=Part(name="genetic"), description="the optimizer; see xdream list optimizers"
     )
     objective: NamedPart = Field(
-        default=Part(name="mean"), description="the objective; see xdream list objectives"
+        default=Part(name=DEFAULT_OBJECTIVE), description="the objective; see xdream list objectives"
     )
     presentations: int = Field(default=10_000, ge=1, le=10**15, description="budget of each run")
     repeats: int = Field(default=1, ge=1, description="presentations of each image")
@@ -248,11 +253,13 @@ class Plan(Description):
         for since, keys in VALUES_BEFORE.items():
             for key, value in keys.items() if schema < since else ():
                 *tables, last = key.split(".")
-                inner: Any = values
-                for table in tables:  # a table that a plan does not have gets no key
-                    inner = inner.get(table) if isinstance(inner, dict) else None
-                if isinstance(inner, dict):
-                    inner.setdefault(last, value)
+                for inner in [values, *values.get("variants", [])] if tables else [values]:
+                    for table in tables:  # a table that a plan does not have gets no key
+                        table, _, part = table.partition(":")
+                        inner = inner.get(table) if isinstance(inner, dict) else None
+                        inner = inner if not part or (inner or {}).get("name") == part else None
+                    if isinstance(inner, dict):
+                        inner.setdefault(last, value)
         return cls.make(**values)
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ from xdream.generators.base import GaussianCodes, Tuned
 from xdream.generators.statistics import read_statistics
 from xdream.networks import deepsim, fingerprint
 from xdream.networks.weights import RANDOM, find, load_tensors
+from xdream.options import checked
 from xdream.registry import declares
 from xdream.types import Codes, Images
 
@@ -93,6 +94,7 @@ def to_rgb(raw: torch.Tensor) -> Images:
     return (raw + mean).flip(1) / 255.0
 
 
+@checked
 def make(
     name: str,
     *,

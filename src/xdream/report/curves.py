@@ -18,7 +18,9 @@ from matplotlib.ticker import MaxNLocator
 from xdream.experiment.plan import Plan
 from xdream.report.figure_style import BLUE, GREY, LIGHT, VERMILION, quiet
 from xdream.report.summary import RunSummary
+from xdream.scoring.objectives import OBJECTIVES
 from xdream.store import ImageRecord, Record
+from xdream.subjects import SUBJECTS
 
 Array = npt.NDArray[np.float64]
 
@@ -31,6 +33,7 @@ class Curves:
     """One run as it is drawn. best, mean, observed: (generations,), NaN where nothing was seen.
 
     observed: the mean with noise, None without. images: the best of some generations, in order.
+    one_population: whether all generations are alike, so that presentations grow with them.
     """
 
     summary: RunSummary
@@ -38,6 +41,7 @@ class Curves:
     mean: Array
     observed: Array | None
     images: tuple[ImageRecord, ...]
+    one_population: bool = True
 
 
 def curves_of(record: Record, summary: RunSummary) -> Curves:
@@ -56,6 +60,7 @@ def curves_of(record: Record, summary: RunSummary) -> Curves:
         each_generation(np.nanmean, clean),
         each_generation(np.nanmean, observed) if noisy else None,
         tuple(i for i in images if i is not None),
+        len({len(scores) for scores in clean}) <= 1,
     )
 
 
@@ -67,13 +72,9 @@ def each_generation(function: Callable[[Array], Any], generations: Sequence[Arra
 
 def score_label(plan: Plan, objective: str) -> str:
     """What stands beside the axis of the scores."""
-    if objective == "minus-mean":
-        return "score (minus the activation)" if plan.rig is None else "score (minus the response)"
-    if objective != "mean":
-        return f"score ({objective})"
-    if all(target.network.startswith("match:") for target in plan.targets):
-        return "response (minus mean squared difference)"
-    return "response (activation)" if plan.rig is None else "response (as recorded)"
+    kinds = {SUBJECTS.declared(target.network, "response", "activation") for target in plan.targets}
+    label: str = OBJECTIVES.declared(objective, "label", f"score ({objective})")
+    return label.format(response=" or ".join(sorted(kinds)))
 
 
 def log_spaced(count: int, most: int = MONTAGE_GENERATIONS) -> list[int]:
@@ -111,7 +112,7 @@ def draw_curves(axes: Axes, curves: Curves, plan: Plan, *, marks: bool) -> list[
     axes.set(xlabel="generation", ylabel=score_label(plan, s.objective), xlim=x_limits(count))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     each = s.presentations / s.generations
-    if each > 0:
+    if each > 0 and curves.one_population:
         top = axes.secondary_xaxis("top", functions=(partial(np.multiply, each), partial(_divided, each)))
         top.set_xlabel("presentations")
     return [label for label in labels if label is not None]

@@ -23,7 +23,7 @@ from xdream.types import CodeArray
 if TYPE_CHECKING:  # at run time PyTorch comes with the first image that is drawn
     from xdream.experiment.runs import Parts
 
-Pixels = npt.NDArray[np.uint8]
+PixelArray = npt.NDArray[np.uint8]
 
 NOT_IDENTICAL = "not bit-identical to what was shown"
 
@@ -32,7 +32,7 @@ NOT_IDENTICAL = "not bit-identical to what was shown"
 class Redrawn:
     """An image, (h, w, 3), drawn again from its code; exact: whether its pixels are those that were shown."""
 
-    pixels: Pixels
+    pixels: PixelArray
     exact: bool
 
 
@@ -40,7 +40,7 @@ class Redrawn:
 class Panel:
     """An image and what stands below it."""
 
-    pixels: Pixels
+    pixels: PixelArray
     caption: str
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xdream.experiment.plan import DEFAULT_OBJECTIVE
 from xdream.report.summary import RunSummary
 
 #: With fewer references than this the table warns of it.
@@ -62,7 +63,7 @@ def table(summaries: Sequence[RunSummary]) -> str:
         _Column(("", "target"), lambda s: s.target),
         *(_NUMBER if len(summaries) > 1 else ()),
         *(_OPTIMIZER if len({s.optimizer for s in summaries}) > 1 else ()),
-        *(_OBJECTIVE if any(s.objective != "mean" for s in summaries) else ()),
+        *(_OBJECTIVE if any(s.objective != DEFAULT_OBJECTIVE for s in summaries) else ()),
         *_RUN,
         *(_SEARCHED if lower else ()),
         *(_OBSERVED if noisy else ()),

@@ -15,7 +15,17 @@ from xdream.cli.main import main
 from xdream.errors import BadInput, RigError, StoreFull, SubjectSilent
 from xdream.experiment.callbacks import NoCallback
 from xdream.experiment.plan import Plan
-from xdream.laboratory.rigs import Answer, AnswerRow, Arrival, Block, BlockClaim, Command, Direct, NoBlock
+from xdream.laboratory.rigs import (
+    BRIDGES,
+    Answer,
+    AnswerRow,
+    Arrival,
+    Block,
+    BlockClaim,
+    Command,
+    Direct,
+    NoBlock,
+)
 from xdream.laboratory.session import give, orders, resume, serve, serving
 from xdream.laboratory.session.session import Session
 from xdream.store import Record
@@ -325,8 +335,9 @@ def test_paths_of_bridges_are_stored_so_that_a_session_is_resumed_from_anywhere(
     stored = Plan.from_toml(record.facts["plan"])
     assert stored.rig is not None
     assert stored.display is not None
-    assert stored.rig.options == {"folder": str(tmp_path / "shared")}
-    assert stored.display.options == {"token_file": str(tmp_path / "t")}
+    assert stored.rig.options == BRIDGES.filled("folder", {"folder": str(tmp_path / "shared")})
+    assert stored.rig.options["stable_s"] == 0.5
+    assert stored.display.options == BRIDGES.filled("http", {"token_file": str(tmp_path / "t")})
     record.close()
 
 

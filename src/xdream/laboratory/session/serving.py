@@ -70,7 +70,7 @@ def serve(
         raise BadInput("the plan has no rig; add a table [rig], or run it on a network with xdream evolve")
     folder = Path(out) if out is not None else opening.new_folder(plan.name)
     check_new(folder)
-    parts = assemble(_with_absolute_paths(plan))
+    parts = assemble(_resolved(plan))
     made = bridge or bridge_of(parts.plan)
     with opening.new_store(parts, folder, [SCORES_NOTE], session=identity or secrets.token_hex(4)) as store:
         orders.forget(folder)
@@ -112,15 +112,15 @@ def bridge_of(plan: Plan) -> Bridge:
     return recorder if plan.display is None else DisplayAndRecorder(_made(plan.display), recorder)
 
 
-def _with_absolute_paths(plan: Plan) -> Plan:
-    """The plan with its bridges' paths absolute, to be resumed from anywhere."""
+def _resolved(plan: Plan) -> Plan:
+    """The plan with the defaults of its bridges, and their paths absolute, to be resumed from anywhere."""
     parts = {"rig": plan.rig, "display": plan.display}
-    absolute = {
-        key: Part(name=part.name, **BRIDGES.absolute(part.name, part.options))
+    whole = {
+        key: Part(name=part.name, **BRIDGES.absolute(part.name, BRIDGES.filled(part.name, part.options)))
         for key, part in parts.items()
         if part is not None and BRIDGES.has(part.name)  # else the bridge is given, already made
     }
-    return plan.model_copy(update=absolute)
+    return plan.model_copy(update=whole)
 
 
 def _made(part: Part) -> Bridge:

@@ -20,7 +20,7 @@ from xdream.store import FILE_NAME as EXPERIMENT_NAME
 from xdream.store import Record, locked
 from xdream.studies.tuning.output import write_table
 from xdream.studies.tuning.parameters import admission, searched
-from xdream.studies.tuning.results import Ended, Evaluation, Scale, Tuning, scales_of, value_of
+from xdream.studies.tuning.results import Ended, Evaluation, TargetScale, Tuning, scales_of, value_of
 from xdream.studies.tuning.search import Position, Setting, proceed
 from xdream.studies.tuning.tuning_folder import Task, begun, place_of
 
@@ -97,7 +97,7 @@ def _replayed(folder: Path, task: Task, evaluate: _Evaluate, *, keep_table: bool
     """The search from its start to its end, or as far as evaluations are allowed and come."""
     results: dict[Setting, float] = {}
     done: list[Evaluation] = []
-    scales: tuple[Scale, ...] = ()
+    scales: tuple[TargetScale, ...] = ()
     notes = task.notes
     ended: Ended = "complete"
     for position, setting in _asked(task, results):
