@@ -256,6 +256,19 @@ def test_openvino_is_used_without_its_telemetry() -> None:
     assert done.stdout.split() == ["True", "False"]
 
 
+@needs_openvino
+def test_what_was_traced_is_empty_when_its_graph_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch keeps it until the process ends."""
+    traced = []
+    trace: Any = torch.jit.trace
+    monkeypatch.setattr(torch.jit, "trace", lambda *a, **k: traced.append(trace(*a, **k)) or traced[-1])
+    network = torch.nn.Linear(4, 3).requires_grad_(False)
+    running = openvino.OpenVino().run(lambda rows: (network(rows),), torch.zeros(4, 4))
+    assert [len(list(one.graph.nodes())) for one in traced] == [0]
+    rows = torch.ones(4, 4)
+    torch.testing.assert_close(running(rows, "float32")[0], network(rows))
+
+
 # ------------------------------------------------------------------ what it cannot take
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -89,7 +90,7 @@ class _Graph:
             # Two experiments side by side would be bound to the same cores.
             "ENABLE_CPU_PINNING": False,
         }
-        compiled = imported().Core().compile_model(self._of_size(batch), "CPU", settings)
+        compiled = _core().compile_model(self._of_size(batch), "CPU", settings)
         self._made[key] = [compiled.create_infer_request() for _ in range(self._streams)]
         return self._made[key]
 
@@ -122,21 +123,30 @@ def _traced(function: BatchFunction, example: torch.Tensor) -> tuple[Any, object
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is the same for every batch; the outputs are checked
         batch = example.clone()
+        imported()
         trace: Any = torch.jit.trace
         traced = trace(_Module(function).eval(), batch, check_trace=False, strict=False)
-        imported()
-        frontend = importlib.import_module("openvino.frontend").FrontEndManager().load_by_framework("pytorch")
         decoders = importlib.import_module("openvino.frontend.pytorch.ts_decoder")
         decoder = decoders.TorchScriptPythonDecoder(traced, example_input=batch)
-        graph = frontend.convert(frontend.load(decoder))
+        graph = _frontend().convert(_frontend().load(decoder))
+        _forget(traced)
     graph.reshape([-1, *batch.shape[1:]])
     return graph, decoder  # which holds the weights
+
+
+def _forget(traced: Any) -> None:
+    """PyTorch keeps the code of all that was traced, weights in it, until the process ends: empty it."""
+    graph = traced.graph
+    for _ in list(graph.outputs()):
+        graph.eraseOutput(0)
+    for node in reversed(list(graph.nodes())):
+        node.destroy()
 
 
 def _from_file(file: GraphFile, example: torch.Tensor) -> tuple[Any, object]:
     """The graph of an ONNX file behind that of its preprocessing."""
     openvino = imported()
-    graph = openvino.Core().read_model(str(file.path))
+    graph = _core().read_model(str(file.path))
     batch = graph.inputs[0].partial_shape[0]
     if not batch.is_dynamic:
         raise ValueError(f"{file.path.name} was made for {batch} images at a time")
@@ -166,3 +176,14 @@ def imported() -> Any:
             if known is not None:
                 sys.modules["openvino_telemetry"] = known
     return importlib.import_module("openvino")
+
+
+@functools.cache
+def _core() -> Any:
+    return imported().Core()
+
+
+@functools.cache
+def _frontend() -> Any:
+    imported()
+    return importlib.import_module("openvino.frontend").FrontEndManager().load_by_framework("pytorch")

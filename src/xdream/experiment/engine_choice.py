@@ -13,7 +13,6 @@ from xdream.engines import ENGINES, ORDER, BatchFunction, Running
 from xdream.errors import BadInput, SubjectError
 from xdream.experiment.forward import GENERATOR, Forward
 from xdream.experiment.plan import Plan
-from xdream.memory import out_of_memory
 from xdream.networks import one_line
 from xdream.types import ShownImages
 
@@ -92,8 +91,6 @@ def place(
             if engine.sets_precision or forward.precision == "float32":
                 difference = _difference(function, made, rows, STEPS if part == GENERATOR else None)
         except Exception as error:  # of an engine: it has many kinds, and calls others' programs
-            if out_of_memory(error):
-                raise
             placed[label] = Placed(TORCH, reason=one_line(error))
             continue
         if difference is None or difference <= (1.0 if part == GENERATOR else TOLERANCE):
@@ -104,7 +101,9 @@ def place(
             placed[label] = Placed(TORCH, reason=f"its outputs differ by {difference:.2g} {what}")
     if running:
         forward.use(running, batch, sets_precision=engine.sets_precision)
-        forward.respond_all(forward.draw(codes))  # what is made at first use is made now
+        shown = forward.draw(codes)  # what is made at first use is made now
+        for part in running.keys() - {GENERATOR}:
+            forward.respond(part, shown)
     return placed
 
 

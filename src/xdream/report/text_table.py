@@ -55,8 +55,9 @@ _RELATIVE = (
 
 def table(summaries: Sequence[RunSummary]) -> str:
     """An aligned table for the terminal, one row per run, and what to know when reading it."""
-    noisy = any(s.observed_last_generation_best != s.searched_last_generation_best for s in summaries)
     lower = any(s.precision != "float32" for s in summaries)
+    clean = (s.searched_last_generation_best if lower else s.last_generation_best for s in summaries)
+    noisy = any(s.observed_last_generation_best != one for s, one in zip(summaries, clean, strict=True))
     compared = any(s.references for s in summaries)
     fewer = any(s.presentations < s.references for s in summaries)
     columns = (

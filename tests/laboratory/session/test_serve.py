@@ -1,5 +1,7 @@
 """What is waited for: silence, lost media, full disks, orders. Clocks are moved by the test."""
 
+import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -70,6 +72,23 @@ class Notes(NoCallback):
 
     def trouble(self, text: str) -> None:
         self.troubles.append(text)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="no OpenVINO")
+def test_an_engine_draws_a_sessions_images_in_float32_and_again_after_a_restart(tmp_path: Path) -> None:
+    changes = {"generator": "natural-v1", "engine": "openvino", "precision": "bfloat16"}
+    plan = session_plan(**changes)
+    whole = served(plan, tmp_path / "whole", Rig())
+    exact = served(session_plan(**changes | {"precision": "float32"}), tmp_path / "exact", Rig())
+    assert json.loads(whole.facts["engines"])["generator natural-v1"]["engine"] == "openvino"
+    assert "images for a rig are drawn in float32" in whole.facts["notes"]
+    assert whole.dump()["image"] == exact.dump()["image"]
+    stopped = iter([False] * 3 + [True] * 100)
+    with pytest.raises(KeyboardInterrupt):
+        served(plan, tmp_path / "x", Rig(), stop=lambda: next(stopped))
+    again = served(plan, tmp_path / "x", Rig())
+    assert again.dump()["image"] == whole.dump()["image"]
+    assert not [event for event in again.events() if event.kind == "pixels"]
 
 
 @pytest.fixture(autouse=True)
