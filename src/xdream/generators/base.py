@@ -62,6 +62,10 @@ class Tuned:
         return dict(self.with_noise if noisy and self.with_noise is not None else self.values)
 
 
+#: A component that does not vary is searched all the same, within this.
+SMALLEST_SPREAD = 1e-6
+
+
 class Generator(Protocol):
     """Turns codes into images.
 
@@ -116,6 +120,22 @@ class WithStatistics(Protocol):
     def initial_from(self, statistics: Path) -> CodeDistribution:
         """The distribution of initial codes in a file. Raises BadInput."""
         ...
+
+
+#: The spread of a distribution that does not say it is that of so many draws.
+SPREAD_DRAWS = 1_000
+
+
+def spread_of(distribution: CodeDistribution, centre: torch.Tensor) -> torch.Tensor:
+    """(d,) float32: the standard deviation of each component of the initial codes, above 0.
+
+    A distribution may say it (`std`); else it is that of `SPREAD_DRAWS` draws, the same each time.
+    """
+    declared = getattr(distribution, "std", None)
+    if declared is None:
+        seeds = torch.zeros(1, dtype=torch.int64, device=centre.device)
+        declared = distribution.draw(seeds, SPREAD_DRAWS)[0].std(0)
+    return torch.as_tensor(declared, dtype=torch.float32, device=centre.device).clamp_min(SMALLEST_SPREAD)
 
 
 #: Every generator by name.
