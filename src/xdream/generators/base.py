@@ -163,7 +163,7 @@ class GeneratorRegistry(Registry[Generator]):
         return {"radius": DEFAULT_RADIUS, **found}
 
     def make(self, name: str, **options: Any) -> Generator:
-        """Call the factory behind `name`, and keep its codes in their region. Raises BadInput, UnknownName."""
+        """Call the factory behind `name`; its codes stay in their region. Raises BadInput, UnknownName."""
         known = self.options(name)
         region: dict[str, Any] = {}
         for key in ("codes", "radius"):

@@ -1,9 +1,9 @@
 """Where the codes of a generator live when they are drawn: free, in a ball, or on a sphere.
 
 A generator draws well what it was trained on; a search leaves that region. In z = (code − centre) / spread
-of the initial codes, with the root mean square r of z, a code is brought to z · min(1, radius / r) ("ball") or
-to z · radius / r ("sphere") before it is drawn; the centre stays. Optimizer and store keep the code that was
-asked.
+of the initial codes, with the root mean square r of z, a code is brought to z · min(1, radius / r) ("ball")
+or to z · radius / r ("sphere") before it is drawn; the centre stays. Optimizer and store keep the code that
+was asked.
 """
 
 from __future__ import annotations
