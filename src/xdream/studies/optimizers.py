@@ -39,7 +39,7 @@ from xdream.studies.table import Table, TableRow
 
 RELATIVE = "relative activation"
 NOISE_MEASURES = ("relative noise", "SNR", "self-correlation")
-#: Of the paper, which the claims are about; all others that there are get rows of their own beside them.
+#: Of the paper, which the claims are about. Others that declare `compared` get rows beside them.
 NAMES = ("genetic", "fdgd", "nes")
 #: Spikes of the noisy condition, and repeats where each image is shown more than once.
 SPIKES, REPEATS = 20.0, 3
@@ -122,7 +122,8 @@ class Optimizers:
             title = name_of(name, spikes, repeats)
             return Condition(title, generator, Part(name=name), spikes=spikes, repeats=repeats)
 
-        names = (*NAMES, *(name for name in OPTIMIZERS.names() if name not in NAMES))
+        others = (name for name in OPTIMIZERS.names() if OPTIMIZERS.declared(name, "compared", False))
+        names = dict.fromkeys((*NAMES, *others))
         levels = [spikes for spikes in LEVELS[plan.scale] if spikes != SPIKES]
         return (
             *(of(name) for name in names),
