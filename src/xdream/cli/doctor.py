@@ -244,6 +244,6 @@ def _search(name: str) -> Check:
     return Check(
         "search",
         LEAST_SHARE <= share <= 1.0,
-        f"{name} neuron whose best response is {optimum:.3g}: {bests[0]:.3g} at first, {max(bests):.3g} after "
-        f"{GENERATIONS} generations ({share:.0%} of the distance)",
+        f"{name} neuron whose best response is {optimum:.3g}: {bests[0]:.3g} at first, {max(bests):.3g} "
+        f"after {GENERATIONS} generations ({share:.0%} of the distance)",
     )
