@@ -1,6 +1,7 @@
 """Optimizers that follow ranks from a safe start: equations derived again in NumPy, and other libraries."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import cma as pycma
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+import xdream
 from xdream import random
 from xdream.errors import BadInput
+from xdream.experiment.callbacks import NoCallback
+from xdream.experiment.plan import Plan
 from xdream.optimizers import CMA, OPTIMIZERS, RankNES, SepCMA, SphereCMA
 from xdream.optimizers.ranks import by_rank, log_weights, number_seen
 from xdream.testing import check_optimizer
@@ -302,3 +306,46 @@ def test_a_code_that_was_not_seen_is_the_worst_of_cma() -> None:
 def test_cma_refuses_codes_of_too_many_numbers_with_the_remedy() -> None:
     with pytest.raises(BadInput, match="up to 2000 numbers, and these have 2001; choose sep-cma"):
         started(CMA(), d=2_001)
+
+
+# ------------------------------------------------------------------ in experiments
+
+
+class Stop(Exception):
+    """Ends the experiment in the middle."""
+
+
+class StopAt(NoCallback):
+    def stage(self, name: str, done: int, total: int) -> None:
+        if name == "generations" and done == 4:
+            raise Stop
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("policy", ["everything", "scores"])
+def test_an_experiment_goes_on_as_if_it_had_not_been_ended(tmp_path: Path, name: str, policy: str) -> None:
+    """Two runs, of which one sees a neuron that is silent for all codes."""
+    plan = Plan.make(
+        targets=["known:energy::1", "known:linear::3"],
+        generator={"name": "pixels", "size_px": 8, "codes": "ball", "radius": 2.0},
+        optimizer={"name": name, "population": 6},
+        presentations=54,
+        record=policy,
+        seed=5,
+    )
+    whole = xdream.run(plan, tmp_path / "whole")
+    with pytest.raises(Stop):
+        xdream.run(plan, tmp_path / "x", StopAt())
+    assert xdream.resume(tmp_path / "x").dump() == whole.dump()
+    assert 48 < whole.presentations(0) <= 54
+    assert whole.scores(1)[-1].max() > whole.scores(1)[0].max()
+
+
+def test_the_centre_and_spread_of_a_start_are_those_of_the_generator(tmp_path: Path) -> None:
+    np.save(tmp_path / "c.npy", np.full((3, 192), 0.75, np.float32))
+    plan = {"targets": "known:linear::3", "generator": {"name": "pixels", "size_px": 8}, "presentations": 20}
+    for init, centre in (("default", 0.5), (f"codes:{tmp_path / 'c.npy'}", 0.75)):
+        record = xdream.run(Plan.make(**plan, optimizer="rank-nes", init=init), tmp_path / init[:4])
+        codes = np.stack(list(record.codes(0, 0).values()))
+        assert codes.mean() == pytest.approx(centre, abs=0.02)
+        assert codes.std() == pytest.approx(0.25, abs=0.02)
