@@ -125,7 +125,7 @@ def test_the_defaults_of_every_part_are_in_the_record(
     """So that an experiment goes on as it began when a default changes."""
     given = {"targets": "known:linear::0", "generator": "fourier", "presentations": 40}
     record = xdream.run(Plan.make(**given), tmp_path / "x")
-    assert plan_of(record).generator.options == {"size_px": 128}
+    assert plan_of(record).generator.options == {"size_px": 128, "codes": "free"}
 
     def weighted(channel: int = 0, word: str = "a", file: Path | None = None) -> Objective:
         return mean
@@ -133,6 +133,6 @@ def test_the_defaults_of_every_part_are_in_the_record(
     monkeypatch.setitem(OBJECTIVES._factories, "weighted", weighted)
     given |= {"generator": "pixels", "image_size_px": 16, "variants": [{"objective": "weighted"}, {}]}
     found = plan_of(xdream.run(Plan.make(**given), tmp_path / "y"))
-    assert found.generator.options == {"size_px": 16}
+    assert found.generator.options == {"size_px": 16, "codes": "free"}
     assert found.variants[0].objective == Part(name="weighted", channel=0, word="a")
     assert found.objective == Part(name="mean")

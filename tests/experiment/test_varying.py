@@ -302,6 +302,6 @@ def test_nothing_is_said_of_a_budget_that_is_no_multiple(tmp_path: Path) -> None
 
 def test_a_figure_has_no_axis_of_presentations_where_generations_differ(tmp_path: Path) -> None:
     record = xdream.run(plan(), tmp_path / "x")
-    assert not any(curves_of(record, one).one_population for one in report.summarise(record))
+    assert not any(curves_of(record, one).even for one in report.summarise(record))
     same = xdream.run(plan(optimizer={"name": "genetic", "population": 4}), tmp_path / "y")
-    assert all(curves_of(same, one).one_population for one in report.summarise(same))
+    assert all(curves_of(same, one).even for one in report.summarise(same))

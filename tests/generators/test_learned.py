@@ -292,7 +292,7 @@ def test_a_path_makes_it_and_its_name_is_the_whole_path(file: Path, monkeypatch:
     monkeypatch.chdir(file.parent)
     for name in ("tiny.safetensors", "./tiny.safetensors", str(file)):
         assert GENERATORS.make(name).name == str(file)
-    with pytest.raises(BadInput, match="no option 'size_px'; it takes: none"):
+    with pytest.raises(BadInput, match="no option 'size_px'; it takes: codes, radius"):
         GENERATORS.make("tiny.safetensors", size_px=64)
     with pytest.raises(WeightsMissing, match=r"other.safetensors"):
         GENERATORS.make("other.safetensors")

@@ -14,6 +14,7 @@ import psutil
 import torch
 
 from xdream import random
+from xdream.cli import running
 from xdream.engines import openvino
 from xdream.errors import BadInput, XDreamError
 from xdream.experiment import opening
@@ -89,7 +90,12 @@ def examine() -> list[Check]:
     findings += [_extra(module, text) for module, text in EXTRAS.items()]
     findings += _parts()
     findings += [
-        Check("weights", True, f"{row.name}: {row.path or 'not found'}", None if row.path else "missing")
+        Check(
+            "weights",
+            True,
+            f"{row.name}: {row.path or 'not found (optional)'}",
+            None if row.path else "missing",
+        )
         for row in weights.listing()
     ]
     findings.append(_draws())
@@ -108,7 +114,13 @@ def preflight(plan: Plan) -> list[Check]:
         parts = assemble(plan)
     except XDreamError as error:
         return [Check("plan", False, str(error))]
-    findings = [Check("plan", True, f"{len(parts.runs)} runs: {', '.join(r.target for r in parts.runs[:8])}")]
+    findings = [
+        Check(
+            "plan",
+            True,
+            f"{running.counted(len(parts.runs), 'run')}: {', '.join(r.target for r in parts.runs[:8])}",
+        )
+    ]
     findings += [Check("note", True, text) for text in parts.notes]
     findings += [
         Check("identity", True, f"{part}: SHA-256 {sha[:16]}…") for part, sha in parts.identities.items()
@@ -234,6 +246,6 @@ def _search(name: str) -> Check:
     return Check(
         "search",
         LEAST_SHARE <= share <= 1.0,
-        f"known optimum of a {name} neuron {optimum:.3g}: {bests[0]:.3g} at first, {max(bests):.3g} after "
-        f"{GENERATIONS} generations ({share:.0%} of the way)",
+        f"{name} neuron whose best response is {optimum:.3g}: {bests[0]:.3g} at first, {max(bests):.3g} "
+        f"after {GENERATIONS} generations ({share:.0%} of the distance)",
     )

@@ -85,6 +85,11 @@ def stopping(*, ignored: bool = True) -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: "1 block", "2 blocks"."""
+    return f"{count} {noun}{'s' if count != 1 else ''}"
+
+
 def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int] | None = None) -> int:
     """Summary and figures of an experiment or a session.
 
@@ -101,7 +106,8 @@ def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int
     if drawn is not None:
         for warning in drawn.warnings:
             print(f"note: {warning}", file=sys.stderr)
-        print(f"figure: {drawn.main}", file=out)
+        for figure in [one.figure for one in drawn.runs] if runs else [drawn.main]:
+            print(f"figure: {figure}", file=out)
         if drawn.overview and not drawn.runs:
             print(f"figures of one run: xdream show {shlex.quote(str(record.folder))} --run N", file=out)
     if options.json:

@@ -101,14 +101,14 @@ def _simulate_rig(options: argparse.Namespace) -> int:
         blocks = simulation.rehearse(
             plan, options.target, neurons, rates, options.answers, stop=stop, tell=_tell_block
         )
-    print(f"{blocks} blocks answered", file=sys.stderr if options.json else sys.stdout)
+    print(f"{running.counted(blocks, 'block')} answered", file=sys.stderr if options.json else sys.stdout)
     if options.json:
         print(json.dumps({"blocks": blocks}))
     return 0
 
 
 def _tell_block(number: int, presentations: int) -> None:
-    print(f"block {number}: {presentations} presentations", file=sys.stderr)
+    print(f"block {number}: {running.counted(presentations, 'presentation')}", file=sys.stderr)
 
 
 # ------------------------------------------------------------------ orders

@@ -12,7 +12,7 @@ import torch
 from xdream.errors import BadInput
 from xdream.experiment import defaults, engine_choice
 from xdream.experiment.forward import Forward
-from xdream.generators import GENERATORS, Generator
+from xdream.generators import GENERATORS, Generator, spread_of
 from xdream.generators.cards import SHIPPED
 from xdream.generators.pixels import check_size
 from xdream.optimizers import OPTIMIZERS, checked_codes, checked_seed, padded, populations
@@ -129,8 +129,12 @@ class Evolution:
     def _initial(self, seeds: torch.Tensor, initial: npt.ArrayLike | None) -> Codes:
         """(1, k, d): given, or from the generator."""
         if initial is not None:
-            codes = checked_codes(initial, len(self.generator.centre))
-            return codes[None].to(self.generator.centre.device)
-        if self.optimizer.starts_from == "centre":
-            return self.generator.centre[None, None]
+            codes = checked_codes(initial, len(self.generator.centre)).to(self.generator.centre.device)
+        else:
+            codes = self.generator.centre[None]
+        if self.optimizer.starts_from == "spread":
+            spread = spread_of(self.generator.initial, self.generator.centre)
+            return torch.stack((codes.mean(0), spread))[None]
+        if initial is not None or self.optimizer.starts_from == "centre":
+            return codes[None]
         return self.generator.initial.draw(seeds.to(self.generator.centre.device), self.optimizer.population)

@@ -77,8 +77,9 @@ def make(
 ) -> AskTell:
     """An optimizer by name for codes of `dim` numbers.
 
-    initial: (k, dim) codes to start from: `population` of them for `genetic`; `fdgd` and `nes` start from
-    their mean. Without: `genetic` starts from N(0, 1), the others from zero.
+    initial: (k, dim) codes to start from: `population` of them for `genetic`; the others start from their
+    mean. Without: `genetic` starts from N(0, 1), the others from zero. Those that need the spread of the
+    initial codes take it to be 1.
     """
     optimizer = OPTIMIZERS.make(name, **hyperparameters)
     if dim < 1:
@@ -91,6 +92,8 @@ def make(
         codes = random.normal(seeds, torch.zeros_like(seeds), "initial codes", shape)[0]
     else:
         codes = torch.zeros(1, dim)
+    if optimizer.starts_from == "spread":
+        codes = torch.stack((codes.mean(0), torch.ones(dim)))
     return AskTell(optimizer, optimizer.start(seeds, codes[None]))
 
 

@@ -33,7 +33,7 @@ class Curves:
     """One run as it is drawn. best, mean, observed: (generations,), NaN where nothing was seen.
 
     observed: the mean with noise, None without. images: the best of some generations, in order.
-    one_population: whether all generations are alike, so that presentations grow with them.
+    even: whether every generation has as many presentations, and all count.
     """
 
     summary: RunSummary
@@ -41,7 +41,7 @@ class Curves:
     mean: Array
     observed: Array | None
     images: tuple[ImageRecord, ...]
-    one_population: bool = True
+    even: bool = True
 
 
 def curves_of(record: Record, summary: RunSummary) -> Curves:
@@ -60,7 +60,7 @@ def curves_of(record: Record, summary: RunSummary) -> Curves:
         each_generation(np.nanmean, clean),
         each_generation(np.nanmean, observed) if noisy else None,
         tuple(i for i in images if i is not None),
-        len({len(scores) for scores in clean}) <= 1,
+        len({len(scores) for scores in clean}) <= 1 and not record.void_generations(),
     )
 
 
@@ -110,10 +110,11 @@ def draw_curves(axes: Axes, curves: Curves, plan: Plan, *, marks: bool) -> list[
     if np.isnan(curves.best).all():
         axes.text(0.5, 0.5, "no response was seen", transform=axes.transAxes, ha="center")
     axes.set(xlabel="generation", ylabel=score_label(plan, s.objective), xlim=x_limits(count))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     each = s.presentations / s.generations
-    if each > 0 and curves.one_population:
+    if each > 0 and curves.even:
         top = axes.secondary_xaxis("top", functions=(partial(np.multiply, each), partial(_divided, each)))
+        top.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         top.set_xlabel("presentations")
     return [label for label in labels if label is not None]
 
@@ -146,7 +147,7 @@ def dot_size(count: int) -> float:
 def x_limits(count: int) -> tuple[float, float]:
     """Of an axis of so many generations."""
     margin = 0.02 * (count - 1) or 0.5
-    return 1 - margin, count + margin
+    return max(0.5, 1 - margin), count + margin  # generations are counted from 1
 
 
 def last_seen(curve: Array) -> float:
