@@ -503,3 +503,14 @@ def test_engines_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert main(["list", "engines"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ENGINES.names()
+
+
+@needs_openvino
+@pytest.mark.parametrize("region", ["ball", "sphere"])
+def test_codes_far_outside_are_brought_into_their_region_in_openvino_too(region: str) -> None:
+    bounded = {"name": "natural-v1", "codes": region, "radius": 0.8}
+    parts = assemble(plan(generator=bounded, batch=4))
+    far = 30.0 * parts.generator.initial.draw(torch.tensor([1]), 4)[0]
+    eager = parts.forward.draw(far).int()
+    assert engine_choice.place(parts.forward, "openvino", 4)["generator natural-v1"].engine == "openvino"
+    assert int((parts.forward.draw(far).int() - eager).abs().max()) <= 1
