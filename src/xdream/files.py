@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from pathlib import Path
+
+#: Folders that systems leave between the user's own: of Synology, QNAP, NetApp, Windows and macOS.
+_FOLDERS = frozenset(
+    (
+        *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin"),
+        *("@recycle", "@recently-snapshot", "@__thumb", "@recentlysnapshot"),
+        *("~snapshot", "lost+found", "found.000"),
+        *("$recycle.bin", "system volume information", "$av_asw", "windowsimagebackup"),
+        *("__macosx", "network trash folder", "temporary items", "thevolumesettingsfolder"),
+    )
+)
+#: Files that they leave: previews, positions of icons, streams of other systems.
+_FILES = frozenset(
+    (
+        *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "folder.htt"),
+        *("icon\r", "picasa.ini", "zbthumbnail.info", "pspbrwse.jbf", "indexervolumeguid", "wpsettings.dat"),
+    )
+)
+#: And by the ends of names: what Synology and Windows keep beside a file on file systems without streams.
+_ENDS = ("@synoeastream", "@synoresource", ":zone.identifier", "\uf03azone.identifier")
 
 
 def absolute(path: str | Path) -> str:
     """A path to the same place from any folder."""
     return os.path.abspath(os.path.expanduser(path))
+
+
+def left_by_system(name: str) -> bool:
+    """Whether a path inside a folder or an archive is one of those that systems leave there unasked.
+
+    Such are previews, bins and settings, and whatever is hidden by a dot. The separators of either system.
+    """
+    parts = [part for part in re.split(r"[/\\]", name.lower()) if part not in ("", ".")]
+    return (
+        any(part.startswith(".") or part in _FOLDERS for part in parts)
+        or (bool(parts) and (parts[-1] in _FILES or parts[-1].endswith(_ENDS)))
+        or any(one == "recycler" and two.startswith("s-1-") for one, two in itertools.pairwise(parts))
+    )
 
 
 def replace(path: Path, data: bytes) -> None:

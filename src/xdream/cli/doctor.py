@@ -109,7 +109,11 @@ def preflight(plan: Plan) -> list[Finding]:
     ]
     if parts.references is not None:
         found = parts.references
-        findings.append(Finding("references", True, f"{len(found)} in {found.source}: all readable, hashed"))
+        left = (
+            f"; {found.left_out} files and folders that systems leave are left out" if found.left_out else ""
+        )
+        text = f"{len(found)} in {found.source}: all readable, hashed{left}"
+        findings.append(Finding("references", True, text))
     channels = plan.session.channels
     findings.append(
         Finding("channels", True, f"{len(channels)}: {', '.join(channels[:12])}{' …' * (len(channels) > 12)}")

@@ -29,7 +29,15 @@ def read_statistics(
             for key in ("mu", "sig"):
                 if not isinstance(file[group], h5py.Group) or key not in file[group]:
                     raise BadInput(f"statistics file {path}: '{group}' has no '{key}'")
-                found[key] = np.asarray(file[group][key], dtype=np.float32)
+                entry = file[group][key]
+                of = str(entry.attrs.get("MATLAB_class", b"double"), "ascii", "replace")
+                if not isinstance(entry, h5py.Dataset):
+                    raise TypeError(f"{key} is no array")
+                if entry.dtype.kind not in "fiu" or of not in ("double", "single"):
+                    raise BadInput(
+                        f"statistics file {path}: '{group}/{key}' is {entry.dtype} (class {of}), not numbers"
+                    )
+                found[key] = np.asarray(entry, dtype=np.float32)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, BadInput):
             raise

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import UnidentifiedImageError
 
 from xdream.errors import BadInput
 from xdream.files import absolute as absolute_path
+from xdream.files import left_by_system
 from xdream.images import files
 from xdream.images.comparison import expected_best as expected_best
 from xdream.images.comparison import relative_activation as relative_activation
@@ -53,13 +54,15 @@ class References:
     """Natural images that were all found readable; decoded when they are asked for.
 
     source: as the user wrote it. place: the folder or the zip file behind it. names: paths inside it, in
-    alphabetical order. hashes: SHA-256 of each file's bytes, in hexadecimal.
+    alphabetical order. hashes: SHA-256 of each file's bytes, in hexadecimal. left_out: how many files and
+    folders beside them were left by systems (`xdream.files.left_by_system`).
     """
 
     source: str
     place: Path
     names: tuple[str, ...]
     hashes: tuple[str, ...]
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.names)
@@ -91,13 +94,14 @@ class References:
 def load(source: str) -> References:
     """The images of a folder (with its folders), of a zip file, or of the word `scikit-image`.
 
-    Every file counts, in the order of its path; names that start with a dot are passed over, and links
-    to folders are not followed. Each is decoded once, so that a file which is damaged or no image is
-    known now. Raises BadInput, which names all of them.
+    Every file counts, in the order of its path; what systems leave in folders (previews, bins, whatever
+    starts with a dot) is passed over, and links to folders are not followed. Each is decoded once, so that a
+    file which is damaged or no image is known now. Raises BadInput, which names all of them.
     """
-    place, names = _find(source)
+    place, names, left_out = _find(source)
     if not names:
-        raise BadInput(f"references '{source}' are empty; give a folder or zip file with images")
+        passed = f" ({left_out} files and folders that systems leave were passed over)" if left_out else ""
+        raise BadInput(f"references '{source}' are empty{passed}; give a folder or zip file with images")
     hashes, bad = [], []
     with _reading(place) as read:
         for name in names:
@@ -113,7 +117,7 @@ def load(source: str) -> References:
             f"{len(bad)} of {len(names)} files of references '{source}' cannot be used: "
             f"{', '.join(bad[:MOST_NAMED])}{more}; repair or remove them"
         )
-    return References(source, place, tuple(names), tuple(hashes))
+    return References(source, place, tuple(names), tuple(hashes), left_out)
 
 
 def absolute(source: str) -> str:
@@ -136,18 +140,18 @@ def at_size(data: bytes, size_px: int) -> ShownImages:
     return quantise(resize(full, (size_px, size_px)))[0]
 
 
-def _find(source: str) -> tuple[Path, list[str]]:
-    """The folder or zip file behind a source, and the names of its files in order."""
+def _find(source: str) -> tuple[Path, list[str], int]:
+    """The folder or zip file behind a source, the names of its files in order, and how many were left out."""
     place = place_of(source)
     if source == SCIKIT_IMAGE:
-        return place, [name for name in SCIKIT_IMAGE_PHOTOGRAPHS if (place / name).is_file()]
+        return place, [name for name in SCIKIT_IMAGE_PHOTOGRAPHS if (place / name).is_file()], 0
     if not source or not os.path.exists(place):
         raise BadInput(
             f"references '{source}' do not exist; give a folder or zip file of images, or '{SCIKIT_IMAGE}'"
         )
     if os.path.isdir(place):
-        return place, _folder_names(place, source)
-    return place, _zip_names(place, source)
+        return place, *_folder_names(place, source)
+    return place, *_zip_names(place, source)
 
 
 def _scikit_image_data() -> Path:
@@ -159,22 +163,28 @@ def _scikit_image_data() -> Path:
     return Path(spec.origin).parent / "data"
 
 
-def _folder_names(folder: Path, source: str) -> list[str]:
+def _folder_names(folder: Path, source: str) -> tuple[list[str], int]:
     def refuse(error: OSError) -> None:
         raise BadInput(
             f"folder '{error.filename}' of references '{source}' cannot be read "
             f"({_reason(error)}); change its permissions or remove it"
         )
 
-    paths = (
-        Path(parent, name).relative_to(folder).as_posix()
-        for parent, _, files in os.walk(folder, onerror=refuse)
-        for name in files
-    )
-    return sorted(name for name in paths if not _hidden(name))
+    names: list[str] = []
+    left_out = 0
+    for parent, folders, found in os.walk(folder, onerror=refuse):
+        within = Path(parent).relative_to(folder)
+        inside = [(within / name).as_posix() for name in found]
+        kept = [name for name in inside if not left_by_system(name)]
+        # Not entered: a bin is large, and that of a system may not be read.
+        entered = [name for name in folders if not left_by_system((within / name).as_posix())]
+        left_out += len(inside) - len(kept) + len(folders) - len(entered)
+        names += kept
+        folders[:] = entered
+    return sorted(names), left_out
 
 
-def _zip_names(place: Path, source: str) -> list[str]:
+def _zip_names(place: Path, source: str) -> tuple[list[str], int]:
     try:
         with zipfile.ZipFile(place) as archive:
             names = {info.filename for info in archive.infolist() if not info.is_dir()}
@@ -183,14 +193,8 @@ def _zip_names(place: Path, source: str) -> list[str]:
             f"references '{source}' are neither a folder nor a whole zip file ({_reason(error)}); "
             "give one of these"
         ) from error
-    return sorted(name for name in names if not _hidden(name))
-
-
-def _hidden(name: str) -> bool:
-    """Whether a path is one of those that systems leave in folders and zip files unasked."""
-    parts = PurePosixPath(name).parts
-    left = parts[:1] == ("__MACOSX",) or parts[-1].lower() in ("thumbs.db", "desktop.ini")
-    return left or any(part.startswith(".") for part in parts)
+    kept = sorted(name for name in names if not left_by_system(name))
+    return kept, len(names) - len(kept)
 
 
 @contextmanager

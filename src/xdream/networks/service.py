@@ -10,9 +10,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-import numpy as np
 import torch
 
+from xdream.arrays import numbers
 from xdream.errors import BadInput, SubjectError
 from xdream.images.files import png
 from xdream.networks.base import Network, Preprocessing, refuse_random
@@ -65,9 +65,7 @@ def _responses(url: str, images: torch.Tensor) -> torch.Tensor:
     answer = _sent(url, body)
     try:
         rows = json.loads(answer)["responses"]
-        found = torch.tensor(
-            [[np.nan if one is None else float(one) for one in row] for row in rows], dtype=torch.float64
-        )
+        found = torch.from_numpy(numbers(rows, "responses"))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise SubjectError(
             f"{url} answered something that is no table of responses ({one_line(error)})"

@@ -2,20 +2,21 @@
 
 This module imports nothing of XDream, because it is also a program: MATLAB and HDF5 files are read by
 libraries in C, so that is done in a process of its own (`python folder_files.py mat < FILE`) which may crash,
-hang or run out of memory without harm to a session. Files of the other kinds are read where they are needed.
+hang or run out of memory without harm to a session. Files of the other kinds are read where they are needed
+(`folder_tables.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import json
 import math
 import os
+import struct
 import subprocess
 import sys
-import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +29,44 @@ Array: TypeAlias = npt.NDArray[np.float64]
 
 #: No table holds more numbers, rows or letters in a name, whatever it declares.
 MOST_NUMBERS, MOST_ROWS, MOST_LETTERS = 1 << 24, 100_000, 1024
+#: Larger integers are not all floating-point numbers.
+MOST_INTEGER = 1 << 53
 #: An uncompressed file whose responses end in so many zero bytes was not written to its end.
 ZERO_TAIL = 512
 #: What the process that reads may take, beside the file itself some times over.
 MEMORY_BYTES, TIMEOUT_S = 1 << 30, 30.0
+
+#: Classes of MATLAB's whose arrays are numbers.
+NUMERIC = (
+    "double",
+    "single",
+    "logical",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+)
+#: By the number in a v5 file.
+V5_CLASSES = dict(enumerate(("cell", "struct", "object", "char", "sparse", "double", "single"), 1)) | dict(
+    enumerate(
+        ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "function_handle"), 8
+    )
+)
+#: What to save instead of a variable of another class: for text, for numbers ("" where there is no one way).
+REMEDIES = {
+    "string": ("cellstr({})", "str2double({})"),
+    "categorical": ("cellstr({})", ""),
+    "table": ("cellstr of its column", "table2array({})"),
+    "timetable": ("cellstr of its column", "table2array(timetable2table({}, 'ConvertRowTimes', false))"),
+    "datetime": ("cellstr({})", ""),
+    "duration": ("cellstr({})", "milliseconds({})"),
+    "char": ("cellstr({})", "str2double({})"),
+    "cell": ("", "cell2mat({})"),
+    "struct": ("its field by itself", "its field by itself"),
+    "sparse": ("", "full({})"),
+    "gpuArray": ("", "gather({})"),
+    "dlarray": ("", "extractdata({})"),
+    "timeseries": ("", "{}.Data"),
+}
+#: What an object's place in a v7.3 file begins with.
+OBJECT_HEADER = 0xDD000000
 
 SUFFIXES = ("mat", "h5", "npz", "csv")
 
@@ -58,10 +93,11 @@ def read(suffix: str, data: bytes) -> FileTable:
     if not data.strip(b"\0"):
         raise Unreadable(f"{len(data)} zero bytes" if data else "the file is empty")
     with _as_unreadable():
-        if suffix == "npz":
-            return from_npz(data)
-        if suffix == "csv":
-            return from_csv(data)
+        if suffix in ("npz", "csv"):
+            # Not in the process that reads the others, and so not at the top.
+            from xdream.laboratory.rigs import folder_tables
+
+            return folder_tables.from_npz(data) if suffix == "npz" else folder_tables.from_csv(data)
         return _elsewhere(suffix, data)
 
 
@@ -86,6 +122,7 @@ def table(
     """Checked: (images, channels), or (images,) for one channel; a row for each name or index."""
     if responses.dtype.kind not in "fiu":
         raise Unreadable(f"responses are {responses.dtype}, not numbers")
+    check_integers(responses)
     if responses.ndim == 1:
         responses = responses[:, None]
     if responses.ndim != 2 or 0 in responses.shape:
@@ -103,86 +140,23 @@ def table(
     )
 
 
-# ---------------------------------------------------------------------- csv
+def check_integers(found: npt.NDArray[Any]) -> None:
+    """Raise Unreadable for integers that are no responses: NaN as an integer, or beyond a float64."""
+    if found.dtype.kind not in "iu" or found.dtype.itemsize < 4 or not found.size:
+        return
+    least = int(found.min())
+    if found.dtype.kind == "i" and least == np.iinfo(found.dtype).min:
+        raise Unreadable(
+            f"a response is {least}, which NaN becomes as {found.dtype}; save floating-point numbers"
+        )
+    if max(-least, int(found.max())) > MOST_INTEGER:
+        raise Unreadable(
+            f"a response of type {found.dtype} is beyond 2**53; responses are floating-point numbers"
+        )
 
 
-def from_csv(data: bytes) -> FileTable:
-    """A header `stimulusID,NAME,…`, then a line for each presentation; an empty field is a missing number."""
-    if b"\0" in data:
-        raise Unreadable(f"zero bytes from byte {data.index(0)} on")
-    if not data.endswith((b"\n", b"\r")):
-        raise Unreadable("the last line has no end: the file was cut")
-    lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-    head = next(lines, [])
-    if len(head) < 2 or head[0].strip() != "stimulusID":
-        raise Unreadable("the first line is not stimulusID and a name for each channel, with commas between")
-    names: list[str] = []
-    values: list[list[float]] = []
-    for line in lines:
-        if not line:
-            continue
-        if len(line) != len(head):
-            raise Unreadable(f"line {lines.line_num} has {len(line)} fields; the first has {len(head)}")
-        if len(line[0]) > MOST_LETTERS:
-            raise Unreadable(f"line {lines.line_num} has a name of {len(line[0])} letters")
-        names.append(line[0])
-        values.append([float(field) if field.strip() else math.nan for field in line[1:]])
-    return table(np.array(values, dtype=np.float64), names)
-
-
-# ---------------------------------------------------------------------- npz
-
-
-def from_npz(data: bytes) -> FileTable:
-    """`stimulusID` and `responses`, or `scores` and perhaps `indices`. Pickled arrays are not read."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        entries = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
-
-        def array(name: str) -> npt.NDArray[Any]:
-            entry = entries[name]
-            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise Unreadable(f"{name} is compressed in another way than deflate")
-            most = MOST_NUMBERS * 8
-            with archive.open(entry) as file:
-                content = file.read(most + 1)
-            if len(content) > most:
-                raise Unreadable(f"{name} takes more than {most} bytes")
-            return _from_npy(name, content)
-
-        if "stimulusID" in entries and "responses" in entries:
-            found = array("stimulusID").reshape(-1)
-            if found.dtype.kind == "S":
-                found = np.char.decode(found, "utf-8")
-            if found.dtype.kind != "U":
-                raise Unreadable(f"stimulusID is {found.dtype}, not text")
-            return table(array("responses"), [str(one) for one in _few(found, "stimulusID")])
-        if "scores" in entries:
-            indices = _indices(array("indices")) if "indices" in entries else None
-            return table(array("scores"), None, indices)
-    raise Unreadable("there is neither stimulusID with responses nor scores")
-
-
-def _from_npy(name: str, content: bytes) -> npt.NDArray[Any]:
-    """An array, when all that its header declares is there: nothing is allocated for what is not."""
-    file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    elif version == (2, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    else:
-        raise Unreadable(f"{name} is in version {version} of npy")
-    if dtype.hasobject or dtype.kind not in "fiuUS":
-        raise Unreadable(f"{name} is {dtype}, neither numbers nor text")
-    rest = len(content) - file.tell()
-    if math.prod(shape) * dtype.itemsize != rest:
-        raise Unreadable(f"{name} declares {math.prod(shape)} entries of {dtype}, but has {rest} bytes")
-    if rest == 0:
-        raise Unreadable(f"{name} is empty")
-    return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
-
-
-def _few(entries: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+def few(entries: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """The entries of one name for each row. Raises Unreadable for more than a block has, or too long ones."""
     if entries.size > MOST_ROWS:
         raise Unreadable(f"{entries.size} entries of {name}; no block has more than {MOST_ROWS}")
     if entries.dtype.kind in "US" and entries.dtype.itemsize > 4 * MOST_LETTERS:
@@ -190,8 +164,9 @@ def _few(entries: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     return entries
 
 
-def _indices(found: npt.NDArray[Any]) -> list[int]:
-    flat = _few(found.reshape(-1), "indices")
+def indices_of(found: npt.NDArray[Any]) -> list[int]:
+    """Places in the order of a block's files, as numbers. Raises Unreadable."""
+    flat = few(found.reshape(-1), "indices")
     if flat.dtype.kind not in "fiu" or not bool((flat == np.floor(flat)).all()):
         raise Unreadable("indices are not whole numbers")
     if not bool(((flat >= 0) & (flat < MOST_ROWS)).all()):
@@ -258,7 +233,7 @@ def from_mat(data: bytes) -> FileTable:
 def from_h5(data: bytes) -> FileTable:
     """`scores` (images, channels), perhaps `indices` into the block's sorted file names."""
     with _hdf5(data) as file:
-        indices = _indices(_numbers(file, "indices", data)) if "indices" in file else None
+        indices = indices_of(_numbers(file, "indices", data)) if "indices" in file else None
         return table(_numbers(file, "scores", data), None, indices)
 
 
@@ -274,14 +249,29 @@ def _dataset(file: Any, name: str) -> Any:
 
     link = file.get(name, getlink=True)
     if link is None:
-        raise Unreadable(f"there is no {name}")
+        there = ", ".join(sorted(str(one) for one in file if not str(one).startswith("#"))[:10])
+        raise Unreadable(f"there is no {name}; there is {there or 'nothing'}")
     if not isinstance(link, h5py.HardLink):
         raise Unreadable(f"{name} is a link")
     found = file[name]
     if not isinstance(found, h5py.Dataset):
-        raise Unreadable(f"{name} is no array")
+        if "MATLAB_sparse" in found.attrs:
+            raise Unreadable(of_matlab(name, "sparse"))
+        raise Unreadable(
+            of_matlab(name, "struct") if "MATLAB_class" in found.attrs else f"{name} is no array"
+        )
     _check(found, name)
     return found
+
+
+def _class_of(found: Any) -> str:
+    """What MATLAB calls a data set ("double", "table"); "" where it did not write it."""
+    said = found.attrs.get("MATLAB_class", b"")
+    name = said.decode("ascii", "replace") if isinstance(said, bytes) else str(said)
+    is_object = "MATLAB_object_decode" in found.attrs
+    if not is_object and found.dtype == np.uint32 and found.size >= 6:  # a copy without its attributes
+        is_object = int(np.asarray(found[()]).reshape(-1)[0]) == OBJECT_HEADER
+    return f"{name or 'object'} object" if is_object and name not in REMEDIES else name
 
 
 def _check(found: Any, name: str) -> None:
@@ -298,8 +288,13 @@ def _check(found: Any, name: str) -> None:
 
 
 def _numbers(file: Any, name: str, data: bytes) -> npt.NDArray[Any]:
+    import h5py
+
     found = _dataset(file, name)
-    if found.dtype.kind not in "fiu":
+    of = _class_of(found)
+    if of and of not in NUMERIC:
+        raise Unreadable(of_matlab(name, of))
+    if found.dtype.kind not in "fiu" or h5py.check_enum_dtype(found.dtype) is not None:
         raise Unreadable(f"{name} is {found.dtype}, not numbers")
     if "MATLAB_empty" in found.attrs:
         raise Unreadable(f"{name} is empty")
@@ -309,7 +304,16 @@ def _numbers(file: Any, name: str, data: bytes) -> npt.NDArray[Any]:
                 f"{name} ends in zero bytes, and the file with it: it was not written to its end (if the "
                 "responses are truly zero, save them compressed)"
             )
-    return np.asarray(found[()])
+    if found.id.get_storage_size() == 0:
+        raise Unreadable(f"{name} was never written: the file has room for it and nothing else")
+    packed = [one for one in ("scale_factor", "add_offset") if one in found.attrs]
+    if packed:
+        raise Unreadable(f"{name} is packed ({' and '.join(packed)} of netCDF); save the numbers themselves")
+    values = np.asarray(found[()])
+    for fill in ("_FillValue", "missing_value"):  # of netCDF
+        if fill in found.attrs:
+            values = np.where(values == np.asarray(found.attrs[fill]).reshape(-1)[0], np.nan, values)
+    return values
 
 
 def _ends(found: Any) -> list[int]:
@@ -328,7 +332,10 @@ def _names(file: Any, name: str) -> list[str]:
     import h5py
 
     found = _dataset(file, name)
-    _few(np.broadcast_to(np.empty(1), found.shape), name)
+    of = _class_of(found)
+    if of and of not in ("cell", "char"):
+        raise Unreadable(of_matlab(name, of))
+    few(np.broadcast_to(np.empty(1), found.shape), name)
     if h5py.check_string_dtype(found.dtype) is not None:
         return [_short(str(one)) for one in np.asarray(found.asstr()[()]).reshape(-1)]
     if h5py.check_ref_dtype(found.dtype) is h5py.Reference:
@@ -346,6 +353,9 @@ def _names(file: Any, name: str) -> list[str]:
 
 def _characters(found: Any, name: str) -> list[str]:
     """A MATLAB character array, which HDF5 sees as (letters, rows)."""
+    of = _class_of(found)
+    if of and of != "char":
+        raise Unreadable(f"an entry of {of_matlab(name, of)}")
     if found.dtype != np.uint16 or found.ndim != 2 or found.shape[0] > MOST_LETTERS:
         raise Unreadable(f"an entry of {name} is {found.dtype} of shape {found.shape}, no text")
     if "MATLAB_empty" in found.attrs:
@@ -366,11 +376,18 @@ def _from_v5(data: bytes) -> FileTable:
     if len(data) >= ZERO_TAIL and not data[-ZERO_TAIL:].strip(b"\0"):
         raise Unreadable("the file ends in zero bytes: it was not written to its end")
     wanted = ("stimulusID", "tEvokedResp")
+    classes = _v5_classes(data)
+    for name, possible in zip(wanted, (("cell", "char"), NUMERIC), strict=True):
+        if name not in classes:
+            there = ", ".join(f"{one} ({of})" for one, of in classes.items() if one)
+            raise Unreadable(f"there is no {name}; there is {there or 'nothing'}")
+        if classes[name] not in possible:
+            raise Unreadable(of_matlab(name, classes[name]))
     found = scipy.io.loadmat(io.BytesIO(data), variable_names=wanted, chars_as_strings=True)
     for name in wanted:
         if name not in found:
             raise Unreadable(f"there is no {name}")
-    cells = _few(np.asarray(found["stimulusID"]).reshape(-1), "stimulusID")
+    cells = few(np.asarray(found["stimulusID"]).reshape(-1), "stimulusID")
     names = [_short(_cell(one)) for one in cells]
     responses = np.asarray(found["tEvokedResp"])
     if responses.ndim != 2 or responses.size > MOST_NUMBERS:
@@ -383,9 +400,63 @@ def _from_v5(data: bytes) -> FileTable:
     return table(responses if 0 in images else responses.T, names)
 
 
+def _v5_classes(data: bytes) -> dict[str, str]:
+    """The variables of a v5 file, and what MATLAB calls each. SciPy does not say the name of an object.
+
+    As far as the file can be read: its reader then says what is wrong with the rest.
+    """
+    order = "<" if data[126:128] == b"IM" else ">"
+    found: dict[str, str] = {}
+    at = 128
+    with contextlib.suppress(struct.error, zlib.error, IndexError, UnicodeDecodeError):
+        while at + 8 <= len(data):
+            kind, size = struct.unpack_from(f"{order}II", data, at)
+            content = data[at + 8 : at + 8 + min(size, 1 << 16)]
+            at += 8 + size
+            if kind == 15:  # compressed
+                content = zlib.decompressobj().decompress(content, 1 << 16)
+                kind = struct.unpack_from(f"{order}I", content)[0]
+                content = content[8:]
+            if kind == 14:  # an array
+                name, of = _v5_array(content, order)
+                found[name] = of
+    return found
+
+
+def _v5_array(content: bytes, order: str) -> tuple[str, str]:
+    """The name of an array, and what MATLAB calls it."""
+    parts: list[bytes] = []
+    at = 0
+    while len(parts) < 4 and at + 8 <= len(content):
+        kind, size = struct.unpack_from(f"{order}II", content, at)
+        if kind >> 16:  # up to four bytes stand beside the length
+            parts.append(content[at + 4 : at + 4 + (kind >> 16)])
+            at += 8
+        else:
+            parts.append(content[at + 8 : at + 8 + size])
+            at += 8 + size + -size % 8
+    number = struct.unpack_from(f"{order}I", parts[0])[0] & 0xFF
+    if number == 17:  # an object has no size here, but the name of its class
+        return parts[1].decode("ascii"), parts[3].decode("ascii")
+    return parts[2].decode("ascii"), V5_CLASSES.get(number, f"class {number}")
+
+
+def of_matlab(name: str, of: str) -> str:
+    """That a variable is of a class that is not read here, and what to save instead."""
+    text, numeric = REMEDIES.get(of, ("", ""))
+    wanted = text if name == "stimulusID" else numeric
+    plain = "a cell array of char vectors" if name == "stimulusID" else "a plain array of type double"
+    how = f"save {wanted.format(name)}" if wanted else f"save {plain}"
+    return f"{name} is a MATLAB {of}{' array' * (of in ('string', 'categorical', 'char', 'cell'))}; {how}"
+
+
 def _cell(cell: Any) -> str:
     """One cell's text."""
     value = np.asarray(cell)
+    if value.dtype.kind == "V" and value.dtype.names and "s2" in value.dtype.names:  # SciPy's, of an object
+        of = value.reshape(-1)[0]["s2"]
+        said = of.decode("ascii", "replace") if isinstance(of, bytes) else str(of)
+        raise Unreadable(f"an entry of {of_matlab('stimulusID', said)}")
     if value.dtype.kind != "U" or value.size > 1:
         raise Unreadable("an entry of stimulusID is no text")
     return str(value.reshape(-1)[0]).rstrip() if value.size else ""

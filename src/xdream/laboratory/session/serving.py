@@ -156,6 +156,7 @@ class Server:
         self._heard = clock()
         self._silent = False
         self._trouble: str | None = None
+        self._put_aside: str | None = None  # why the last answer could not be used
         self._said: Mapping[str, Any] = {}
         self._watched = -1
         self._asks = False  # whether a rig asks for its blocks
@@ -238,7 +239,13 @@ class Server:
     def _answer(self, answer: Answer) -> None:
         receipt = self._written(lambda: self.session.take(answer))
         if {"taken", "missing", "repeated"} & receipt.counts.keys():
+            self._put_aside = None
             self._hear()
+        elif receipt.refused is not None and "quarantined" in receipt.counts:
+            # In the record it is an alarm already; who made the answer may hear it nowhere else.
+            text = self._put_aside = receipt.refused
+            self._to_callback(lambda: self.callback.trouble(f"an answer cannot be used: {text}"))
+            self.tell_status()
         answer.reply(receipt)
 
     def _order(self, command: Command) -> str | None:
@@ -337,7 +344,7 @@ class Server:
 
     def tell_status(self) -> None:
         """To the rig, when it has changed."""
-        status = self.session.status() | {"trouble": self._trouble}
+        status = self.session.status() | {"trouble": self._trouble or self._put_aside}
         if status == self._said:
             return
         self._said = status
