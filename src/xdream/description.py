@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from xdream.errors import BadInput
 from xdream.registry import nearest
+from xdream.text import storable
 
 
 class Frozen(BaseModel):
@@ -41,6 +43,13 @@ class Description(Frozen):
     @classmethod
     def make(cls, /, **values: Any) -> Self:
         """One from its values. Raises BadInput: one line that names each wrong key and value."""
+        for key, value in values.items():
+            for text in _texts(value):
+                if text != storable(text):
+                    raise BadInput(
+                        f"{cls.kind}: {key}: '{storable(text)}' has bytes that are not UTF-8, which a "
+                        f"{cls.kind} is; rename the file or folder"
+                    )
         try:
             return cls(**values)
         except ValidationError as error:
@@ -70,6 +79,18 @@ class Description(Frozen):
     def to_toml(self) -> str:
         """As TOML; reading it back gives an equal plan."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield str(key)
+            yield from _texts(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def _one_line(error: ValidationError, described: type[Description]) -> str:

@@ -7,6 +7,9 @@ import os
 import re
 from pathlib import Path
 
+from xdream.errors import BadInput
+from xdream.text import storable
+
 #: Folders that systems leave between the user's own: of Synology, QNAP, NetApp, Windows and macOS.
 _FOLDERS = frozenset(
     (
@@ -29,8 +32,14 @@ _ENDS = ("@synoeastream", "@synoresource", ":zone.identifier", "\uf03azone.ident
 
 
 def absolute(path: str | Path) -> str:
-    """A path to the same place from any folder."""
-    return os.path.abspath(os.path.expanduser(path))
+    """A path to the same place from any folder. Raises BadInput for one that no plan can hold."""
+    found = os.path.abspath(os.path.expanduser(path))
+    if found != storable(found):
+        raise BadInput(
+            f"'{storable(found)}' has bytes in its name that are not UTF-8, which plans and records are; "
+            "rename the file or folder"
+        )
+    return found
 
 
 def left_by_system(name: str) -> bool:

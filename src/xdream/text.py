@@ -30,6 +30,9 @@ IN_PROTOTXT = re.compile(r"""(?:[^#"'\n]|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'
 IN_TABLE = re.compile("(?=#)")
 #: A byte that is no UTF-8, as Python keeps it (surrogateescape), also in names of files.
 _LONE = re.compile("[\ud800-\udfff]")
+#: What moves a terminal's cursor or gives it orders.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
 _IMAGE_BYTES = 2**27
 #: Names of the end of a process, by which consoles that are not UTF-8 get what they can show.
 ERRORS = "xdream.escaped"
@@ -133,9 +136,19 @@ def _check_separator(head: str) -> None:
 _AS_COMMAS = "save it with commas between the fields and points in the numbers"
 
 
-def printable(text: str) -> str:
-    """A text that can be stored and encoded: bytes of a name that are no UTF-8 as \\xNN."""
+def storable(text: str) -> str:
+    """A text that can be encoded, and so stored: the bytes of a file's name that are no UTF-8 as \\xNN."""
     return _LONE.sub(lambda found: _escaped(found.group()), text)
+
+
+def unescaped(text: str) -> str:
+    """The name of a file of which `storable` made a text."""
+    return _BYTE.sub(lambda found: chr(0xDC00 + int(found[1], 16)), text)
+
+
+def printable(text: str) -> str:
+    """A name in one line of a terminal: also its newlines and escapes as \\xNN."""
+    return _CONTROL.sub(lambda found: _escaped(found.group()), text)
 
 
 def forgiving(*streams: TextIO | None) -> None:
@@ -157,6 +170,8 @@ def _escaped(letter: str) -> str:
     code = ord(letter)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
+    if code < 0x100:
+        return f"\\x{code:02x}"
     return letter.encode("ascii", "backslashreplace").decode("ascii")
 
 

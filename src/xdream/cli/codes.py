@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xdream import networks
+from xdream import networks, text
 from xdream.cli import experiments, flags
 from xdream.cli.command import Command
 from xdream.errors import BadInput
@@ -129,7 +129,7 @@ def _encode(options: argparse.Namespace) -> int:
     for name, loss in zip(images.names, losses.tolist(), strict=True):
         # Activations come in any unit, pixels do not.
         said = f"{loss:.5f}" if features is None else f"of {options.features} {loss:.5g}"
-        print(f"{name}: mean squared difference {said}")
+        print(f"{text.printable(name)}: mean squared difference {said}")
     for warning in warnings:
         print(f"note: {warning}", file=sys.stderr)
     print(f"{len(codes)} codes of {codes.shape[1]} numbers: {out}")

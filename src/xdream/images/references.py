@@ -21,6 +21,7 @@ from xdream.files import left_by_system
 from xdream.images import files
 from xdream.images.comparison import expected_best as expected_best
 from xdream.images.comparison import relative_activation as relative_activation
+from xdream.text import storable, unescaped
 from xdream.types import ShownImages, quantise
 
 if TYPE_CHECKING:  # at run time PyTorch comes with the first image
@@ -54,8 +55,9 @@ class References:
     """Natural images that were all found readable; decoded when they are asked for.
 
     source: as the user wrote it. place: the folder or the zip file behind it. names: paths inside it, in
-    alphabetical order. hashes: SHA-256 of each file's bytes, in hexadecimal. left_out: how many files and
-    folders beside them were left by systems (`xdream.files.left_by_system`).
+    alphabetical order, bytes that are no UTF-8 as \\xNN. hashes: SHA-256 of each file's bytes, in
+    hexadecimal. left_out: how many files and folders beside them were left by systems
+    (`xdream.files.left_by_system`).
     """
 
     source: str
@@ -127,7 +129,9 @@ def absolute(source: str) -> str:
 
 def place_of(source: str) -> Path:
     """The folder or zip file behind a source, whether it is there or not. Raises BadInput."""
-    return _scikit_image_data() if source == SCIKIT_IMAGE else Path(absolute(source))
+    if source == SCIKIT_IMAGE:
+        return _scikit_image_data()
+    return Path(os.path.abspath(os.path.expanduser(source)))  # also where no plan could hold it
 
 
 def at_size(data: bytes, size_px: int) -> ShownImages:
@@ -181,7 +185,7 @@ def _folder_names(folder: Path, source: str) -> tuple[list[str], int]:
         left_out += len(inside) - len(kept) + len(folders) - len(entered)
         names += kept
         folders[:] = entered
-    return sorted(names), left_out
+    return sorted(storable(name) for name in names), left_out
 
 
 def _zip_names(place: Path, source: str) -> tuple[list[str], int]:
@@ -209,6 +213,8 @@ def _reading(place: Path) -> Iterator[Callable[[str], bytes]]:
 
 def _read_file(folder: Path, name: str) -> bytes:
     path = folder / name
+    if not path.exists():
+        path = folder / unescaped(name)
     if not path.is_file():  # opening a pipe would wait forever
         raise OSError("a broken link" if path.is_symlink() else "not a file")
     _check_bytes(path.stat().st_size)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xdream.report.summary import RunSummary
+from xdream.text import printable
 
 #: With fewer references than this the table warns of it.
 FEW_REFERENCES = 1_000
@@ -38,7 +39,8 @@ _RUN = (
 _OBSERVED = (_Column(("last, as", "observed"), lambda s: s.observed_last_generation_best),)
 _REFERENCES = (
     _Column(
-        ("best", "reference"), lambda s: f"{number(s.best_reference)} ({s.best_reference_name or MISSING})"
+        ("best", "reference"),
+        lambda s: f"{number(s.best_reference)} ({printable(s.best_reference_name or MISSING)})",
     ),
 )
 _EXPECTED = (_Column(("expected", "best of as many"), lambda s: s.expected_best_reference),)

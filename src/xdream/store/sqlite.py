@@ -21,6 +21,7 @@ from xdream.errors import StoreBusy, StoreError, StoreFull
 from xdream.store import migrations
 from xdream.store.base import AskedRow, PresentationRow, RunRow, ShownRow, ToldRow
 from xdream.store.migrations import OLDEST_VERSION, SCHEMA_VERSION
+from xdream.text import storable
 
 if TYPE_CHECKING:
     import filelock
@@ -143,13 +144,20 @@ def _check(path: Path, connection: apsw.Connection) -> None:
 
 def _opened(path: Path, write: bool) -> apsw.Connection:
     if write:
-        return apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        return _connected(path, apsw.SQLITE_OPEN_READWRITE)
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     uri = path.resolve().as_uri()
     # A reader of a WAL file needs a writable folder, except when nobody can be writing.
     if not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists():
         uri += "?immutable=1"
     return apsw.Connection(uri, flags=flags)
+
+
+def _connected(path: Path, flags: int) -> apsw.Connection:
+    name = str(path)
+    if name != storable(name):  # SQLite is given UTF-8; as a URI a path may have any bytes
+        name, flags = path.absolute().as_uri(), flags | apsw.SQLITE_OPEN_URI
+    return apsw.Connection(name, flags=flags)
 
 
 class Store:
@@ -402,7 +410,7 @@ def _write_first(
     new = folder / NEW_NAME
     for leftover in (new, folder / f"{NEW_NAME}-journal"):  # of a process that was killed here
         leftover.unlink(missing_ok=True)
-    connection = apsw.Connection(str(new))
+    connection = _connected(new, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
     try:
         with _whole(connection):
             connection.execute(resources.files("xdream.store").joinpath("schema.sql").read_text())
