@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Self
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from xdream import text
 from xdream.errors import BadInput
 from xdream.registry import nearest
-from xdream.text import storable
 
 
 class Frozen(BaseModel):
@@ -44,10 +44,10 @@ class Description(Frozen):
     def make(cls, /, **values: Any) -> Self:
         """One from its values. Raises BadInput: one line that names each wrong key and value."""
         for key, value in values.items():
-            for text in _texts(value):
-                if text != storable(text):
+            for one in _texts(value):
+                if one != text.storable(one):
                     raise BadInput(
-                        f"{cls.kind}: {key}: '{storable(text)}' has bytes that are not UTF-8, which a "
+                        f"{cls.kind}: {key}: '{text.storable(one)}' has bytes that are not UTF-8, which a "
                         f"{cls.kind} is; rename the file or folder"
                     )
         try:
@@ -56,10 +56,10 @@ class Description(Frozen):
             raise BadInput(f"{cls.kind}: {_one_line(error, cls)}") from None
 
     @classmethod
-    def from_toml(cls, text: str) -> Self:
+    def from_toml(cls, content: str) -> Self:
         """One from TOML. Raises BadInput."""
         try:
-            values = tomllib.loads(text)
+            values = tomllib.loads(content)
         except tomllib.TOMLDecodeError as error:
             raise BadInput(f"{cls.kind}: not TOML: {error}") from None
         return cls.make(**values)
@@ -68,11 +68,11 @@ class Description(Frozen):
     def read(cls, path: str | Path) -> Self:
         """One from a file. Raises BadInput."""
         try:
-            text = Path(path).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            content = text.toml(Path(path).read_bytes())
+        except (OSError, BadInput) as error:
             raise BadInput(f"{cls.kind} '{path}' cannot be read: {error}") from None
         try:
-            return cls.from_toml(text)
+            return cls.from_toml(content)
         except BadInput as error:
             raise BadInput(f"{cls.kind} '{path}': {str(error).removeprefix(f'{cls.kind}: ')}") from None
 

@@ -92,7 +92,8 @@ def read(path: str | Path) -> bytes:
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: of a zero byte in the path
-        raise BadInput(getattr(error, "strerror", None) or str(error)) from None
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInput(f"cannot be read ({reason})") from None
 
 
 def rows(data: bytes) -> Iterator[tuple[int, list[str]]]:

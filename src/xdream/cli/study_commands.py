@@ -21,6 +21,9 @@ from xdream.studies import file_names
 if TYPE_CHECKING:
     from xdream.studies import Study, StudyPlan, Table
 
+#: What there is instead for single experiments, and for studies of packages that are not installed.
+NO_REPORT = "there is no report of it; a single experiment has its own: xdream show FOLDER"
+
 
 def _units(text: str) -> int | str:
     """A number is how many; anything else, a list of units: `3,` is the unit 3."""
@@ -129,7 +132,10 @@ def merge(options: argparse.Namespace) -> int:
     found = studies.gathered([Path(place) for place in options.places], partial=options.partial)
     table.write(found, out)
     names = ", ".join(found.among("study"))
-    print(f"{len(found)} rows of {names}: {out}; report and figures: xdream show {shlex.quote(str(out))}")
+    reported = [name for name in found.among("study") if studies.STUDIES.has(name)]
+    of = "" if len(reported) == len(found.among("study")) else f" of {', '.join(reported)}"
+    said = f"report and figures{of}: xdream show {shlex.quote(str(out))}" if reported else NO_REPORT
+    print(f"{len(found)} rows of {names}: {out}; {said}")
     if options.json:
         print(json.dumps({"out": str(out), "rows": len(found), "studies": found.among("study")}))
     return 0
@@ -141,7 +147,7 @@ def merge(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> StudyPlan:
     """A study's name or plan file, with the flags laid over it."""
     values: dict[str, Any] = {"study": options.study}
-    if options.study.endswith(".toml"):
+    if options.study.lower().endswith(".toml"):
         values = studies.StudyPlan.read(options.study).model_dump(exclude_unset=True)
     studies.named(values["study"])
     return studies.StudyPlan.make(**values | flags.given(options, STUDY_FLAGS))
@@ -269,10 +275,7 @@ def _print(
     if not len(found):
         raise BadInput("the table is empty")
     if not known:
-        raise BadInput(
-            "the table has no study of this release, so there is no report; a single experiment has its own: "
-            "xdream show FOLDER"
-        )
+        raise BadInput(f"the table has no study of this release; {NO_REPORT}")
     wanted = not getattr(options, "no_figures", False)
     figures = studies.write_outputs(known, found, folder, prefix=prefix, note=note, figures=wanted)
     if note:

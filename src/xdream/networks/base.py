@@ -99,6 +99,14 @@ class Network:
         return replace(self, preprocessing=replace(self.preprocessing, size_px=size_px))
 
 
+def as_table(path: str) -> str:
+    """For a file that is not there: what its name may have been split at, and the form that is not split."""
+    if not {":", "+"} & {*path}:
+        return ""
+    table = '{network = "…", layer = "…", units = "…"}'
+    return f"; where names have colons or plus signs, a plan file takes a target as {table}"
+
+
 def refuse_random(name: str, random_weights: int | None) -> None:
     """Raise BadInput when random weights are asked for where a network brings its own."""
     if random_weights is not None:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from xdream.errors import BadInput, WeightsInvalid, WeightsMissing
-from xdream.networks.base import Network, Preprocessing, declared, refuse_random
+from xdream.networks.base import Network, Preprocessing, as_table, declared, refuse_random
 from xdream.networks.weights import one_line
 
 
@@ -26,7 +26,7 @@ def load(name: str, preprocessing: Preprocessing | None = None, random_weights: 
     refuse_random(name, random_weights)
     path = Path(name.partition(":")[2]).expanduser()
     if not path.is_file():
-        raise WeightsMissing(f"no network file {path}; check the path")
+        raise WeightsMissing(f"no network file {path}; check the path{as_table(path.name)}")
     preprocessing = declared(name, preprocessing)
     return Network(name, OnnxNetwork(path, preprocessing.size_px), preprocessing)
 

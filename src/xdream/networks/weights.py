@@ -257,9 +257,10 @@ def load_tensors(path: Path) -> Tensors:
 
     check_file(path)
     try:
-        if path.suffix == ".safetensors":
+        suffix = path.suffix.lower()
+        if suffix == ".safetensors":
             tensors: object = safetensors.torch.load_file(path)
-        elif path.suffix in (".pt", ".pth"):
+        elif suffix in (".pt", ".pth"):
             with warnings.catch_warnings():
                 # torch announces that it met a TorchScript archive, then refuses it.
                 warnings.filterwarnings("ignore", message=".*TorchScript", category=UserWarning)

@@ -354,7 +354,7 @@ class Folder:
     def _read(self, data: bytes, name: str, sent: Sent) -> Answer:
         if not self._original:
             return read_answer(data, name, len(self._channels))
-        table = read(name.rpartition(".")[2], data)
+        table = read(name.rpartition(".")[2].lower(), data)
         return Answer(rows_of(table, sent, loose=self._loose), block=sent.number, source=name)
 
 

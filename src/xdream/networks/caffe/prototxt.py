@@ -11,6 +11,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from xdream import text
 from xdream.errors import BadInput
 from xdream.networks.caffe.schema import NetParameter, layer_type
 
@@ -64,20 +65,21 @@ def read(path: Path, known: Collection[str]) -> Definition:
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise BadInput(f"{path} has {size:,} bytes, which is no prototxt; give the deploy prototxt")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise BadInput(f"cannot read prototxt {path} ({type(error).__name__}: {error})") from None
     try:
-        return parse(text, known)
+        # Comments are in any encoding: networks are published by people of all languages.
+        return parse(text.decoded(data, comment=text.IN_PROTOTXT), known)
     except BadInput as error:
         raise BadInput(f"prototxt {path}: {error}") from None
 
 
-def parse(text: str, known: Collection[str]) -> Definition:
+def parse(content: str, known: Collection[str]) -> Definition:
     """The same from its text."""
-    spans = list(_layer_spans(text))
+    spans = list(_layer_spans(content))
     # What the network does not use (data bases, losses, training) may stand in the file all the same.
-    net = _parsed(text, lenient=True)
+    net = _parsed(content, lenient=True)
     messages = [*net.layer, *net.layers]
     if len(net.layer) and len(net.layers):
         raise BadInput("it has both `layer` and `layers`; a network has one of them")
@@ -92,7 +94,7 @@ def parse(text: str, known: Collection[str]) -> Definition:
             continue
         layer = Layer(message.name, layer_type(message), (*message.bottom,), (*message.top,), message, line)
         if layer.type in (*known, "Input"):
-            _parsed(text[start:end], lenient=False, first_line=line)
+            _parsed(content[start:end], lenient=False, first_line=line)
         if layer.type == "Input":
             shapes = [tuple(shape.dim) for shape in message.input_param.shape]
             inputs |= _shaped(layer.tops, shapes, str(layer))
