@@ -228,3 +228,20 @@ def test_single_experiments_are_merged_too(plan: Path, capsys: pytest.CaptureFix
     assert [row.value for row in found.rows[2:]] == [run["last_generation_best"] for run in runs]
     assert main(["show", "t.csv"]) == 2
     assert "xdream show FOLDER" in capsys.readouterr().err
+
+
+def test_a_second_run_of_all_shards_is_refused_as_in_use(
+    plan: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would take a shard between two of the first, which would end there."""
+    assert main(["study", str(plan), "--quiet", "--out", "s", "--shard", "1/2"]) == 0
+    capsys.readouterr()
+    with studies.alone(Path("s")):
+        for command in (["study", str(plan), "--out", "s"], ["resume", "s"]):
+            assert main([*command, "--quiet"]) == 2
+            assert "s is in use" in capsys.readouterr().err
+        assert not Path("s", "table.csv").exists()
+        assert (
+            main(["study", str(plan), "--quiet", "--out", "s", "--shard", "2/2"]) == 0
+        )  # an array's part may
+    assert main(["study", str(plan), "--quiet", "--out", "s"]) == 0

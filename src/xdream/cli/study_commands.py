@@ -94,22 +94,21 @@ def study(options: argparse.Namespace) -> int:
     plan = studies.begin(found, plan, folder)
     numbers = [shard.number for shard in studies.shards_of(folder)]
     if options.shard is not None:
-        numbers = _mine(options.shard, numbers)
-    elif options.cluster is not None:
-        if _on_cluster(found, plan, folder, options):
-            return 3
-        numbers = []
-    status = _here(found, plan, folder, numbers, options)
-    if status or options.shard is not None:
-        return status
-    return _finished(folder, options)
+        return _here(found, plan, folder, _mine(options.shard, numbers), options)
+    with studies.alone(folder):
+        if options.cluster is None:
+            status = _here(found, plan, folder, numbers, options)
+        else:
+            status = 3 if _on_cluster(found, plan, folder, options) else 0
+        return status or _finished(folder, options)
 
 
 def resume(folder: Path, options: argparse.Namespace) -> int:
     """Go on with a study here, shard by shard."""
     plan = studies.StudyPlan.read(folder / file_names.STUDY)
     numbers = [shard.number for shard in studies.shards_of(folder)]
-    return _here(studies.named(plan.study), plan, folder, numbers, options) or _finished(folder, options)
+    with studies.alone(folder):
+        return _here(studies.named(plan.study), plan, folder, numbers, options) or _finished(folder, options)
 
 
 def show(place: Path, options: argparse.Namespace) -> int:

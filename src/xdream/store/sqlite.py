@@ -385,11 +385,11 @@ def check_new(folder: Path) -> None:
         )
 
 
-def locked(folder: Path) -> filelock.BaseFileLock:
+def locked(folder: Path, name: str = LOCK_NAME) -> filelock.BaseFileLock:
     """The lock of a folder's one writer, taken. Raises StoreBusy, StoreError."""
     import filelock  # not where a store is only read
 
-    lock = filelock.FileLock(folder / LOCK_NAME)
+    lock = filelock.FileLock(folder / name)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:

@@ -68,19 +68,21 @@ def serve(
     plan = plan if isinstance(plan, Plan) else Plan.read(plan)
     if plan.rig is None:
         raise BadInput("the plan has no rig; add a table [rig], or run it on a network with xdream evolve")
-    folder = Path(out) if out is not None else opening.new_folder(plan.name)
-    check_new(folder)
-    parts = assemble(_with_absolute_paths(plan))
-    made = bridge or bridge_of(parts.plan)
-    with opening.new_store(parts, folder, [SCORES_NOTE], session=identity or secrets.token_hex(4)) as store:
-        orders.forget(folder)
-        try:
-            _serve(parts, store, made, callback or NoCallback(), stop)
-        except BadInput:
-            if not queries.has_blocks(store):  # the bridge could not be opened
-                store.discard()
-            raise
-    return Record(folder)
+    with opening.folder_for(out, plan.name) as folder:
+        check_new(folder)
+        parts = assemble(_with_absolute_paths(plan))
+        made = bridge or bridge_of(parts.plan)
+        with opening.new_store(
+            parts, folder, [SCORES_NOTE], session=identity or secrets.token_hex(4)
+        ) as store:
+            orders.forget(folder)
+            try:
+                _serve(parts, store, made, callback or NoCallback(), stop)
+            except BadInput:
+                if not queries.has_blocks(store):  # the bridge could not be opened
+                    store.discard()
+                raise
+        return Record(folder)
 
 
 def resume(
