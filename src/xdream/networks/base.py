@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -21,7 +21,8 @@ class Preprocessing:
 
     size_px: (height, width) of the input, or None to leave images at their own size. channels: "RGB" or
     "BGR". scale: what an 8-bit value is divided by first (1 keeps 0–255). mean, std: per channel, in the
-    network's channel order, after that division.
+    network's channel order, after that division. layout: of the axes that the network takes, "NCHW" or "NHWC"
+    (the colours last, as TensorFlow has them).
     """
 
     size_px: tuple[int, int] | None
@@ -29,6 +30,7 @@ class Preprocessing:
     scale: float = 255.0
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    layout: str = field(default="NCHW", repr=False)  # what was recorded of the others names them only
 
     def __call__(self, images: ShownImages) -> torch.Tensor:
         """(n, 3, h, w) uint8 -> (n, 3, *size_px) float32: antialiased bilinear, never cropped."""
@@ -37,7 +39,8 @@ class Preprocessing:
             x = x.flip(1)
         mean = torch.tensor(self.mean, device=x.device)[:, None, None]
         std = torch.tensor(self.std, device=x.device)[:, None, None]
-        return (x - mean) / std
+        x = (x - mean) / std
+        return x if self.layout == "NCHW" else x.permute(0, 2, 3, 1).contiguous()
 
 
 def device(name: str) -> torch.device:
