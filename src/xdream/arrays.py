@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xdream.errors import BadInput
+from xdream.text import shortened
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
@@ -42,7 +43,7 @@ def numbers(values: Any, what: str) -> Array:
     except BadInput as error:
         raise BadInput(f"{what} are not numbers ({error}); NaN stands for missing") from None
     except Exception as error:  # objects of other libraries raise what they like
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = shortened(str(error)) or type(error).__name__
         raise BadInput(f"{what} are not numbers ({reason}); NaN stands for missing") from None
     return np.array(found, dtype=np.float64, order="C")
 

@@ -55,6 +55,44 @@ def left_by_system(name: str) -> bool:
     )
 
 
+#: How files begin that stand where another was meant, and what to do.
+_BEGINNINGS = (
+    (rb"version https://git-lfs", "a Git LFS pointer, not the file itself; get it with: git lfs pull"),
+    (rb"\.?/?annex/objects/", "a git-annex pointer, not the file itself; get it with: git annex get"),
+    (
+        rb"\s*(<!doctype html|<html|<!--|<head)",
+        "a web page; download the file itself (on GitHub: its raw form)",
+    ),
+    (rb"\s*<\?xml", "XML, as servers answer with errors; download it again"),
+    (rb'\s*\{\s*"(error|message|detail)"', "the error message of a server; download it again"),
+    (rb"%PDF-", "a PDF"),
+    (rb"\x1f\x8b", "compressed with gzip; unpack it first"),
+    (rb"7z\xbc\xaf\x27\x1c|Rar!|\xfd7zXZ", "an archive; unpack it first"),
+    (rb"\x80[\x02-\x05][\x00-\xff]*", "a pickle, whose code is never run; save plain arrays or tensors"),
+)
+_SEEN = 512
+
+
+def mistaken(file: Path | bytes, *, but: str = "") -> str:
+    """What a file is that cannot be read as what it was taken for, and the remedy; "" where that is not
+    known.
+
+    file: its path, or its first bytes. but: words of what it may be, which is not looked for.
+    """
+    try:
+        if isinstance(file, bytes):
+            start = file[:_SEEN]
+        else:
+            with file.open("rb") as opened:
+                start = opened.read(_SEEN)
+    except OSError:
+        return ""
+    for beginning, what in _BEGINNINGS:
+        if re.match(beginning, start, re.IGNORECASE) and not (but and but in what):
+            return f"it is {what}"
+    return ""
+
+
 def replace(path: Path, data: bytes) -> None:
     """A file's new contents, on the disk when this returns; the old ones stay when it fails."""
     temporary = path.with_name(f"{path.name}.partial")

@@ -137,6 +137,15 @@ def _check_separator(head: str) -> None:
 _AS_COMMAS = "save it with commas between the fields and points in the numbers"
 
 
+def shortened(text: str, most: int = 300) -> str:
+    """What a library said, on one line; of a long text the beginning and the end, where the reason stands."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    head = most // 3
+    return f"{line[:head]} … {line[len(line) - (most - head - 3) :]}"
+
+
 def storable(text: str) -> str:
     """A text that can be encoded, and so stored: the bytes of a file's name that are no UTF-8 as \\xNN."""
     return _LONE.sub(lambda found: _escaped(found.group()), text)

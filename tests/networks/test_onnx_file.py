@@ -351,3 +351,15 @@ def test_a_graph_that_takes_no_images_says_what_it_takes(tmp_path):
     name = graph(tmp_path / "skl.onnx", nodes, [value("features", ["n", 12])], [value("y", ["n", 12])])
     with pytest.raises(BadInput, match=r"has the inputs features \(n, 12\) float; one of"):
         networks.load(name, SHOWN)
+
+
+@pytest.mark.parametrize(("ir", "opset"), [(99, 13), (8, 99)])
+def test_a_newer_format_is_named(tmp_path, weights, ir, opset):
+    nodes, constants = body(weights)
+    path = tmp_path / "new.onnx"
+    name = graph(path, nodes, [value("x", ["n", 3, 12, 12])], [value("y", ["n", 4])], constants, opset)
+    model = onnx.load(path)
+    model.ir_version = ir
+    onnx.save(model, path)
+    with pytest.raises(WeightsInvalid, match=rf"of a newer format \(version {ir}, operators {opset}\)"):
+        networks.load(name, SHOWN)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from xdream.errors import BadInput
+from xdream.files import mistaken
 from xdream.generators.base import GaussianCodes
 
 
@@ -41,7 +42,8 @@ def read_statistics(
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"cannot read statistics file {path}; give an HDF5 file") from error
+        what = f" ({one})" if (one := mistaken(path)) else ""
+        raise BadInput(f"cannot read statistics file {path}{what}; give an HDF5 file") from error
     for key, array in found.items():
         if array.shape != code_shape:
             raise BadInput(

@@ -17,7 +17,7 @@ from PIL import UnidentifiedImageError
 
 from xdream.errors import BadInput
 from xdream.files import absolute as absolute_path
-from xdream.files import left_by_system
+from xdream.files import left_by_system, mistaken
 from xdream.images import files
 from xdream.images.comparison import expected_best as expected_best
 from xdream.images.comparison import relative_activation as relative_activation
@@ -112,7 +112,10 @@ def load(source: str) -> References:
                 files.decoded_photograph(data)
                 hashes.append(_hash(data))
             except Exception as error:  # a decoder of foreign bytes raises whatever it likes
-                bad.append(f"{name!r} ({_reason(error)})")
+                what = (
+                    mistaken(data).removeprefix("it is ") if isinstance(error, UnidentifiedImageError) else ""
+                )
+                bad.append(f"{name!r} ({what or _reason(error)})")
     if bad:
         more = f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
         raise BadInput(

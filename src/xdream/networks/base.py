@@ -12,6 +12,7 @@ from torch import nn
 
 from xdream.errors import BadInput
 from xdream.images.resizing import resize
+from xdream.text import shortened
 from xdream.types import ShownImages
 
 
@@ -49,7 +50,7 @@ def device(name: str) -> torch.device:
         found = torch.device(name)
         torch.empty(1, device=found)
     except (RuntimeError, AssertionError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = shortened(str(error))
         raise BadInput(f"device '{name}' cannot be used ({reason}); cpu always can") from None
     return found
 

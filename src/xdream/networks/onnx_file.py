@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from xdream.errors import BadInput, WeightsInvalid, WeightsMissing
+from xdream.files import mistaken
 from xdream.networks.base import Network, Preprocessing, as_table, declared, refuse_random
 from xdream.networks.weights import one_line
 
@@ -196,11 +197,18 @@ class OnnxNetwork(nn.Module):
                     [one for one in ("CUDAExecutionProvider", "CPUExecutionProvider") if one in providers],
                 )
             except Exception as error:  # an operator or a version that it does not know, a missing part
-                raise WeightsInvalid(
-                    f"onnxruntime {self._runtime.__version__} cannot run {self._path} ({one_line(error)}); "
-                    "upgrade it, or export the network anew, in float32"
-                ) from error
+                raise self._not_run(error) from error
         return self._sessions[names]
+
+    def _not_run(self, error: Exception) -> WeightsInvalid:
+        what = ""
+        if any(word in str(error) for word in ("IR version", "opset")):
+            operators = max((one.version for one in self._model.opset_import), default=0)
+            what = f", of a newer format (version {self._model.ir_version}, operators {operators})"
+        return WeightsInvalid(
+            f"onnxruntime {self._runtime.__version__} cannot run {self._path}{what} ({one_line(error)}); "
+            "upgrade it, or export the network anew, in float32"
+        )
 
 
 def _graph(path: Path) -> tuple[Any, Any]:
@@ -209,7 +217,8 @@ def _graph(path: Path) -> tuple[Any, Any]:
     try:
         return onnx.load(path, load_external_data=False), onnx
     except Exception as error:  # the reader raises whatever a damaged file makes it stumble over
-        raise WeightsInvalid(f"cannot read network file {path} ({one_line(error)})") from error
+        what = mistaken(path) or one_line(error)
+        raise WeightsInvalid(f"cannot read network file {path}: {what}") from error
 
 
 #: The types of images that a graph may take, by their numbers in the format.

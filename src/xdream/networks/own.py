@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from xdream.errors import BadInput, UnknownName, WeightsInvalid, WeightsMissing
+from xdream.files import mistaken
 from xdream.networks.base import Network, Preprocessing, as_table, declared, refuse_random
 from xdream.networks.weights import RANDOM, check_shapes, load_tensors, one_line
 
@@ -124,8 +125,9 @@ def from_file(
     try:
         module = _exported(path) if path.suffix.lower() == ".pt2" else _torchscript(path)
     except Exception as error:  # the readers raise whatever a damaged file makes them stumble over
+        what = mistaken(path) or one_line(error)
         raise WeightsInvalid(
-            f"cannot read network file {path} ({one_line(error)}); give TorchScript, or a .pt2 written by "
+            f"cannot read network file {path}: {what}; give TorchScript, or a .pt2 written by "
             "torch.export.save"
         ) from error
     return Network(name, module, preprocessing, layers=False)

@@ -12,6 +12,7 @@ import urllib.request
 
 import torch
 
+from xdream import proxies
 from xdream.arrays import numbers
 from xdream.errors import BadInput, SubjectError
 from xdream.images.files import png
@@ -87,13 +88,14 @@ def _sent(url: str, body: bytes) -> bytes:
             said = " ".join(error.read(300).decode(errors="replace").split())
             reason: str = f"{error.code} {error.reason}: {said}" if said else f"{error.code} {error.reason}"
             if error.code < 500 and error.code not in (408, 429):  # it will not do better
-                raise SubjectError(f"{url} refused a batch ({reason})") from None
+                raise SubjectError(f"{url} refused a batch{proxies.said(url)} ({reason})") from None
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = one_line(error)
         if attempt < ATTEMPTS:
             time.sleep(WAIT_S * 2 ** (attempt - 1))
     raise SubjectError(
-        f"{url} did not answer {ATTEMPTS} times ({reason}); start it, and begin or resume again"
+        f"{url} did not answer {ATTEMPTS} times{proxies.said(url)} ({reason}); start it, and begin or resume "
+        "again"
     )
 
 
@@ -101,7 +103,7 @@ def _answer(url: str, request: urllib.request.Request) -> bytes:
     """What comes back from one attempt, whole. Raises SubjectError, OSError, HTTPException."""
     end = time.monotonic() + TIMEOUT_S
     answer = bytearray()
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+    with proxies.opener(url).open(request, timeout=TIMEOUT_S) as response:
         while part := response.read1(1 << 20):
             answer += part
             if len(answer) > MOST_BYTES:

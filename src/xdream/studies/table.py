@@ -25,6 +25,7 @@ import numpy.typing as npt
 from xdream import files, text
 from xdream.arrays import number
 from xdream.errors import BadInput, StoreError
+from xdream.files import mistaken
 from xdream.images.files import chw, decoded, hwc, small_png
 from xdream.studies.file_names import TABLE_SUFFIXES
 
@@ -149,7 +150,8 @@ def read(path: Path) -> Table:
     except OSError as error:
         raise BadInput(f"table '{path}' cannot be read: {error}") from None
     except (ValueError, TypeError, KeyError, csv.Error, UnicodeDecodeError) as error:
-        raise BadInput(f"'{path}' is no table of studies ({error}); make one with xdream merge") from None
+        what = mistaken(path) or error
+        raise BadInput(f"'{path}' is no table of studies ({what}); make one with xdream merge") from None
 
 
 def merged(tables: Sequence[Table]) -> Table:

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from pydantic import BeforeValidator, Field
 
 from xdream.errors import BadInput, RigError
-from xdream.files import replace
+from xdream.files import mistaken, replace
 from xdream.images.files import encoded
 from xdream.laboratory.rigs import forms
 from xdream.laboratory.rigs.base import Answer, Arrival, Block
@@ -346,7 +346,7 @@ class Folder:
         except (Unreadable, forms.Unreadable) as error:
             if not stable:
                 return None
-            answer = Answer((), source=name, fault=f"{name}: {error}", raw=data[:RAW_BYTES])
+            answer = Answer((), source=name, fault=f"{name}: {mistaken(data) or error}", raw=data[:RAW_BYTES])
         seen.done = True
         seen.reported.add(digest)
         return answer

@@ -113,7 +113,9 @@ def _as_unreadable() -> Any:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())[:300]
+    """On one line; of a long text the beginning and the end, where the reason stands."""
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else f"{line[:100]} … {line[-197:]}"
 
 
 def table(

@@ -13,6 +13,7 @@ from google.protobuf import text_format
 
 from xdream import text
 from xdream.errors import BadInput
+from xdream.files import mistaken
 from xdream.networks.caffe.schema import NetParameter, layer_type
 
 #: Larger files are no definitions of networks (that of ResNet-269 has 0.2 MB, and 1,500 layers); a second or
@@ -72,7 +73,7 @@ def read(path: Path, known: Collection[str]) -> Definition:
         # Comments are in any encoding: networks are published by people of all languages.
         return parse(text.decoded(data, comment=text.IN_PROTOTXT), known)
     except BadInput as error:
-        raise BadInput(f"prototxt {path}: {error}") from None
+        raise BadInput(f"prototxt {path}: {mistaken(data) or error}") from None
 
 
 def parse(content: str, known: Collection[str]) -> Definition:
@@ -131,19 +132,19 @@ def _layer_spans(text: str) -> Iterator[tuple[int, int, int]]:
                 word, start = token.group(), token.start()
 
 
-def _parsed(text: str, *, lenient: bool, first_line: int = 1) -> Any:
+def _parsed(content: str, *, lenient: bool, first_line: int = 1) -> Any:
     """The network in a text, which begins in a line of the file. Raises BadInput with the line and column."""
     try:
         with warnings.catch_warnings():  # of escapes in strings that Python does not know
             warnings.simplefilter("ignore", DeprecationWarning)
-            return text_format.Parse(text, NetParameter(), allow_unknown_field=lenient)
+            return text_format.Parse(content, NetParameter(), allow_unknown_field=lenient)
     except text_format.ParseError as error:
         line, column = error.GetLine(), error.GetColumn()
         where = "" if line is None else f"line {line + first_line - 1}, column {column}: "
         said = str(error).removeprefix(f"{line}:{column} : ").replace("xdream.caffe.", "")
-        raise BadInput(f"{where}{' '.join(said.split())[:300]}") from None
+        raise BadInput(f"{where}{text.shortened(said)}") from None
     except (ValueError, RecursionError) as error:  # of numbers and escapes that nobody writes
-        raise BadInput(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
+        raise BadInput(f"{type(error).__name__}: {text.shortened(str(error))}") from None
 
 
 def _inputs(net: Any) -> dict[str, tuple[int, ...]]:

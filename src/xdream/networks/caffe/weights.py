@@ -12,7 +12,9 @@ import torch
 from google.protobuf.message import DecodeError
 
 from xdream.errors import WeightsInvalid
+from xdream.files import mistaken
 from xdream.networks.caffe.schema import BlobProto
+from xdream.text import shortened
 
 #: The protobuf library, and so Caffe, reads no larger ones.
 MOST_BYTES = 2**31
@@ -89,9 +91,8 @@ def read(path: Path) -> dict[str, tuple[Blob, ...]]:
     except WeightsInvalid:
         raise
     except (DecodeError, ValueError) as error:
-        raise WeightsInvalid(
-            f"cannot read weights file {path}: truncated or no caffemodel ({' '.join(str(error).split())})"
-        ) from None
+        what = mistaken(path) or f"truncated or no caffemodel ({shortened(str(error))})"
+        raise WeightsInvalid(f"cannot read weights file {path}: {what}") from None
     if not found:
         raise WeightsInvalid(f"weights file {path} has no layers; is it a caffemodel?")
     return found
