@@ -31,6 +31,7 @@ dist:
 # How fast is it here? About half an hour on two cores.
 bench: .venv/dev.stamp
 	$(BIN)/python benches/engine.py
+	$(BIN)/python benches/engines.py
 
 # 10,000 generations, and 20,000 of a session over HTTP: does the memory stay as it is? About half an hour.
 soak: .venv/dev.stamp

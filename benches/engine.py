@@ -12,7 +12,8 @@ its own. Every row is a process of its own and measures, in turn, so that the lo
 
 Ratios are what counts; rates are of this machine at this hour. Further tables: what each ingredient is worth;
 the latency of a closed loop, from the last response of a generation to the next 40 images as 8-bit arrays;
-bytes of a large record; what lower precision does to the result. Each goes to OUT/engine-TABLE.md.
+bytes of a large record. Each goes to OUT/engine-TABLE.md. Engines beside each other: engines.py; what lower
+precision does to the result: precision.py; a GPU: gpu.py.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import xdream
 from xdream import memory
+from xdream.experiment import engine_choice
 from xdream.experiment.assemble import Parts, assemble
 from xdream.experiment.callbacks import NoCallback
 from xdream.experiment.forward import Forward
@@ -45,6 +47,7 @@ from xdream.experiment.plan import Plan
 from xdream.networks import deepsim, efficientnet
 from xdream.store import FILE_NAME
 from xdream.types import quantise
+from xdream.waiting import SHORT
 
 ALEXNET = "python:alexnet:make"
 PAIRS: dict[str, dict[str, Any]] = {
@@ -76,7 +79,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000, help="of a row, at least two generations")
     parser.add_argument("--threads", type=int, help="of the CPU (default: all)")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--eager", action="store_true", help="without the compiler")
+    parser.add_argument("--engine", default="auto", help="of the table of speed")
+    parser.add_argument("--precision", default="float32", help="of the table of speed")
     parser.add_argument("--only", choices=TABLES)
     parser.add_argument("--out", type=Path, default=Path("benches/results"))
     parser.add_argument("--row", help=argparse.SUPPRESS)
@@ -100,7 +104,7 @@ def _row(options: argparse.Namespace, row: str, **values: Any) -> dict[str, Any]
             check=True,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache},
+            env=os.environ | SHORT | {"TORCHINDUCTOR_CACHE_DIR": cache},
         )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -112,17 +116,23 @@ def _row(options: argparse.Namespace, row: str, **values: Any) -> dict[str, Any]
 def speed(options: argparse.Namespace) -> Iterator[str]:
     """End to end."""
     yield from (
-        "| pair | runs | images/s | of the baseline | of the roofline | outside the networks | compile, s "
-        "| peak memory, MB | bytes/image |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| pair | engine | runs | images/s | of the baseline | of the roofline | outside the networks "
+        "| start, s | peak memory, MB | bytes/image |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     )
     for pair in PAIRS:
         for runs in options.runs:
             r = _row(
-                options, "speed", pair=pair, runs=runs, images=options.images, compiled=not options.eager
+                options,
+                "speed",
+                pair=pair,
+                runs=runs,
+                images=options.images,
+                engine=options.engine,
+                precision=options.precision,
             )
             yield (
-                f"| {pair} | {runs} | {r['rate']:.1f} | {r['rate'] / r['single']:.2f} | "
+                f"| {pair} | {r['engine']} | {runs} | {r['rate']:.1f} | {r['rate'] / r['single']:.2f} | "
                 f"{r['rate'] / r['roofline']:.0%} | {r['outside']:.1%} | {r['compile']:.0f} | "
                 f"{r['memory'] / 1e6:.0f} | {r['bytes']:.0f} |"
             )
@@ -134,8 +144,15 @@ class _Clock(NoCallback):
     def __init__(self, device: str) -> None:
         self.began: list[float] = []
         self.forward = 0.0
-        for name in ("draw", "respond"):
-            setattr(Forward, name, self._timed(getattr(Forward, name), device))
+        self._counting = False
+        self._own = {name: getattr(Forward, name) for name in ("draw", "respond")}
+        for name, method in self._own.items():
+            setattr(Forward, name, self._timed(method, device))
+
+    def end(self) -> None:
+        """Time nothing from now on."""
+        for name, method in self._own.items():
+            setattr(Forward, name, method)
 
     def _timed(self, method: Callable[..., Any], device: str) -> Callable[..., Any]:
         def timed(*values: Any) -> Any:
@@ -143,7 +160,7 @@ class _Clock(NoCallback):
             result = method(*values)
             if device != "cpu":
                 torch.cuda.synchronize()
-            if self.began:
+            if self._counting:
                 self.forward += time.perf_counter() - start
             return result
 
@@ -151,7 +168,8 @@ class _Clock(NoCallback):
 
     def stage(self, name: str, done: int, total: int) -> None:
         """Notes the time."""
-        if name == "generations":
+        self._counting = name == "generations"
+        if self._counting:
             self.began.append(time.perf_counter())
 
 
@@ -166,14 +184,14 @@ def _plan(given: dict[str, Any], **changes: Any) -> Plan:
         "record": "scores",
         "threads": given["threads"],
         "device": given["device"],
-        "compiled": given["compiled"],
+        "engine": given["engine"],
     }
     return Plan.make(**values | changes)
 
 
 def _speed_row(given: dict[str, Any]) -> dict[str, Any]:
-    plan = _plan(given)
-    eager = assemble(_plan(given, compiled=False))
+    plan = _plan(given, precision=given["precision"])
+    eager = assemble(_plan(given, engine="torch"))
     operations = _operations(eager)
     rates, singles = [_products(given["device"])], [_single(eager)]
     clock = _Clock(given["device"])
@@ -181,6 +199,7 @@ def _speed_row(given: dict[str, Any]) -> dict[str, Any]:
         start = time.perf_counter()
         record = xdream.run(plan, Path(folder) / "x", clock)
         images = sum(record.presentations(run.id) for run in record.runs())
+        engine = Plan.from_toml(record.facts["plan"]).engine
         record.close()
         size = (Path(folder) / "x" / FILE_NAME).stat().st_size
     seconds = clock.began[-1] - clock.began[0]
@@ -190,6 +209,7 @@ def _speed_row(given: dict[str, Any]) -> dict[str, Any]:
     rates.append(_products(given["device"]))
     singles.append(_single(eager))
     return {
+        "engine": engine if plan.precision == "float32" else f"{engine}, {plan.precision}",
         "rate": images / seconds,
         "single": statistics.mean(singles),
         "roofline": statistics.mean(rates) / operations,
@@ -221,9 +241,9 @@ def _products(device: str) -> float:
     return best
 
 
-def _single(parts: Parts) -> float:
+def _single(parts: Parts, count: int = SINGLE) -> float:
     """Images per second as the original did: one after another, the whole network for each."""
-    codes = parts.generator.initial.draw(torch.tensor([0]), SINGLE)[0].to(parts.generator.centre.device)
+    codes = parts.generator.initial.draw(torch.tensor([0]), count)[0].to(parts.generator.centre.device)
     subject = parts.forward.subjects[0]
     with torch.inference_mode():
         for code in codes[:3]:
@@ -231,7 +251,7 @@ def _single(parts: Parts) -> float:
         start = time.perf_counter()
         for code in codes:
             subject.respond(quantise(parts.generator(code[None])))
-        return SINGLE / (time.perf_counter() - start)
+        return count / (time.perf_counter() - start)
 
 
 # ------------------------------------------------------------------ ingredients
@@ -247,7 +267,7 @@ def ingredients(options: argparse.Namespace) -> Iterator[str]:
 
 
 def _ingredients_row(given: dict[str, Any]) -> dict[str, float]:
-    given |= {"runs": 1, "images": BATCH, "compiled": False}
+    given |= {"runs": 1, "images": BATCH, "engine": "torch"}
     found: dict[str, float] = {}
     parts = assemble(_plan(given, batch=BATCH))
 
@@ -284,7 +304,7 @@ def _ingredients_row(given: dict[str, Any]) -> dict[str, float]:
         found[f"{threads} threads instead of 1"] = seconds() / whole
         torch.set_num_threads(threads)
         whole = seconds()
-    parts.forward.compile(BATCH)
+    engine_choice.place(parts.forward, "torch-compiled", BATCH)
     compiled = seconds()
     found["compiled"] = whole / compiled
     if given["device"] == "cpu" and memory.keep_freed_blocks():
@@ -296,7 +316,7 @@ def _ingredients_row(given: dict[str, Any]) -> dict[str, float]:
     # As the networks are written: a transposed convolution at the end, zeros around images.
     with mock.patch.object(deepsim, "FEW", 0), mock.patch.object(efficientnet, "_pad_inside"):
         parts = assemble(_plan(given, batch=BATCH))
-    parts.forward.compile(BATCH)
+    engine_choice.place(parts.forward, "torch-compiled", BATCH)
     name = "the last layer as a convolution" if "deepsim" in given["pair"] else "padding inside convolutions"
     found[f"{name} (compiled)"] = seconds() / compiled
     return found
@@ -307,32 +327,57 @@ def _ingredients_row(given: dict[str, Any]) -> dict[str, float]:
 
 def latency(options: argparse.Namespace) -> Iterator[str]:
     """Of a closed loop."""
-    yield from ("| generator | optimizer | median, ms | 99th percentile, ms |", "|---|---|---|---|")
+    yield from (
+        "| generator | optimizer | engine | median, ms | 99th percentile, ms |",
+        "|---|---|---|---|---|",
+    )
     for generator in ("deepsim-fc6", "natural-v1"):
         for optimizer in ("genetic", "nes"):
             found = _row(options, "latency", generator=generator, optimizer=optimizer)
-            yield f"| {generator} | {optimizer} | {found['median']:.0f} | {found['late']:.0f} |"
+            for engine, (median, late) in found.items():
+                yield f"| {generator} | {optimizer} | {engine} | {median:.0f} | {late:.0f} |"
 
 
-def _latency_row(given: dict[str, Any]) -> dict[str, float]:
+def _latency_row(given: dict[str, Any]) -> dict[str, Any]:
+    """Of each engine, in turns."""
     memory.keep_freed_blocks()
     if given["threads"]:
         torch.set_num_threads(given["threads"])
     options = {"random_weights": True} if given["generator"].startswith("deepsim") else {}
-    evolution = xdream.Evolution(
-        given["generator"], given["optimizer"], seed=0, generator_options=options, population=40
-    )
+    turns = {
+        engine: _turns(
+            xdream.Evolution(
+                given["generator"],
+                given["optimizer"],
+                seed=0,
+                generator_options=options,
+                population=40,
+                engine=engine,
+            )
+        )
+        for engine in ("torch", "openvino")
+    }
+    times: dict[str, list[float]] = {engine: [] for engine in turns}
+    for _ in range(53):
+        for engine, one in turns.items():
+            times[engine].append(next(one))
+    return {
+        engine: (statistics.median(some[3:]), float(np.percentile(some[3:], 99)))
+        for engine, some in times.items()
+    }
+
+
+def _turns(evolution: xdream.Evolution) -> Iterator[float]:
+    """Milliseconds of each generation, from its scores to the next images."""
     batch = evolution.ask()
-    times = []
     rng = np.random.default_rng(0)
-    for _ in range(103):
+    while True:
         scores = rng.normal(size=len(batch.ids))
         start = time.perf_counter()
         evolution.tell(batch.ids, scores)
         batch = evolution.ask()
         (batch.images * 255.0).round().astype(np.uint8)
-        times.append(1e3 * (time.perf_counter() - start))
-    return {"median": statistics.median(times[3:]), "late": float(np.percentile(times[3:], 99))}
+        yield 1e3 * (time.perf_counter() - start)
 
 
 # ------------------------------------------------------------------ a large record
@@ -367,57 +412,17 @@ def _record_row(given: dict[str, Any]) -> dict[str, float]:
     return {"dim": 3 * 37**2, "bytes": size / 200_000, "seconds": outside / 200}
 
 
-# ------------------------------------------------------------------ precision
-
-
-def precision(options: argparse.Namespace) -> Iterator[str]:
-    """What lower precision does to the result."""
-    kinds = ("bfloat16",) if options.device == "cpu" else ("tf32", "bfloat16")
-    yield from (
-        "| precision | seconds, of those in float32 | best of the last generation, of that in float32 |",
-        "|---|---|---|",
-    )
-    for kind in kinds:
-        found = _row(options, "precision", kind=kind)
-        bests = sorted(found["bests"])
-        yield (
-            f"| {kind} | {found['seconds']:.2f} | {statistics.median(bests):.3f} "
-            f"({bests[0]:.3f} to {bests[-1]:.3f}) |"
-        )
-
-
-def _precision_row(given: dict[str, Any]) -> dict[str, Any]:
-    """The same runs in float32 and in lower precision; the images of both are shown in float32 at the end."""
-    given |= {"pair": "natural-v1, EfficientNet-Lite0", "runs": 6, "images": 6 * 400, "compiled": False}
-    judge = assemble(_plan(given)).forward
-    bests, seconds = [], []
-    for kind in ("float32", given["kind"]):
-        with tempfile.TemporaryDirectory() as folder:
-            found = xdream.run(_plan(given, precision=kind), Path(folder) / "x")
-            of_kind = []
-            for run in found.runs():
-                codes = np.stack(list(found.codes(run.id, run.generations - 1).values()))
-                images = judge.draw(torch.from_numpy(codes).to(judge.generator.centre.device))
-                of_kind.append(float(judge.respond(0, images)[:, run.id].max()))
-            bests.append(of_kind)
-            seconds.append(found.seconds)
-            found.close()
-    return {"bests": [b / a for a, b in zip(*bests, strict=True)], "seconds": seconds[1] / seconds[0]}
-
-
 TABLES: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
     "speed": speed,
     "ingredients": ingredients,
     "latency": latency,
     "record": record,
-    "precision": precision,
 }
 ROWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "speed": _speed_row,
     "ingredients": _ingredients_row,
     "latency": _latency_row,
     "record": _record_row,
-    "precision": _precision_row,
 }
 
 if __name__ == "__main__":

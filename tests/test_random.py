@@ -169,6 +169,16 @@ def test_normals_are_those_of_the_derivation():
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=2e-6)
 
 
+def test_a_normal_is_rounded_as_ieee_754_has_it():
+    """With NumPy's square root, which is the processor's; equal on every processor."""
+    count = 20_000
+    words = random.bits(of(3), of(0), "a", count).reshape(-1, 2)
+    radius = np.sqrt(np.float32(-2.0) * random._log_of_fraction(words[:, 0]).numpy())
+    cosine, sine = (one.numpy() for one in random._turn(words[:, 1]))
+    found = random.normal(of(3), of(0), "a", (count,))[0].numpy()
+    np.testing.assert_array_equal(found, np.stack([radius * cosine, radius * sine], axis=1).ravel())
+
+
 def test_normals_are_good_to_2e_6_wherever_radius_and_angle_lie(monkeypatch):
     near_both_ends = [
         *range(0, 2**31, 2**31 // 3),

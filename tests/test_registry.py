@@ -269,7 +269,7 @@ def test_a_name_that_is_brought_twice_is_said_each_time(monkeypatch):
 
 
 def test_a_package_that_is_gone_leaves_the_others_as_they_are(monkeypatch):
-    registry = brought(monkeypatch, ("saw", "gone_package.saws:Saw"), ("axe", "xdream.registry:Option"))
+    registry = brought(monkeypatch, ("saw", "gone_package.saws:Saw"), ("axe", "xdream.options:Option"))
     assert registry.names() == ["axe", "saw"]
     assert registry.summary("saw") == ""
     assert registry.summary("axe")

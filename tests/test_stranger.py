@@ -120,6 +120,15 @@ def test_they_are_listed(environment: Environment, kind: str) -> None:
     assert set(environment.groups[f"xdream.{kind}"]) <= set(listed)
 
 
+def test_subjects_are_listed_among_targets_and_the_doctor_looks_at_all(environment: Environment) -> None:
+    assert "stripes" in last_json(environment.run("list", "targets", "--json"))["targets"]
+    findings = last_json(environment.start("doctor", "--json").communicate(timeout=PATIENCE_S)[0])["findings"]
+    said = [one["text"] for one in findings if one["subject"] == "part" and one["state"] == "ok"]
+    parts = [name for points in environment.groups.values() for name in points]
+    assert len(said) == len(parts)
+    assert all("of the package mypackage" in text for text in said)
+
+
 def test_an_experiment_is_made_of_them_and_goes_on(environment: Environment) -> None:
     palette = environment.folder / "elsewhere" / "palette.txt"
     palette.parent.mkdir(exist_ok=True)

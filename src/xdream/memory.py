@@ -25,10 +25,11 @@ def keep_freed_blocks() -> bool:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether that is what an error says: PyTorch has a kind for it on a GPU, and only words on a CPU."""
+    """Whether that is what an error says: PyTorch has a kind for it on a GPU, and only words on a CPU,
+    as OpenVINO has."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    words = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+    words = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "bad_alloc")
     return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 

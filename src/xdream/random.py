@@ -89,7 +89,8 @@ def normal(seeds: Seeds, steps: torch.Tensor, purpose: str, shape: tuple[int, ..
     count = math.prod(shape)
     half = -(-count // 2)
     words = bits(seeds, steps, purpose, 2 * half).reshape(len(seeds), half, 2)
-    radius = torch.sqrt(-2.0 * _log_of_fraction(words[..., 0]))
+    # Through float64: the float32 square root of a CPU's vector library is not rounded correctly everywhere.
+    radius = torch.sqrt((-2.0 * _log_of_fraction(words[..., 0])).to(torch.float64)).to(torch.float32)
     cosine, sine = _turn(words[..., 1])
     both = torch.stack((radius * cosine, radius * sine), dim=-1).reshape(len(seeds), 2 * half)
     return both[:, :count].reshape(len(seeds), *shape)

@@ -5,23 +5,16 @@ from __future__ import annotations
 import ast
 import difflib
 import fnmatch
-import functools
 import importlib.metadata
 import importlib.util
 import inspect
-import re
-import types
-import typing
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
-
-import pydantic
-import pydantic_core
+from typing import Any, Generic, TypeVar
 
 from xdream import files
 from xdream.errors import BadInput, UnknownName
+from xdream.options import Option, options_of
 
 Part = TypeVar("Part")
 Declaring = TypeVar("Declaring", bound=Callable[..., Any])
@@ -57,49 +50,6 @@ def _fits(name: str, form: str) -> bool:
     """Whether a name is of a form; the ending of a file (`*.safetensors`) in letters of either case."""
     of_ending = form.startswith("*")
     return fnmatch.fnmatchcase(name.lower() if of_ending else name, form)
-
-
-@dataclass(frozen=True)
-class Option:
-    """What a factory takes under one name. annotation: its type, with limits where it has some.
-
-    default: `inspect.Parameter.empty` where it must be given. is_path: whether it names a file or a folder.
-    """
-
-    name: str
-    annotation: Any
-    default: Any
-    is_path: bool
-
-    def checked(self, value: Any) -> Any:
-        """The value as the annotation has it. Raises ValueError with a phrase that says what is wrong."""
-        try:
-            data = pydantic_core.to_json(value)
-        except pydantic_core.PydanticSerializationError:
-            return value  # an object of Python's, which no plan holds: the factory judges it
-        try:
-            return self._holder.model_validate_json(b'{"value": %b}' % data, strict=True).value
-        except pydantic.ValidationError as error:
-            name, annotation = self.name, self.annotation
-            for place in (one for one in error.errors()[0]["loc"][1:] if isinstance(one, int)):
-                name, value, annotation = f"{name}[{place}]", value[place], _element(annotation)
-            raise ValueError(f"{name} is {value!r}; it must be {_said(annotation)}") from None
-
-    @functools.cached_property
-    def _holder(self) -> Any:
-        """A model with the one field `value`; to make one takes a thousand times as long as to use it."""
-        config = pydantic.ConfigDict(arbitrary_types_allowed=True)
-        return pydantic.create_model("Options", __config__=config, value=(self.annotation, ...))
-
-    @property
-    def needed(self) -> bool:
-        """Whether it must be given."""
-        return self.default is inspect.Parameter.empty
-
-    def __str__(self) -> str:
-        """Name, type, range and default, on one line."""
-        default = "needed" if self.needed else f"default {self.default!r}"
-        return f"{self.name}: {_said(self.annotation)}, {default}"
 
 
 class Registry(Generic[Part]):
@@ -148,13 +98,18 @@ class Registry(Generic[Part]):
         """Whether a name is known, or of a known form."""
         return self._entry(name) is not None
 
+    def from_elsewhere(self) -> dict[str, str]:
+        """The names and forms that other packages bring, with the package of each."""
+        brought = {name: entry.dist.name for name, entry in self._entry_points().items() if entry.dist}
+        return {name: package for name, package in brought.items() if package != "xdream"}
+
     def summary(self, name: str) -> str:
         """The first sentence of the docstring of a part; its module is read, not run. "" without one."""
         known = self._entry(name)
-        if known in self._factories:
-            text = inspect.getdoc(self._factories[str(known)]) or ""
+        if known is None or known in self._factories:
+            text = inspect.getdoc(self.factory(name)) or ""
         else:
-            text = _docstring(self._entry_points()[str(known)]) if known is not None else ""
+            text = _docstring(self._entry_points()[known])
         return " ".join(text.partition("\n\n")[0].split()).partition(". ")[0].rstrip(".")
 
     def factory(self, name: str) -> Callable[..., Part]:
@@ -183,7 +138,7 @@ class Registry(Generic[Part]):
         known, factory = self._entry(name) or name, self.factory(name)
         kept = self._options.get(known)
         if kept is None or kept[0] is not factory:
-            kept = self._options[known] = (factory, _options(factory, named="*" in known))
+            kept = self._options[known] = (factory, options_of(factory, named="*" in known))
         return kept[1]
 
     def declared(self, name: str, fact: str, otherwise: Any = None) -> Any:
@@ -204,6 +159,15 @@ class Registry(Generic[Part]):
             else value
             for key, value in options.items()
         }
+
+    def filled(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options with the defaults of those that are left out, as far as a plan can hold them.
+
+        What is kept so stays what it was when a default changes. Raises UnknownName.
+        """
+        known = self.options(name).values()
+        plain = {one.name: one.default for one in known if isinstance(one.default, bool | int | float | str)}
+        return plain | dict(options)
 
     def make(self, name: str, **options: Any) -> Part:
         """Call the factory behind `name`.
@@ -277,90 +241,6 @@ class Registry(Generic[Part]):
                 f"{type(error).__name__}: {error}"
             ) from error
         return loaded
-
-
-def _options(factory: Callable[..., Any], *, named: bool) -> dict[str, Option]:
-    """named: the first parameter is the name of the part, and no option."""
-    hints = _hints(factory)
-    found = {}
-    for one in list(inspect.signature(factory).parameters.values())[named:]:
-        if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL):
-            annotation = hints.get(one.name, Any)
-            found[one.name] = Option(one.name, annotation, one.default, _names_path(annotation))
-    return found
-
-
-def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
-    """Types of a factory's parameters; none where they cannot be resolved."""
-    target = (
-        factory.__init__ if inspect.isclass(factory) else inspect.unwrap(getattr(factory, "func", factory))
-    )
-    try:
-        return typing.get_type_hints(target, include_extras=True)
-    except (NameError, TypeError):
-        return {}
-
-
-def _names_path(annotation: Any) -> bool:
-    return annotation is Path or any(_names_path(inner) for inner in typing.get_args(annotation))
-
-
-def _said(annotation: Any) -> str:
-    """A type and its limits in words: "a number from 0 to 1", "a list of whole numbers of at least 0"."""
-    inner = [one for one in typing.get_args(annotation) if one is not type(None)]
-    origin = typing.get_origin(annotation)
-    if origin is Annotated:
-        limits = _limits(inner[1:])
-        if "min_length" in limits:
-            return _said(inner[0]).replace("a list", "a non-empty list", 1)
-        return _said(inner[0]) + _range(limits)
-    if origin is typing.Literal:
-        return " or ".join(map(repr, inner))
-    if origin in (typing.Union, types.UnionType):
-        # A tensor is one value for each of several runs, which no reader writes.
-        return " or ".join(
-            dict.fromkeys(_said(one) for one in inner if getattr(one, "__name__", "") != "Tensor")
-        )
-    if origin is not None:
-        return f"a list of {_plural(_said(inner[0]))}" if inner else str(annotation)
-    return _WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
-
-
-_WORDS: dict[Any, str] = {
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    bool: "true or false",
-    Path: "a path",
-    Any: "anything",
-}
-
-
-def _plural(said: str) -> str:
-    return re.sub(r"^an? (whole number|number|text|path|list|non-empty list)", r"\1s", said)
-
-
-def _element(annotation: Any) -> Any:
-    """The type of the elements of the list that an annotation allows."""
-    inner = typing.get_args(annotation)
-    if typing.get_origin(annotation) in (Annotated, typing.Union, types.UnionType):
-        return next((found for one in inner if (found := _element(one)) is not Any), Any)
-    return inner[0] if inner else Any
-
-
-def _limits(metadata: Sequence[Any]) -> dict[str, Any]:
-    """The limits in an annotation: ge, gt, le, lt, min_length."""
-    inner = [limit for one in metadata for limit in (one, *getattr(one, "metadata", ()))]
-    keys = ("ge", "gt", "le", "lt", "min_length")
-    return {key: getattr(one, key) for key in keys for one in inner if getattr(one, key, None) is not None}
-
-
-def _range(limits: Mapping[str, Any]) -> str:
-    """ " from 0 to 1", " above 0 and of at most 5"; "" without limits."""
-    if limits.keys() >= {"ge", "le"}:
-        return f" from {limits['ge']:g} to {limits['le']:g}"
-    words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
-    return "".join(f" {words[key]} {limit:g}" for key, limit in limits.items())
 
 
 def _source(module: str) -> ast.Module | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +14,11 @@ import torch
 from PIL import Image
 
 from xdream import networks
-from xdream.cli import doctor
+from xdream.cli import doctor, running
+from xdream.cli import main as cli_main
 from xdream.cli.main import main
 from xdream.experiment.defaults import hyperparameters
-from xdream.generators import GENERATORS, encode, layer_features
+from xdream.generators import GENERATORS, cards, encode, layer_features
 from xdream.images.references import load
 from xdream.store import FILE_NAME, Record
 
@@ -196,7 +198,7 @@ def test_list_names_everything_and_layers_with_shapes(capsys):
         last_json(capsys)["generators"]
     )
     assert main(["list", "optimizers", "--json"]) == 0
-    assert last_json(capsys) == {"optimizers": ["fdgd", "genetic", "nes"]}
+    assert {"fdgd", "genetic", "nes", "rank-nes"} <= set(last_json(capsys)["optimizers"])
     assert main(["list", "targets", "--layers", "efficientnet-lite0", "--json"]) == 0
     layers = {one["layer"]: one["shape"] for one in last_json(capsys)["layers"]}
     assert layers["_fc"] == [1000]
@@ -531,9 +533,9 @@ def test_doctor_has_a_word_for_each_state(capsys, monkeypatch):
 @pytest.mark.parametrize(("ok", "status"), [(True, 0), (False, 2)])
 def test_doctor_prints_the_state_and_ends_with_2_for_what_is_needed(capsys, monkeypatch, ok, status):
     findings = [
-        doctor.Finding("extra", True, "a: not installed", "missing"),
-        doctor.Finding("extra", True, "b: installed, but cannot be imported", "broken"),
-        doctor.Finding("search", ok, "c"),
+        doctor.Check("extra", True, "a: not installed", "missing"),
+        doctor.Check("extra", True, "b: installed, but cannot be imported", "broken"),
+        doctor.Check("search", ok, "c"),
     ]
     monkeypatch.setattr(doctor, "examine", lambda: findings)
     assert main(["doctor", "--json"]) == status
@@ -557,3 +559,41 @@ def test_one_part_is_listed_with_its_options_and_their_ranges(capsys: pytest.Cap
     assert main(["list", "optimizers", "genetik"]) == 2
     assert main(["list", "targets", "known:linear"]) == 2
     assert "list targets takes no name" in capsys.readouterr().err
+
+
+def test_an_interruption_while_a_command_is_imported_is_one_line(monkeypatch, capsys):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_main, "_command", interrupted)
+    assert main(["list", "generators"]) == 130
+    assert capsys.readouterr().err == "xdream: interrupted\n"
+
+
+@pytest.mark.parametrize(("ignored", "heard"), [(True, True), (False, False)])
+def test_a_signal_that_is_ignored_is_heard_where_it_is_wanted(ignored, heard):
+    """A session is ended from a script; a training in the background of a shell goes on."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with running.stopping(ignored=ignored) as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert stop() is heard
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_the_doctor_finds_the_part_of_another_package_that_is_broken(monkeypatch):
+    monkeypatch.setattr(doctor.GENERATORS, "from_elsewhere", lambda: {"mosaic": "mypackage"})
+    (found,) = doctor._parts()
+    assert (found.state, found.ok) == ("broken", True)
+    assert "unknown generator 'mosaic'" in found.text
+
+
+def test_a_generator_file_is_listed_with_its_options_where_it_is_installed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDREAM_WEIGHTS", str(tmp_path))
+    shutil.copy(cards.shipped_file(), tmp_path / "mygen.safetensors")
+    assert main(["list", "generators"]) == 0
+    assert "mygen" in capsys.readouterr().out
+    assert main(["list", "generators", "mygen"]) == 0
+    assert "codes: 'free' or 'ball' or 'sphere', default 'free'" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BeforeValidator, Field
 
 from xdream.cli import experiments, flags, sessions, study_commands, training
-from xdream.cli.flags import Flag
+from xdream.cli.flags import FieldFlag
 from xdream.cli.main import COMMANDS, _command, main
 from xdream.description import Description, Frozen
 from xdream.errors import BadInput
@@ -36,17 +36,17 @@ class Cake(Frozen):
 
 
 ALL = {
-    "layers": Flag("N"),
-    "sugar": Flag("G"),
-    "kind": Flag(),
-    "size_px": Flag("PX", name="size"),
-    "iced": Flag(),
-    "guests": Flag("NAME", each=True),
-    "candles": Flag("COLOUR"),
+    "layers": FieldFlag("N"),
+    "sugar": FieldFlag("G"),
+    "kind": FieldFlag(),
+    "size_px": FieldFlag("PX", name="size"),
+    "iced": FieldFlag(),
+    "guests": FieldFlag("NAME", each=True),
+    "candles": FieldFlag("COLOUR"),
 }
 
 
-def given(*arguments: str, made: Mapping[str, Flag] = ALL) -> dict[str, Any]:
+def given(*arguments: str, made: Mapping[str, FieldFlag] = ALL) -> dict[str, Any]:
     parser = argparse.ArgumentParser(exit_on_error=False)
     flags.add(parser, Cake, made)
     return flags.given(parser.parse_args(arguments), made)
@@ -88,7 +88,7 @@ def test_help_is_the_description_with_the_default(capsys: pytest.CaptureFixture[
 
 
 def test_a_flag_can_have_a_reader_of_its_own() -> None:
-    assert given("--layers", "III", made={"layers": Flag("N", read=len)}) == {"layers": 3}
+    assert given("--layers", "III", made={"layers": FieldFlag("N", read=len)}) == {"layers": 3}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_flag_can_have_a_reader_of_its_own() -> None:
     ],
 )
 def test_every_key_has_a_flag_or_is_for_files_only(
-    model: type[Description], with_flag: Mapping[str, Flag], without: tuple[str, ...]
+    model: type[Description], with_flag: Mapping[str, FieldFlag], without: tuple[str, ...]
 ) -> None:
     assert sorted([*with_flag, *without]) == sorted(model.model_fields)
     undescribed = [key for key in with_flag if not model.model_fields[key].description]
@@ -119,7 +119,7 @@ def test_every_rate_of_a_fault_is_named_by_simulate_rig(capsys: pytest.CaptureFi
 EVOLVE = (
     "target generator optimizer objective presentations population repeats noise-spikes noise-scale "
     "references references-per-generation init seed runs image-size weights random-weights plateau record "
-    "device compiled no-compiled precision name out set no-figures quiet"
+    "device engine compiled no-compiled precision name out set no-figures quiet"
 )
 #: The flags of each command: their names and meanings stay from release to release.
 FLAGS = {

@@ -56,6 +56,7 @@ def folders(tmp_path: Path) -> Path:
         "list optimizers",
         "list objectives",
         "list bridges",
+        "list engines",
         "list targets",
         "list studies",
         "--version",

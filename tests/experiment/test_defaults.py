@@ -1,14 +1,19 @@
 """The default hyperparameters are the published ones (Xiao & Kreiman 2020)."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
+import xdream
+from xdream.description import Part
 from xdream.errors import UnknownName
 from xdream.experiment import defaults
+from xdream.experiment.plan import Plan, plan_of
 from xdream.generators import GENERATORS, Tuned
 from xdream.optimizers import OPTIMIZERS
 from xdream.registry import declares
+from xdream.scoring.objectives import OBJECTIVES, Objective, mean
 
 #: Genetic algorithm, per generator: n, m, v, q, h as published.
 PUBLISHED = {
@@ -112,3 +117,22 @@ def test_whoever_changes_what_was_looked_up_changes_no_default() -> None:
     defaults.hyperparameters("elsewhere", "fdgd", noisy=False)["population"] = 3
     assert defaults.hyperparameters("deepsim-fc6", "genetic", noisy=False)["population"] == 20
     assert defaults.hyperparameters("elsewhere", "fdgd", noisy=False)["population"] == 20
+
+
+def test_the_defaults_of_every_part_are_in_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that an experiment goes on as it began when a default changes."""
+    given = {"targets": "known:linear::0", "generator": "fourier", "presentations": 40}
+    record = xdream.run(Plan.make(**given), tmp_path / "x")
+    assert plan_of(record).generator.options == {"size_px": 128, "codes": "free"}
+
+    def weighted(channel: int = 0, word: str = "a", file: Path | None = None) -> Objective:
+        return mean
+
+    monkeypatch.setitem(OBJECTIVES._factories, "weighted", weighted)
+    given |= {"generator": "pixels", "image_size_px": 16, "variants": [{"objective": "weighted"}, {}]}
+    found = plan_of(xdream.run(Plan.make(**given), tmp_path / "y"))
+    assert found.generator.options == {"size_px": 16, "codes": "free"}
+    assert found.variants[0].objective == Part(name="weighted", channel=0, word="a")
+    assert found.objective == Part(name="mean")

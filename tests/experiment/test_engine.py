@@ -1,5 +1,6 @@
 """Many runs at once: unlike ones, ends, small records, little memory; and a slow reference beside it all."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,15 +13,16 @@ import pytest
 import torch
 
 import xdream
+from xdream.engines import through_compiler
 from xdream.errors import BadInput, StoreError, SubjectError
-from xdream.experiment import forward, replay, stopping
+from xdream.experiment import engine_choice, forward, replay, stopping
 from xdream.experiment.assemble import assemble
 from xdream.experiment.callbacks import NoCallback
+from xdream.experiment.engine_choice import Placed
 from xdream.experiment.plan import Plan
 from xdream.experiment.run_groups import groups_of
 from xdream.generators import GENERATORS
 from xdream.images import references
-from xdream.networks import through_compiler
 from xdream.optimizers import OPTIMIZERS, Genetic
 from xdream.store import FILE_NAME, Record, Writer
 from xdream.subjects import KnownPixels, known_pixels
@@ -507,7 +509,12 @@ def test_without_a_compiler_it_goes_on_and_says_so(
     monkeypatch.setattr(torch, "compile", missing)
     eager = xdream.run(on_network(network, generator=generator, compiled=False), tmp_path / "eager")
     record = xdream.run(on_network(network, generator=generator, compiled=True), tmp_path / "x")
-    assert "generator and networks are not compiled: RuntimeError: no compiler here" in record.facts["notes"]
+    notes = json.loads(record.facts["notes"])
+    assert (
+        f"network {network}:5 is computed by torch, not by torch-compiled: RuntimeError: no compiler here"
+        in notes
+    )
+    assert len(notes) == (3 if generator == "natural-v1" else 2)  # two layers, two graphs
     assert record.dump() == eager.dump()
     assert not Plan.from_toml(record.facts["plan"]).compiled
 
@@ -520,14 +527,16 @@ def test_a_compiler_that_fails_on_a_resume_changes_nothing_else_of_the_plan(
 
     np.save(tmp_path / "codes.npy", np.zeros((4, 3 * SIZE**2), np.float32))
     init = f"codes:{tmp_path / 'codes.npy'}"
-    monkeypatch.setattr("xdream.experiment.forward.Forward.compile", lambda self, batch: None)
+    placed = {f"network {network}:5": Placed("torch-compiled")}
+    monkeypatch.setattr(engine_choice, "place", lambda *_: placed)
     with pytest.raises(KeyboardInterrupt):
         xdream.run(on_network(network, compiled=True, init=init), tmp_path / "x", At(1, stop))
-    monkeypatch.setattr("xdream.experiment.forward.Forward.compile", lambda self, batch: "no compiler now")
+    failed = {f"network {network}:5": Placed("torch", reason="no compiler now")}
+    monkeypatch.setattr(engine_choice, "place", lambda *_: failed)
     record = xdream.resume(tmp_path / "x")
     resumed = Plan.from_toml(record.facts["plan"])
-    assert (resumed.init, resumed.compiled) == (init, False)
-    assert "no compiler now" in record.facts["notes"]
+    assert (resumed.init, resumed.engine, resumed.compiled) == (init, "torch", False)
+    assert "by torch, not by torch-compiled: no compiler now" in record.facts["notes"]
 
 
 def test_what_is_compiled_is_filled_up_to_a_batch_its_half_its_quarter() -> None:
@@ -535,11 +544,6 @@ def test_what_is_compiled_is_filled_up_to_a_batch_its_half_its_quarter() -> None
     forward._batch = 10
     sizes = {n: len(forward._filled(torch.zeros(n, 1))) for n in (1, 2, 3, 5, 6, 10, 11)}
     assert sizes == {1: 1, 2: 2, 3: 5, 5: 5, 6: 10, 10: 10, 11: 11}
-
-
-def test_only_large_experiments_are_compiled(network: str) -> None:
-    assert not assemble(on_network(network)).plan.compiled
-    assert assemble(on_network(network, runs=5, presentations=1000)).plan.compiled
 
 
 def test_lower_precision_changes_little(network: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Bring your own neuron: ask, tell in any order, and nothing is taken that was not asked."""
 
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -266,3 +267,16 @@ def test_closing_a_generation_that_was_told_whole_does_not_close_the_next() -> N
     evolution.close_generation()  # this one was asked, and nothing of it was seen
     assert evolution.generation == 2
     np.testing.assert_array_equal(evolution.ask().codes, after.codes)
+
+
+def test_an_engine_draws_the_images_of_an_evolution() -> None:
+    if importlib.util.find_spec("openvino") is None:
+        pytest.skip("no OpenVINO")
+    own = xdream.Evolution("natural-v1", seed=2, engine="openvino", population=4).ask()
+    torchs = xdream.Evolution("natural-v1", seed=2, population=4).ask()
+    np.testing.assert_array_equal(own.codes, torchs.codes)
+    np.testing.assert_allclose(own.images, torchs.images, atol=1.01 / 255)
+    with pytest.raises(
+        BadInput, match="engine 'openvino' cannot compute generator 'pixels': it is no network"
+    ):
+        xdream.Evolution("pixels", engine="openvino")

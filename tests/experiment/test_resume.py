@@ -19,7 +19,7 @@ from xdream.experiment.callbacks import NoCallback
 from xdream.experiment.plan import Plan
 from xdream.optimizers.fdgd import FDGD
 from xdream.optimizers.genetic import Genetic
-from xdream.store import FILE_NAME, Record, Store, sqlite
+from xdream.store import FILE_NAME, Record, Store, connection
 from xdream.subjects import KnownPixels, NetworkUnits
 
 
@@ -434,7 +434,7 @@ def test_on_a_network_share_the_continuation_is_identical(
 ) -> None:
     plan = everything(photographs)
     expected = xdream.run(plan, tmp_path / "whole").dump()
-    monkeypatch.setattr(sqlite, "file_system", lambda path: "cifs")
+    monkeypatch.setattr(connection, "file_system", lambda path: "cifs")
     mortal.live(40)
     with pytest.raises(Killed):
         xdream.run(plan, tmp_path / "x")

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 import xdream
-from xdream import random
+from xdream import random, report
 from xdream.cli.main import main
 from xdream.errors import BadInput
 from xdream.experiment import replay, run_groups
@@ -22,6 +22,7 @@ from xdream.experiment.plan import Plan
 from xdream.laboratory.rigs import Answer, AnswerRow, Block, Direct
 from xdream.laboratory.session import give, resume, serve
 from xdream.optimizers import OPTIMIZERS, State, make
+from xdream.report.curves import curves_of
 from xdream.scoring.recordings import Values
 from xdream.store import Record
 from xdream.testing import check_optimizer
@@ -297,3 +298,10 @@ def test_the_command_codes_gives_as_many_as_were_asked_for(tmp_path: Path, polic
 def test_nothing_is_said_of_a_budget_that_is_no_multiple(tmp_path: Path) -> None:
     record = xdream.run(plan(presentations=23), tmp_path / "x")
     assert "multiple" not in record.facts["notes"]
+
+
+def test_a_figure_has_no_axis_of_presentations_where_generations_differ(tmp_path: Path) -> None:
+    record = xdream.run(plan(), tmp_path / "x")
+    assert not any(curves_of(record, one).even for one in report.summarise(record))
+    same = xdream.run(plan(optimizer={"name": "genetic", "population": 4}), tmp_path / "y")
+    assert all(curves_of(same, one).even for one in report.summarise(same))

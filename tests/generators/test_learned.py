@@ -30,6 +30,7 @@ from xdream.generators.projection import EncoderSpec, Projection
 from xdream.networks.up_architecture import UpArchitecture
 from xdream.networks.upconv import UpConv
 from xdream.store import Record
+from xdream.testing import check_generator
 
 DIM, SIZE, FEATURES = 6, 8, 48
 ARCHITECTURE = UpArchitecture(DIM, (5, 4), (1, 0))
@@ -103,6 +104,7 @@ def test_it_is_a_generator_with_an_inverse_and_no_gradients_of_its_own(file: Pat
     assert not generator(normals(1, DIM)).requires_grad
     assert generator(normals(1, DIM).requires_grad_(True)).requires_grad
     assert open_file(file).name == str(file)
+    check_generator(GENERATORS.make(str(file)))
 
 
 def test_the_card_says_what_was_written(file: Path) -> None:
@@ -290,7 +292,7 @@ def test_a_path_makes_it_and_its_name_is_the_whole_path(file: Path, monkeypatch:
     monkeypatch.chdir(file.parent)
     for name in ("tiny.safetensors", "./tiny.safetensors", str(file)):
         assert GENERATORS.make(name).name == str(file)
-    with pytest.raises(BadInput, match="no option 'size_px'; it takes: none"):
+    with pytest.raises(BadInput, match="no option 'size_px'; it takes: codes, radius"):
         GENERATORS.make("tiny.safetensors", size_px=64)
     with pytest.raises(WeightsMissing, match=r"other.safetensors"):
         GENERATORS.make("other.safetensors")

@@ -1,18 +1,18 @@
 """Writes the records of schema 3, by the release that had it (git f68efc2), which this script needs.
 
 python make_schema_3.py FOLDER: an experiment, a record of scores and a session, each interrupted in the
-middle, and beside each what the same release makes of it when it goes on: `expected.json`.
+middle, and beside each what the same release makes of it when it goes on: `expected.json`, `expected.npz`.
 """
 
 import contextlib
 import functools
-import hashlib
 import json
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from xdream.plan import Plan
 from xdream.recorded import Values
 from xdream.rigs import Answer, Direct, Row
@@ -24,6 +24,8 @@ from xdream.store import Record
 
 sys.path.insert(0, str(Path(__file__).parent))
 import old_rig
+
+from results import exact, numbers
 
 ALIKE = {"generator": {"name": "pixels", "size_px": old_rig.SIZE_PX}, "threads": 1, "batch": 5}
 EXPERIMENT = {
@@ -57,11 +59,6 @@ class StopAt(Nobody):
     def stage(self, name: str, done: int, total: int) -> None:
         if name == "generations" and done == 2:
             raise Stop
-
-
-def digest(record: Record) -> dict[str, str]:
-    """What a record holds, table by table, as far as it follows from the plan."""
-    return {table: hashlib.sha256(repr(rows).encode()).hexdigest() for table, rows in record.dump().items()}
 
 
 def interrupted(plan: Plan, folder: Path) -> None:
@@ -105,7 +102,8 @@ def keep(folder: Path, go_on: Callable[[Path], Record]) -> None:
     after = [len(record.scores(run.id)) for run in record.runs()]
     assert told != after, (told, after)
     print(folder.name, told, after, record.finished)
-    (folder / "expected.json").write_text(json.dumps(digest(record), indent=1) + "\n")
+    (folder / "expected.json").write_text(json.dumps(exact(record.dump()), indent=1) + "\n")
+    np.savez_compressed(folder / "expected.npz", **numbers(record.dump()))
     record.close()
     shutil.rmtree(copy)
 

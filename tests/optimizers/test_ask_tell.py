@@ -460,4 +460,4 @@ def test_an_unknown_optimizer_or_option_lists_what_there_is():
         optimizers.make("genetik", dim=3)
     with pytest.raises(BadInput, match=r"'genetic' has no option 'mutation'.*mutation_rate, mutation_size"):
         optimizers.make("genetic", dim=3, mutation=0.5)
-    assert OPTIMIZERS.names() == ["fdgd", "genetic", "nes"]
+    assert OPTIMIZERS.names() == ["cma", "fdgd", "genetic", "nes", "rank-nes", "sep-cma", "sphere-cma"]

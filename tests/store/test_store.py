@@ -27,6 +27,7 @@ from xdream.store import (
     notes_on,
     sqlite,
 )
+from xdream.store import connection as connecting
 
 NAN, INF = float("nan"), float("inf")
 RUNS = [
@@ -243,9 +244,9 @@ def test_a_reader_sees_whole_transactions_while_one_is_being_written(tmp_path: P
 
 
 def impatient(folder: Path) -> None:
-    with contextlib.closing(sqlite.connect(folder / FILE_NAME, write=True)) as connection:
+    with contextlib.closing(connecting.connect(folder / FILE_NAME, write=True)) as connection:
         connection.set_busy_timeout(1)
-        with sqlite.said_plainly(folder / FILE_NAME):
+        with connecting.said_plainly(folder / FILE_NAME):
             connection.execute("DELETE FROM state")
 
 
@@ -515,7 +516,7 @@ def test_on_a_network_share_a_rollback_journal_is_used_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert notes_on(tmp_path) == ()
-    monkeypatch.setattr(sqlite, "file_system", lambda path: "NFS4")
+    monkeypatch.setattr(connecting, "file_system", lambda path: "NFS4")
     (note,) = notes_on(tmp_path)
     assert "is on a network share (NFS4): a rollback journal is used instead of WAL" in note
     with begun(tmp_path / "x") as store:
@@ -534,11 +535,11 @@ def test_the_file_system_of_a_path_is_that_of_its_nearest_mount(monkeypatch: pyt
 
     mounts = [Mount("/", "ext4"), Mount("/mnt/lab", "nfs4"), Mount("/mnt/lab/local", "xfs")]
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
-    assert sqlite.file_system(Path("/mnt/lab/x")) == "nfs4"
-    assert sqlite.file_system(Path("/mnt/laboratory/x")) == "ext4"
-    assert sqlite.file_system(Path("/mnt/lab/local/x")) == "xfs"
+    assert connecting.file_system(Path("/mnt/lab/x")) == "nfs4"
+    assert connecting.file_system(Path("/mnt/laboratory/x")) == "ext4"
+    assert connecting.file_system(Path("/mnt/lab/local/x")) == "xfs"
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: [])
-    assert sqlite.file_system(Path("/mnt/lab/x")) == ""
+    assert connecting.file_system(Path("/mnt/lab/x")) == ""
 
 
 def test_a_discarded_experiment_is_gone(tmp_path: Path) -> None:

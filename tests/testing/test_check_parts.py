@@ -21,11 +21,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "groups": {"groups": [[0, 2], [1]]},
     "difference": {"excitatory": [0, 1], "suppressive": [2]},
 }
-#: The larger DeePSiM networks have the same code as the smaller ones.
-SMALL = [name for name in GENERATORS.names() if not name.startswith("deepsim-") or name == "deepsim-norm1"]
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", GENERATORS.names())
 def test_every_generator_passes(name: str) -> None:
     options = {"random_weights": True} if name.startswith("deepsim") else OPTIONS.get(name, {})
     testing.check_generator(GENERATORS.make(name, **options))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from xdream import networks, text
 from xdream.cli import experiments, flags
-from xdream.cli.command import Command
+from xdream.cli.command import Subcommand
+from xdream.cli.flags import FieldFlag
 from xdream.errors import BadInput
 from xdream.images import files as image_files
 from xdream.subjects.target import split_layer
@@ -89,7 +90,9 @@ def _codes(options: argparse.Namespace) -> int:
 
 def _encode_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", help="a folder or zip file of images, or scikit-image")
-    parser.add_argument("--generator", default="natural-v1", metavar="NAME", help="default natural-v1")
+    from xdream.experiment.plan import Plan
+
+    flags.add(parser, Plan, {"generator": FieldFlag("NAME")})
     parser.add_argument("--out", required=True, metavar="FILE.npz", help="where the codes go")
     parser.add_argument(
         "--steps", type=int, default=200, help="of gradient descent, where it is needed (default 200)"
@@ -113,12 +116,13 @@ def _encode(options: argparse.Namespace) -> int:
     import torch
 
     from xdream.generators import GENERATORS, encode, layer_features
+    from xdream.generators.cards import SHIPPED
     from xdream.images import references
 
     out = _npz(options.out)
     settings: dict[str, Any] = {"generator": {}}
     experiments.lay_over_parts(settings, options.set)
-    generator = GENERATORS.make(options.generator, **settings["generator"])
+    generator = GENERATORS.make(options.generator or SHIPPED, **settings["generator"])
     images = references.load(options.images)
     shown = images.images(range(len(images)), generator.image_size_px)
     features, warnings = None, generator.warnings
@@ -167,6 +171,6 @@ def _layer(text: str) -> tuple[Network, str]:
 
 
 COMMANDS = {
-    "codes": Command(_codes_flags, _codes),
-    "encode": Command(_encode_flags, _encode),
+    "codes": Subcommand(_codes_flags, _codes),
+    "encode": Subcommand(_encode_flags, _encode),
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Command:
+class Subcommand:
     """flags: adds the flags of the command to its parser. run: does it; the exit status."""
 
     flags: Callable[[argparse.ArgumentParser], None]

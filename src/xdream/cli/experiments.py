@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from xdream.cli import flags, running
-from xdream.cli.command import Command
-from xdream.cli.flags import Flag
+from xdream.cli.command import Subcommand
+from xdream.cli.flags import FieldFlag
 from xdream.errors import BadInput
 
 if TYPE_CHECKING:
@@ -17,26 +17,27 @@ if TYPE_CHECKING:
 
 #: The parts of a plan, which `--set PART.KEY=VALUE` knows.
 PARTS = ("generator", "optimizer", "objective")
-PART_FLAGS = {part: Flag("NAME") for part in PARTS}
-TARGET_FLAGS = {"targets": Flag("NETWORK:LAYER:UNITS", name="target", each=True)}
+PART_FLAGS = {part: FieldFlag("NAME") for part in PARTS}
+TARGET_FLAGS = {"targets": FieldFlag("NETWORK:LAYER:UNITS", name="target", each=True)}
 #: The flags whose values are keys of the plan as they are.
 KEY_FLAGS = {
-    "presentations": Flag("N"),
-    "repeats": Flag("N"),
-    "noise_spikes": Flag("N"),
-    "noise_scale": Flag("K"),
-    "references": Flag("PLACE"),
-    "references_per_generation": Flag("N"),
-    "init": Flag("HOW"),
-    "seed": Flag("N"),
-    "runs": Flag("N"),
-    "image_size_px": Flag("PX", name="image-size"),
-    "plateau": Flag("N"),
-    "record": Flag(),
-    "device": Flag("NAME"),
-    "compiled": Flag(),
-    "precision": Flag(),
-    "name": Flag("NAME"),
+    "presentations": FieldFlag("N"),
+    "repeats": FieldFlag("N"),
+    "noise_spikes": FieldFlag("N"),
+    "noise_scale": FieldFlag("K"),
+    "references": FieldFlag("PLACE"),
+    "references_per_generation": FieldFlag("N"),
+    "init": FieldFlag("HOW"),
+    "seed": FieldFlag("N"),
+    "runs": FieldFlag("N"),
+    "image_size_px": FieldFlag("PX", name="image-size"),
+    "plateau": FieldFlag("N"),
+    "record": FieldFlag(),
+    "device": FieldFlag("NAME"),
+    "engine": FieldFlag("NAME"),
+    "compiled": FieldFlag(),
+    "precision": FieldFlag(),
+    "name": FieldFlag("NAME"),
 }
 PLAN_FLAGS = TARGET_FLAGS | PART_FLAGS | KEY_FLAGS
 #: Keys for plan files only.
@@ -182,7 +183,7 @@ def _end(options: argparse.Namespace) -> int:
 
 
 COMMANDS = {
-    "evolve": Command(_plan_flags, _evolve),
-    "tune": Command(_tune_flags, _tune),
-    "end": Command(_end_flags, _end),
+    "evolve": Subcommand(_plan_flags, _evolve),
+    "tune": Subcommand(_tune_flags, _tune),
+    "end": Subcommand(_end_flags, _end),
 }

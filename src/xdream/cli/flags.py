@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Flag:
+class FieldFlag:
     """How a field is given at the command line.
 
     metavar: what the help calls the value (default: the choices). name: of the flag (default: the field's
@@ -31,7 +31,7 @@ class Flag:
     read: Callable[[str], Any] | None = None
 
 
-def add(parser: argparse.ArgumentParser, model: type[BaseModel], flags: Mapping[str, Flag]) -> None:
+def add(parser: argparse.ArgumentParser, model: type[BaseModel], flags: Mapping[str, FieldFlag]) -> None:
     """Add a flag for each of these fields. None is its value where it is not given.
 
     Its type and choices are those of the field, its help is the field's description with the default.

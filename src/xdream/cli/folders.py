@@ -7,7 +7,7 @@ import contextlib
 from pathlib import Path
 
 from xdream.cli import running
-from xdream.cli.command import Command
+from xdream.cli.command import Subcommand
 from xdream.store import FILE_NAME, Record
 from xdream.studies import file_names
 
@@ -74,6 +74,6 @@ def _show(options: argparse.Namespace) -> int:
 
 
 COMMANDS = {
-    "resume": Command(_resume_flags, _resume),
-    "show": Command(_show_flags, _show),
+    "resume": Subcommand(_resume_flags, _resume),
+    "show": Subcommand(_show_flags, _show),
 }

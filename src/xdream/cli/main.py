@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from xdream.cli import surroundings
-from xdream.cli.command import Command
+from xdream.cli.command import Subcommand
 from xdream.errors import INTERRUPTED, XDreamError
 
 #: Every command: the module beside this one that has it (in its COMMANDS), and one line of help.
@@ -47,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. The exit status: 0 done, 2 bad input, 3 the subject failed, 130 interrupted."""
     surroundings.settle()
     sys.path.insert(0, os.getcwd())  # modules of the user's own, as `python -m` finds them
-    options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
+    try:  # from here on: the imports of a command's flags take their time, too
+        signal.signal(signal.SIGTERM, _interrupt)
+        options = _parser().parse_args(arguments)
         return _command(options.command).run(options)
     except XDreamError as error:
         print(f"xdream: {error}", file=sys.stderr)
@@ -66,9 +66,9 @@ def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _command(name: str) -> Command:
+def _command(name: str) -> Subcommand:
     module = importlib.import_module(f"xdream.cli.{COMMANDS[name][0]}")
-    command: Command = module.COMMANDS[name]
+    command: Subcommand = module.COMMANDS[name]
     return command
 
 

@@ -63,10 +63,11 @@ def watched(
 
 
 @contextlib.contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
+def stopping(*, ignored: bool = True) -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C or SIGTERM came: the commit under way is finished. A second one ends at once.
 
-    A signal that is ignored (nohup, the background of a shell) stays ignored.
+    ignored: whether a signal that this process was told to ignore (nohup, the background of a shell) is
+    taken all the same.
     """
     asked = threading.Event()
 
@@ -75,13 +76,18 @@ def stopping() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked.set()
 
-    taken = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    taken = [n for n in (signal.SIGINT, signal.SIGTERM) if ignored or signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, ask) for number in taken}
     try:
         yield asked.is_set
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: "1 block", "2 blocks"."""
+    return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
 def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int] | None = None) -> int:
@@ -100,7 +106,8 @@ def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int
     if drawn is not None:
         for warning in drawn.warnings:
             print(f"note: {warning}", file=sys.stderr)
-        print(f"figure: {drawn.main}", file=out)
+        for figure in [one.figure for one in drawn.runs] if runs else [drawn.main]:
+            print(f"figure: {figure}", file=out)
         if drawn.overview and not drawn.runs:
             print(f"figures of one run: xdream show {shlex.quote(str(record.folder))} --run N", file=out)
     if options.json:

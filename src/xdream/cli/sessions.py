@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from xdream.cli import flags, running
-from xdream.cli.command import Command
-from xdream.cli.flags import Flag
+from xdream.cli.command import Subcommand
+from xdream.cli.flags import FieldFlag
 from xdream.errors import BadInput
 from xdream.store import FILE_NAME, Record
 
@@ -27,7 +27,7 @@ def _serve_flags(parser: argparse.ArgumentParser) -> None:
     from xdream.experiment.plan import Plan
 
     parser.add_argument("plan", help="a plan file (TOML) with a table [rig]")
-    flags.add(parser, Plan, {"name": Flag("NAME")})
+    flags.add(parser, Plan, {"name": FieldFlag("NAME")})
     parser.add_argument("--out", metavar="FOLDER", help="default runs/DATE-TIME-NAME")
     running.add_figure_flags(parser)
 
@@ -100,14 +100,14 @@ def _simulate_rig(options: argparse.Namespace) -> int:
         blocks = simulation.rehearse(
             plan, options.target, neurons, rates, options.answers, stop=stop, tell=_tell_block
         )
-    print(f"{blocks} blocks answered", file=sys.stderr if options.json else sys.stdout)
+    print(f"{running.counted(blocks, 'block')} answered", file=sys.stderr if options.json else sys.stdout)
     if options.json:
         print(json.dumps({"blocks": blocks}))
     return 0
 
 
 def _tell_block(number: int, presentations: int) -> None:
-    print(f"block {number}: {presentations} presentations", file=sys.stderr)
+    print(f"block {number}: {running.counted(presentations, 'presentation')}", file=sys.stderr)
 
 
 # ------------------------------------------------------------------ orders
@@ -202,11 +202,11 @@ def _rescore(options: argparse.Namespace) -> int:
 
 
 COMMANDS = {
-    "serve": Command(_serve_flags, _serve),
-    "simulate-rig": Command(_simulate_rig_flags, _simulate_rig),
-    "reject-block": Command(_reject_flags, _reject_block),
-    "accept-block": Command(_block_flags, _accept_block),
-    "pause": Command(_pause_flags, _pause),
-    "go-on": Command(_session_flag, _go_on),
-    "rescore": Command(_rescore_flags, _rescore),
+    "serve": Subcommand(_serve_flags, _serve),
+    "simulate-rig": Subcommand(_simulate_rig_flags, _simulate_rig),
+    "reject-block": Subcommand(_reject_flags, _reject_block),
+    "accept-block": Subcommand(_block_flags, _accept_block),
+    "pause": Subcommand(_pause_flags, _pause),
+    "go-on": Subcommand(_session_flag, _go_on),
+    "rescore": Subcommand(_rescore_flags, _rescore),
 }

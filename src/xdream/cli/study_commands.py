@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from xdream import studies
 from xdream.cli import flags
-from xdream.cli.command import Command
-from xdream.cli.flags import Flag
+from xdream.cli.command import Subcommand
+from xdream.cli.flags import FieldFlag
 from xdream.errors import INTERRUPTED, BadInput
 from xdream.studies import file_names
 
@@ -31,20 +31,20 @@ def _units(text: str) -> int | str:
 
 
 STUDY_FLAGS = {
-    "scale": Flag(),
-    "networks": Flag("NETWORK"),
-    "layers": Flag("LAYER"),
-    "units": Flag("N|LIST", read=_units),
-    "seeds": Flag("N"),
-    "presentations": Flag("N"),
-    "generators": Flag("NAME"),
-    "references": Flag("PLACE"),
-    "inverse": Flag("NETWORK:LAYER"),
-    "image_size_px": Flag("PX", name="image-size"),
-    "seed": Flag("N"),
-    "device": Flag("NAME"),
-    "threads": Flag("N"),
-    "batch": Flag("N"),
+    "scale": FieldFlag(),
+    "networks": FieldFlag("NETWORK"),
+    "layers": FieldFlag("LAYER"),
+    "units": FieldFlag("N|LIST", read=_units),
+    "seeds": FieldFlag("N"),
+    "presentations": FieldFlag("N"),
+    "generators": FieldFlag("NAME"),
+    "references": FieldFlag("PLACE"),
+    "inverse": FieldFlag("NETWORK:LAYER"),
+    "image_size_px": FieldFlag("PX", name="image-size"),
+    "seed": FieldFlag("N"),
+    "device": FieldFlag("NAME"),
+    "threads": FieldFlag("N"),
+    "batch": FieldFlag("N"),
 }
 #: Keys of a study's file that have no flag: its name stands first, the other is for files only.
 STUDY_FILE_ONLY = ("study", "preprocessing")
@@ -293,6 +293,6 @@ def _print(
 
 
 COMMANDS = {
-    "study": Command(_study_flags, study),
-    "merge": Command(_merge_flags, merge),
+    "study": Subcommand(_study_flags, study),
+    "merge": Subcommand(_merge_flags, merge),
 }

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from xdream import networks
-from xdream.cli.command import Command
+from xdream.cli.command import Subcommand
 from xdream.errors import BadInput
 from xdream.registry import Registry
 
@@ -17,6 +17,7 @@ PARTS = {
     "optimizers": "optimizer",
     "objectives": "objective",
     "subjects": "subject",
+    "engines": "engine",
     "bridges": "bridge",
     "drivers": "driver",
 }
@@ -82,6 +83,8 @@ def _one_part(options: argparse.Namespace) -> int:
     if options.kind not in PARTS:
         raise BadInput(f"list {options.kind} takes no name; a name goes with {', '.join(PARTS)}")
     registry = Registry[Any](PARTS[options.kind])
+    if options.kind == "generators":  # also those whose files are installed
+        from xdream.generators import GENERATORS as registry
     print(registry.described(options.name))
     if options.json:
         found = {name: str(option) for name, option in registry.options(options.name).items()}
@@ -161,7 +164,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 COMMANDS = {
-    "weights": Command(_weights_flags, _weights),
-    "list": Command(_list_flags, _list),
-    "doctor": Command(_doctor_flags, _doctor),
+    "weights": Subcommand(_weights_flags, _weights),
+    "list": Subcommand(_list_flags, _list),
+    "doctor": Subcommand(_doctor_flags, _doctor),
 }

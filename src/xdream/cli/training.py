@@ -9,23 +9,23 @@ import shlex
 from pathlib import Path
 
 from xdream.cli import flags, running
-from xdream.cli.command import Command
-from xdream.cli.flags import Flag
+from xdream.cli.command import Subcommand
+from xdream.cli.flags import FieldFlag
 from xdream.errors import BadInput
 
 RECIPE_FLAGS = {
-    "images": Flag("PLACE", each=True),
-    "validation": Flag("PLACE", each=True),
-    "network": Flag("NAME"),
-    "layer": Flag("LAYER"),
-    "dimensions": Flag("N"),
-    "image_size_px": Flag("PX", name="image-size"),
-    "batch": Flag("N"),
-    "steps": Flag("N"),
-    "seed": Flag("N"),
-    "device": Flag("NAME"),
-    "precision": Flag(),
-    "name": Flag("NAME"),
+    "images": FieldFlag("PLACE", each=True),
+    "validation": FieldFlag("PLACE", each=True),
+    "network": FieldFlag("NAME"),
+    "layer": FieldFlag("LAYER"),
+    "dimensions": FieldFlag("N"),
+    "image_size_px": FieldFlag("PX", name="image-size"),
+    "batch": FieldFlag("N"),
+    "steps": FieldFlag("N"),
+    "seed": FieldFlag("N"),
+    "device": FieldFlag("NAME"),
+    "precision": FieldFlag(),
+    "name": FieldFlag("NAME"),
 }
 #: Keys of a recipe file that have no flag of their own, but `--set`.
 RECIPE_FILE_ONLY = (
@@ -70,7 +70,7 @@ def _train_generator(options: argparse.Namespace) -> int:
         work = functools.partial(training.train, recipe, folder)
     begun = folder / training.RECIPE
     again = "xdream train-generator --resume"
-    with running.stopping() as stop:
+    with running.stopping(ignored=False) as stop:
         return running.watched(lambda bar: work(bar, stop=stop), _print_generator, begun, options, again)
 
 
@@ -86,4 +86,4 @@ def _print_generator(file: Path, options: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"train-generator": Command(_train_flags, _train_generator)}
+COMMANDS = {"train-generator": Subcommand(_train_flags, _train_generator)}

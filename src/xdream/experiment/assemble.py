@@ -14,7 +14,7 @@ import torch
 from xdream import generators, networks, subjects
 from xdream.description import Part
 from xdream.errors import BadInput
-from xdream.experiment import budget, defaults, initialization
+from xdream.experiment import budget, defaults, engine_choice, initialization
 from xdream.experiment.forward import Forward, fitting_batch
 from xdream.experiment.plan import Plan, PreprocessingPlan, TargetPlan
 from xdream.experiment.runs import Initial, Parts, Run
@@ -26,8 +26,6 @@ from xdream.registry import nearest
 from xdream.scoring.objectives import OBJECTIVES, Objective
 from xdream.subjects import LIST_SUFFIX, RIG, SUBJECTS, Subject, SubjectRequest, read_list, split
 
-#: Images from which on an experiment is compiled: the compiler's minute comes back (benches/engine.py).
-COMPILED_FROM = 20_000
 #: Images that are drawn at a time for a rig.
 RIG_BATCH = 20
 #: A unit: (NETWORK:LAYER:UNIT, number of the subject, number among the subject's units).
@@ -53,9 +51,12 @@ def assemble(plan: Plan) -> Parts:
         identities[f"generator {generator.name}"] = fingerprint
     initial = {init: initialization.read(init, generator) for init in dict.fromkeys(r.init for r in runs)}
     notes = (*notes, *_unused_codes(variants, initial))
-    forward = Forward(generator, found_subjects, size_px, plan.precision)
+    # A rig's images are searched with and reported, both.
+    forward = Forward(generator, found_subjects, size_px, plan.precision if plan.rig is None else "float32")
     plan = _sized(plan, forward, runs)
     unused = [name for name in plan.preprocessing if f"network {name}" not in identities]
+    if plan.precision != forward.precision:
+        notes = (*notes, f"images for a rig are drawn in float32; precision {plan.precision} is for networks")
     notes = (
         *notes,
         *(f"preprocessing is declared for '{name}', but no target uses this network" for name in unused),
@@ -81,11 +82,13 @@ def _resolved(plan: Plan) -> Plan:
     GENERATORS.factory(generator.name)
     update: dict[str, Any] = {
         "optimizer": _filled(plan),
+        "objective": _filled_objective(plan),
         "threads": plan.threads or torch.get_num_threads(),
         "variants": tuple(
             variant.model_copy(
                 update={
                     "optimizer": _filled(each),
+                    "objective": _filled_objective(each),
                     "targets": _absolute_targets(each.targets),
                     "init": initialization.absolute(each.init),
                 }
@@ -96,6 +99,7 @@ def _resolved(plan: Plan) -> Plan:
     # What is drawn at any size is drawn at the size at which it is shown.
     if plan.image_size_px and "size_px" in GENERATORS.options(generator.name):
         generator = Part(name=generator.name, **{"size_px": plan.image_size_px} | generator.options)
+    generator = Part(name=generator.name, **GENERATORS.filled(generator.name, generator.options))
     update["generator"] = absolute_generator(generator)
     if plan.references is not None:
         update["references"] = references.absolute(plan.references)
@@ -113,6 +117,11 @@ def _filled(plan: Plan) -> Part:
         plan.generator.name, optimizer.name, noisy=noisy, in_recording=plan.rig is not None
     )
     return Part(name=optimizer.name, **values | optimizer.options)
+
+
+def _filled_objective(plan: Plan) -> Part:
+    objective = plan.objective
+    return Part(name=objective.name, **OBJECTIVES.filled(objective.name, objective.options))
 
 
 def _absolute_targets(targets: Sequence[TargetPlan]) -> tuple[TargetPlan, ...]:
@@ -147,18 +156,19 @@ def fingerprint_of(generator: Generator) -> str:
 
 
 def _sized(plan: Plan, forward: Forward, runs: Sequence[Run]) -> Plan:
-    """The plan with its batch, and whether it is to be compiled."""
+    """The plan with its batch and its engine."""
     images = sum(r.population * r.generations for r in runs)
+    engine = engine_choice.chosen(plan, forward, images)
+    update: dict[str, Any] = {"engine": engine, "compiled": engine == "torch-compiled"}
     together: dict[int, int] = defaultdict(int)
     for r in runs:
         together[r.subject] += r.population
-    # What is compiled is always used whole: a generation in equal parts.
+    # An engine always takes whole batches: a generation in equal parts.
     generation = max(together.values(), default=1) + plan.references_per_generation
     if plan.rig is not None:  # images are drawn while the rig shows others: the smallest batch does
-        return plan.model_copy(update={"batch": plan.batch or RIG_BATCH, "compiled": bool(plan.compiled)})
+        return plan.model_copy(update=update | {"batch": plan.batch or RIG_BATCH})
     batch = plan.batch or -(-generation // -(-generation // fitting_batch(forward)))
-    compiled = images >= COMPILED_FROM if plan.compiled is None else plan.compiled
-    return plan.model_copy(update={"batch": batch, "compiled": compiled})
+    return plan.model_copy(update=update | {"batch": batch})
 
 
 def _optimizer(variant: Plan) -> Optimizer[Any]:

@@ -13,7 +13,7 @@ class Callback(Protocol):
         """`done` of `total` steps of a stage are done.
 
         Of an experiment: "compiling", "references", "generations"; of the last two all but the last step is
-        committed.
+        committed. After a search in lower precision "float32".
         """
         ...
 

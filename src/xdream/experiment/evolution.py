@@ -11,8 +11,10 @@ import torch
 
 from xdream.arrays import numbers
 from xdream.errors import BadInput
-from xdream.experiment import defaults
-from xdream.generators import GENERATORS, Generator, draw
+from xdream.experiment import defaults, engine_choice
+from xdream.experiment.forward import Forward
+from xdream.generators import GENERATORS, Generator, spread_of
+from xdream.generators.cards import SHIPPED
 from xdream.generators.pixels import check_size
 from xdream.optimizers import OPTIMIZERS, checked_codes, checked_seed, padded, populations
 from xdream.types import Batch, Codes
@@ -29,19 +31,21 @@ class Evolution:
 
     generator: a name, or a generator made before. generator_options: for a name, e.g. {"size_px": 64}.
     initial: (k, d) codes to start from, as for `optimizers.make`. image_size_px: the size at which images
-    are shown. Any other keyword is a hyperparameter of the optimizer; what is not given comes from the
-    defaults for this generator. Raises BadInput.
+    are shown. engine: what computes the generator (`xdream list engines`). Any other keyword is a
+    hyperparameter of the optimizer; what is not given comes from the defaults for this generator. Raises
+    BadInput.
     """
 
     def __init__(
         self,
-        generator: str | Generator = "natural-v1",
+        generator: str | Generator = SHIPPED,
         optimizer: str = "genetic",
         seed: int = 0,
         *,
         generator_options: Mapping[str, Any] | None = None,
         initial: npt.ArrayLike | None = None,
         image_size_px: int | None = None,
+        engine: str = "torch",
         **hyperparameters: Any,
     ) -> None:
         if isinstance(generator, str):
@@ -51,6 +55,9 @@ class Evolution:
         self.optimizer = OPTIMIZERS.make(optimizer, **filled)
         self.image_size_px = generator.image_size_px if image_size_px is None else image_size_px
         check_size(self.image_size_px)
+        self._forward = Forward(generator, (), self.image_size_px, "float32")
+        if engine != engine_choice.TORCH:
+            self._compute_by(engine)
         self.generation = 0
         seeds = torch.tensor([checked_seed(seed)])
         self._state = self.optimizer.start(seeds, self._initial(seeds, initial))
@@ -64,7 +71,7 @@ class Evolution:
         """
         self._open = True
         codes = self.optimizer.ask(self._state)[0, : self._population()]
-        images = draw(self.generator, codes, self.image_size_px).to(torch.float32) / 255.0
+        images = self._forward.draw(codes).to(torch.float32) / 255.0
         return Batch(self._ids(), codes.cpu().numpy().copy(), images.cpu().numpy())
 
     def tell(self, ids: Iterable[str], scores: npt.ArrayLike) -> None:
@@ -104,6 +111,15 @@ class Evolution:
         self._open = False
         self.generation += 1
 
+    def _compute_by(self, engine: str) -> None:
+        """Let an engine draw the images. Raises BadInput when it cannot."""
+        reason = engine_choice.missing(engine, self._forward)
+        if not reason:
+            placed = engine_choice.place(self._forward, engine, self.optimizer.population)
+            reason = next((one.reason for one in placed.values()), "it is no network")
+        if reason:
+            raise BadInput(f"engine '{engine}' cannot compute generator '{self.generator.name}': {reason}")
+
     def _ids(self) -> tuple[str, ...]:
         return tuple(f"g{self.generation:04d}-{slot:03d}" for slot in range(self._population()))
 
@@ -113,10 +129,14 @@ class Evolution:
     def _initial(self, seeds: torch.Tensor, initial: npt.ArrayLike | None) -> Codes:
         """(1, k, d): given, or from the generator."""
         if initial is not None:
-            codes = checked_codes(initial, len(self.generator.centre))
-            return codes[None].to(self.generator.centre.device)
-        if self.optimizer.starts_from == "centre":
-            return self.generator.centre[None, None]
+            codes = checked_codes(initial, len(self.generator.centre)).to(self.generator.centre.device)
+        else:
+            codes = self.generator.centre[None]
+        if self.optimizer.starts_from == "spread":
+            spread = spread_of(self.generator.initial, self.generator.centre)
+            return torch.stack((codes.mean(0), spread))[None]
+        if initial is not None or self.optimizer.starts_from == "centre":
+            return codes[None]
         return self.generator.initial.draw(seeds.to(self.generator.centre.device), self.optimizer.population)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import psutil
@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from xdream import networks
+from xdream.engines import BatchFunction, Running
 from xdream.errors import SubjectError
 from xdream.generators import Generator, drawn, finite
 from xdream.memory import forget_freed_blocks, out_of_memory
@@ -21,70 +21,84 @@ from xdream.subjects import NetworkUnits, Subject
 from xdream.types import Codes, ShownImages
 
 T = TypeVar("T")
+#: The generator among the parts of a forward pass; the others are subjects, by their numbers.
+GENERATOR = -1
 
 
 class Forward:
     """A generator and subjects, always used in the same way, so that the same codes give the same numbers.
 
-    size_px: of the shown images. precision: of the products in the networks: float32; tf32 (10 bits of
-    mantissa inside products, on a GPU that has it); bfloat16 (8 bits, where PyTorch finds it safe).
+    size_px: of the shown images. precision: of the products in generator and networks: float32; tf32 (10 bits
+    of mantissa inside products, on a GPU that has it); bfloat16 (8 bits, where the engine finds it safe).
     """
 
     def __init__(
         self, generator: Generator, subjects: Sequence[Subject], size_px: int, precision: str
     ) -> None:
         self.generator, self.subjects, self.size_px = generator, tuple(subjects), size_px
+        self.precision = precision
         self._device = generator.centre.device
-        self._kind = precision
-        self._drawn: Callable[[Codes], tuple[ShownImages, torch.Tensor]] = functools.partial(
-            drawn, generator, size_px
-        )
-        self._batch = 0  # how many images compiled networks take at a time
+        self._running: dict[int, Running] = {}  # subject, or GENERATOR -> what an engine made of it
+        self._sets_precision = False  # whether that follows the precision by itself
+        self._batch = 0  # how many images an engine takes at a time
 
     def draw(self, codes: Codes) -> ShownImages:
         """(n, 3, h, w) uint8: exactly the pixels that are shown for (n, d) codes, together in one batch."""
         if not len(codes):
             return torch.empty((0, 3, self.size_px, self.size_px), dtype=torch.uint8, device=self._device)
-        with self._precision(), torch.inference_mode():
-            images, every = self._drawn(self._filled(codes))
+        running = self._running.get(GENERATOR)
+        with self._in_precision(), torch.inference_mode():
+            if running is None:
+                images, every = drawn(self.generator, self.size_px, self._filled(codes))
+            else:
+                images, every = running(self._filled(codes), self.precision)
         return finite(self.generator.name, images, every)[: len(codes)]
 
     def respond(self, subject: int, images: ShownImages) -> torch.Tensor:
         """(n, units) float64: the responses of one of the subjects, without noise."""
-        with self._precision():
-            return self.subjects[subject].respond(self._filled(images))[: len(images)]
+        running, one = self._running.get(subject), self.subjects[subject]
+        with self._in_precision():
+            if running is None:
+                return one.respond(self._filled(images))[: len(images)]
+            assert isinstance(one, NetworkUnits)
+            through = functools.partial(_call, running, self.precision)
+            return one.respond(self._filled(images), through)[: len(images)]
 
     def respond_all(self, images: ShownImages) -> list[torch.Tensor]:
         """The same of every subject, in their order."""
         return [self.respond(number, images) for number in range(len(self.subjects))]
 
-    def compile(self, batch: int) -> str | None:
-        """Put generator and networks through the compiler of PyTorch, for `batch` images at a time.
+    def function(self, part: int) -> BatchFunction | None:
+        """What an engine can be given of a part: of a subject by its number, or of the GENERATOR.
 
-        Returns why it cannot be done, or None; without it everything is as before.
+        None for what is no network. Raises BadInput for a network that is no module of PyTorch.
         """
-        before = self._drawn, self._batch
-        self._batch = batch
-        units = [subject for subject in self.subjects if isinstance(subject, NetworkUnits)]
-        try:
-            if isinstance(getattr(self.generator, "module", None), torch.nn.Module):
-                self._drawn = networks.through_compiler(self._drawn)
-            for subject in units:
-                subject.compile()
-            self.respond_all(self.draw(self.generator.centre.repeat(batch, 1)))
-        except Exception as error:  # of the compiler: it has many kinds, and calls others' programs
-            self._drawn, self._batch = before
-            for subject in units:
-                subject.compile(undo=True)
-            return f"generator and networks are not compiled: {networks.one_line(error)}"
+        if part != GENERATOR:
+            one = self.subjects[part]
+            return one.function() if isinstance(one, NetworkUnits) else None
+        if isinstance(getattr(self.generator, "module", None), torch.nn.Module):
+            return functools.partial(drawn, self.generator, self.size_px)
         return None
 
+    def use(self, running: Mapping[int, Running], batch: int, *, sets_precision: bool) -> None:
+        """From now on, what an engine made of these parts computes them, `batch` images at a time."""
+        self._running, self._batch, self._sets_precision = dict(running), batch, sets_precision
+
+    def in_float32(self) -> Forward:
+        """The same in float32: in the same engine where it takes any precision, else in PyTorch."""
+        if self.precision == "float32":
+            return self
+        other = Forward(self.generator, self.subjects, self.size_px, "float32")
+        if self._sets_precision:
+            other.use(self._running, self._batch, sets_precision=True)
+        return other
+
     def limit(self, batch: int) -> None:
-        """Take at most so many images at a time from now on, also where networks are compiled."""
+        """Take at most so many images at a time from now on, also where an engine takes whole batches."""
         self._batch = min(self._batch, batch)
 
     def _filled(self, rows: torch.Tensor) -> torch.Tensor:
-        """What is compiled takes a batch only, or its half, its quarter, …; the last image is repeated."""
+        """An engine takes a batch only, or its half, its quarter, …; the last image is repeated."""
         size = self._batch
         while size // 2 >= len(rows):
             size //= 2
@@ -92,16 +106,20 @@ class Forward:
         return rows if missing <= 0 else torch.cat((rows, rows[-1:].expand(missing, *rows.shape[1:])))
 
     @contextlib.contextmanager
-    def _precision(self) -> Iterator[None]:
+    def _in_precision(self) -> Iterator[None]:
         """The precision asked for, within; PyTorch's settings are of the whole process."""
         products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
         before = products.allow_tf32, convolutions.allow_tf32
-        products.allow_tf32 = convolutions.allow_tf32 = self._kind == "tf32"
+        products.allow_tf32 = convolutions.allow_tf32 = self.precision == "tf32"
         try:
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._kind == "bfloat16"):
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
                 yield
         finally:
             products.allow_tf32, convolutions.allow_tf32 = before
+
+
+def _call(running: Running, precision: str, images: torch.Tensor) -> Sequence[torch.Tensor]:
+    return running(images, precision)
 
 
 # ------------------------------------------------------------------ batch size

@@ -11,12 +11,13 @@ import torch
 
 from xdream import networks
 from xdream.errors import BadInput
+from xdream.experiment import reported
 from xdream.experiment.callbacks import Callback
 from xdream.experiment.forward import BatchSize
 from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Initial, Parts, Run
 from xdream.files import mistaken
-from xdream.generators import Generator, WithStatistics, encode
+from xdream.generators import Generator, WithStatistics, encode, spread_of
 from xdream.images import references
 from xdream.images.references import expected_best
 from xdream.optimizers import State, checked_codes
@@ -94,7 +95,10 @@ def show_references(parts: Parts, store: Store, callback: Callback) -> dict[int,
     for r in parts.runs:
         known.setdefault(r.id, {})
     assert parts.plan.batch is not None
-    batch = BatchSize(parts.forward, parts.plan.batch, lambda size: store.write_fact("batch", str(size)))
+    # Of a search in lower precision, what is reported of them is in float32 from the start.
+    exact = reported.FACT in queries.facts(store)
+    forward = parts.forward.in_float32() if exact else parts.forward
+    batch = BatchSize(forward, parts.plan.batch, lambda size: store.write_fact("batch", str(size)))
     start = 0
     while start < count:
         callback.stage("references", start, count)
@@ -103,7 +107,7 @@ def show_references(parts: Parts, store: Store, callback: Callback) -> dict[int,
             start = some.stop
             continue
         images = parts.references.images(some, parts.image_size_px)
-        answers = batch.attempt(functools.partial(parts.forward.respond_all, images))
+        answers = batch.attempt(functools.partial(forward.respond_all, images))
         if answers is None:
             continue
         start = some.stop
@@ -158,23 +162,31 @@ def _initial_codes(
     """Those of each run with this `init`: (population, d), or (1, d) for a centre."""
     n = group.optimizer.population
     kind, _, choice = init.partition(":")
-    given = parts.initial[init].codes
-    if given is not None:
-        return [_fitted(given, n, group)] * len(runs)
+    initial = parts.initial[init]
+    if initial.codes is not None:
+        return [_fitted(initial.codes, n, parts, group, initial)] * len(runs)
     if kind == "references":
         each = (_encoded_references(parts, r, responses[r.id], choice, n) for r in runs)
-        return [_fitted(one, n, group) for one in each]
-    if group.optimizer.starts_from == "centre":
-        return parts.generator.centre.expand(len(runs), 1, -1)
+        return [_fitted(one, n, parts, group, initial) for one in each]
+    if group.optimizer.starts_from != "population":
+        centre = parts.generator.centre[None]
+        if kind == "statistics":
+            centre = getattr(initial.distribution, "mean", centre[0])[None]
+        return [_fitted(centre, n, parts, group, initial)] * len(runs)
     seeds = torch.tensor([r.seed for r in runs], device=parts.generator.centre.device)
-    return parts.initial[init].distribution.draw(seeds, n)
+    return initial.distribution.draw(seeds, n)
 
 
-def _fitted(codes: Codes, n: int, group: RunGroup) -> Codes:
+def _fitted(codes: Codes, n: int, parts: Parts, group: RunGroup, initial: Initial) -> Codes:
     """(n, d): the first n of the given codes, taken round again when they are fewer; for a centre their mean,
-    because runs beside each other may be given unlike numbers of codes."""
-    if group.optimizer.starts_from == "centre":
-        return codes.mean(0, keepdim=True)
+    because runs beside each other may be given unlike numbers of codes, and with it the spread."""
+    if group.optimizer.starts_from != "population":
+        mean = codes.mean(0, keepdim=True)
+        if group.optimizer.starts_from == "centre":
+            return mean
+        return torch.cat(
+            (mean, spread_of(initial.distribution, parts.generator.centre)[None].to(mean.device))
+        )
     return codes[torch.arange(n) % len(codes)]
 
 

@@ -21,11 +21,13 @@ from pathlib import Path
 import torch
 
 from xdream.errors import BadInput
+from xdream.experiment import reported
 from xdream.experiment.assemble import assemble
 from xdream.experiment.batch_layout import BatchLayout, Stream, batch_layout, interleaved, populations_of
 from xdream.experiment.callbacks import Callback, NoCallback
 from xdream.experiment.forward import BatchSize
 from xdream.experiment.opening import (
+    begin_engine,
     check_draws,
     check_same_runs,
     check_unchanged,
@@ -75,7 +77,7 @@ def _run(plan: Plan, folder: Path, callback: Callback, like: Record | None) -> R
         check_draws(like)
         check_same_runs(parts, like)
         check_unchanged(parts, like)
-    with new_store(parts, folder) as store:
+    with new_store(parts, folder, **reported.facts(parts.plan)) as store:
         try:
             if like is not None:
                 store.write_reference_responses(
@@ -99,13 +101,13 @@ def resume(folder: str | Path, callback: Callback | None = None) -> Record:
     Raises BadInput when the plan's parts have changed since: references, weights, images to match, draws.
     """
     record = Record(folder)
-    if record.finished:
+    if record.finished and not reported.is_due(record):
         return record
     if record.is_session:
         raise BadInput(f"{folder} is a session with a rig; continue with: xdream resume {folder}")
     parts = parts_of(record)
     record.close()  # the last connection to close tidies the file up, and that is to be the writer
-    with Store.open_existing(Path(folder), versions()) as store:
+    with Store.open_existing(Path(folder), versions(parts.plan)) as store:
         note(store, parts.notes)
         _go_on(parts, store, callback or NoCallback())
     return Record(folder)
@@ -113,23 +115,11 @@ def resume(folder: str | Path, callback: Callback | None = None) -> Record:
 
 def _go_on(parts: Parts, store: Store, callback: Callback) -> None:
     """From wherever the store is to the end."""
-    if parts.plan.compiled:
-        _compile(parts, store, callback)
+    begin_engine(parts, store, callback)
     with Writer() as writer:
         _Experiment(parts, store, writer, callback).go()
-
-
-def _compile(parts: Parts, store: Store, callback: Callback) -> None:
-    """Compile the networks. Where that cannot be done, the record says so; a resume does not try again."""
-    assert parts.plan.batch is not None
-    callback.stage("compiling", 0, 1)
-    failed = parts.forward.compile(parts.plan.batch)
-    callback.stage("compiling", 1, 1)
-    if failed is not None:
-        note(store, [failed])
-        # Of the plan as it is recorded: on a resume ours differs from it.
-        plan = Plan.stored(queries.fact(store, "plan"), int(queries.fact(store, "plan_schema")))
-        store.write_fact("plan", plan.model_copy(update={"compiled": False}).to_toml())
+    if reported.is_due(store):
+        reported.compute(parts, store, callback)
 
 
 class _Experiment:

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from xdream import random
 from xdream.errors import BadInput, StoreError
+from xdream.experiment import engine_choice
 from xdream.experiment.assemble import assemble
-from xdream.experiment.plan import plan_of
+from xdream.experiment.callbacks import Callback
+from xdream.experiment.plan import Plan, plan_of
 from xdream.experiment.runs import Parts
 from xdream.experiment.stopping import FILE_NAME as END_NAME
 from xdream.store import Record, RunRow, Store, notes_on, queries
@@ -55,7 +57,7 @@ def new_store(parts: Parts, folder: Path, notes: Sequence[str] = (), **facts: st
             "batch": str(parts.plan.batch),
             **facts,
         },
-        versions=versions(),
+        versions=versions(parts.plan),
         runs=[RunRow(r.id, r.target, r.seed, r.optimizer_json(), r.objective_json()) for r in parts.runs],
         references=_identities(parts),
     )
@@ -63,9 +65,31 @@ def new_store(parts: Parts, folder: Path, notes: Sequence[str] = (), **facts: st
     return store
 
 
-def versions() -> dict[str, str]:
-    """What the numbers depend on: this package, its libraries, the machine."""
-    packages = ("xdream", "torch", "numpy", "pillow", "apsw", "safetensors", "efficientnet_lite_pytorch")
+def begin_engine(parts: Parts, store: Store, callback: Callback) -> None:
+    """Let the plan's engine compute what it can, as when the experiment was begun; the record says which."""
+    name, batch = parts.plan.engine, parts.plan.batch
+    if name == engine_choice.TORCH:
+        return
+    assert batch is not None
+    known = queries.facts(store).get("engines")
+    before = None if known is None else engine_choice.read(known)
+    callback.stage("compiling", 0, 1)
+    placed = engine_choice.place(parts.forward, name, batch, before)
+    callback.stage("compiling", 1, 1)
+    note(store, engine_choice.notes_of(name, placed))
+    if any(one.engine == name for one in placed.values()):
+        store.write_fact("engines", engine_choice.written(placed))
+        return
+    # A resume does not try again. Of the plan as it is recorded: on a resume ours differs from it.
+    plan = Plan.stored(queries.fact(store, "plan"), int(queries.fact(store, "plan_schema")))
+    update = {"engine": engine_choice.TORCH, "compiled": False}
+    store.write_fact("plan", plan.model_copy(update=update).to_toml())
+
+
+def versions(plan: Plan | None = None) -> dict[str, str]:
+    """What the numbers depend on: this package, its libraries, the plan's engine, the machine."""
+    packages = ["xdream", "torch", "numpy", "pillow", "apsw", "safetensors", "efficientnet_lite_pytorch"]
+    packages += engine_choice.versioned(plan) if plan is not None else ()
     return {name: metadata.version(name) for name in packages} | {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",

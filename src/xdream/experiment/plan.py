@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_v
 
 from xdream.description import Description, Frozen, Part
 from xdream.errors import BadInput
+from xdream.generators.cards import SHIPPED
 from xdream.scoring.responses import ResponsesPlan
 from xdream.subjects.target import RIG, split
 
@@ -108,6 +109,9 @@ Targets = Annotated[tuple[Annotated[TargetPlan, BeforeValidator(_target)], ...],
 NamedPart = Annotated[Part, BeforeValidator(_named)]
 
 
+DEFAULT_OBJECTIVE = "mean"
+
+
 class Variant(Frozen):
     """Some of the plan's runs, with these keys instead of the plan's own."""
 
@@ -131,8 +135,9 @@ class Variant(Frozen):
         return self
 
 
-#: Keys that came with a schema of the store, and what releases before it did: a plan that was stored then has
-#: these values where it lacks the keys, whatever the default is today. Schema -> dotted key -> value.
+#: Keys that came with a schema of the store, and what releases before it did: a plan that was stored then
+#: has these values where it lacks the keys, whatever the default is today. Schema -> dotted key -> value.
+#: A key of the part of one name alone is written `generator:fourier.size_px`. Parts of variants have it too.
 VALUES_BEFORE: dict[int, dict[str, Any]] = {}
 
 
@@ -151,9 +156,11 @@ class Plan(Description):
 
     batch: most images in one pass through generator and network (recorded, because the last digit of a
     network's response depends on it); None: as many as fit. threads: of the CPU, recorded for the same
-    reason; None: as many as there are. compiled: generator and networks through the compiler of PyTorch,
-    which takes a minute and makes them faster; None: when there are images enough. precision: of the products
-    in the networks.
+    reason; None: as many as there are. engine: what computes generator and networks; auto: OpenVINO where it
+    is installed and there are images enough, PyTorch's compiler for large experiments, else PyTorch; the one
+    that was chosen is recorded. compiled: from before there were engines: true is torch-compiled, false torch
+    (or what `engine` says). precision: of the products in generator and networks while searching; what is
+    reported is computed in float32.
 
     rig: the bridge to a laboratory, with its options; display: another bridge that carries the images, where
     the rig only records. session: channels, blocks and waiting. responses: how recordings become numbers.
@@ -173,13 +180,13 @@ class Plan(Description):
 
     targets: Targets = Field(description="the units to drive, e.g. efficientnet-lite0:_fc:281")
     generator: NamedPart = Field(
-        default=Part(name="natural-v1"), description="the generator; see xdream list generators"
+        default=Part(name=SHIPPED), description="the generator; see xdream list generators"
     )
     optimizer: NamedPart = Field(
         default=Part(name="genetic"), description="the optimizer; see xdream list optimizers"
     )
     objective: NamedPart = Field(
-        default=Part(name="mean"), description="the objective; see xdream list objectives"
+        default=Part(name=DEFAULT_OBJECTIVE), description="the objective; see xdream list objectives"
     )
     presentations: int = Field(default=10_000, ge=1, le=10**15, description="budget of each run")
     repeats: int = Field(default=1, ge=1, description="presentations of each image")
@@ -213,12 +220,18 @@ class Plan(Description):
     batch: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
     device: str = Field(default="cpu", description="cpu, cuda, …")
+    engine: str = Field(
+        default="auto",
+        min_length=1,
+        description="what computes generator and networks: auto, or one of xdream list engines",
+    )
     compiled: bool | None = Field(
         default=None,
-        description="networks through the compiler of PyTorch (default: when there are images enough)",
+        description="the same as engine torch-compiled; with no-, as engine torch (default: engine decides)",
     )
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
-        default="float32", description="precision of the products in the networks"
+        default="float32",
+        description="precision of the products in generator and networks while searching",
     )
     preprocessing: dict[str, PreprocessingPlan] = Field(default={})
     rig: NamedPart | None = None
@@ -233,14 +246,21 @@ class Plan(Description):
             values = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise BadInput(f"the stored plan is damaged: {error}") from None
+        # Before there were engines, `compiled` said which of the two it was; sessions were never compiled.
+        compiled = values.get("compiled") and "rig" not in values
+        values.setdefault("engine", "torch-compiled" if compiled else "torch")
+        if values["engine"] != "torch-compiled":
+            values["compiled"] = False
         for since, keys in VALUES_BEFORE.items():
             for key, value in keys.items() if schema < since else ():
                 *tables, last = key.split(".")
-                inner: Any = values
-                for table in tables:  # a table that a plan does not have gets no key
-                    inner = inner.get(table) if isinstance(inner, dict) else None
-                if isinstance(inner, dict):
-                    inner.setdefault(last, value)
+                for inner in [values, *values.get("variants", [])] if tables else [values]:
+                    for table in tables:  # a table that a plan does not have gets no key
+                        table, _, part = table.partition(":")
+                        inner = inner.get(table) if isinstance(inner, dict) else None
+                        inner = inner if not part or (inner or {}).get("name") == part else None
+                    if isinstance(inner, dict):
+                        inner.setdefault(last, value)
         return cls.make(**values)
 
     @model_validator(mode="after")
@@ -259,6 +279,10 @@ class Plan(Description):
             raise ValueError(f"init is '{self.init}'; it is one of {', '.join(INIT_FORMS)}")
         if kind == "references" and (value not in ("best", "middle", "worst") or not self.references):
             raise ValueError(f"init is '{self.init}'; it needs references, and best, middle or worst")
+        if self.compiled and self.engine not in ("auto", "torch-compiled"):
+            raise ValueError(f"compiled is engine torch-compiled, and engine is '{self.engine}'; give one")
+        if self.compiled is False and self.engine == "torch-compiled":
+            raise ValueError("engine is 'torch-compiled' and compiled is false; give one")
         if self.seed + self.runs > 2**63:
             raise ValueError(f"seed {self.seed} leaves no room for {self.runs} runs below 2**63")
         if self.record == "scores" and self.references_per_generation:

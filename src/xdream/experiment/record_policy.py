@@ -88,7 +88,7 @@ class RecordPolicy(Protocol):
 
 
 class Everything:
-    """Every code, presentation, response and score; the state of each generation."""
+    """Every code, presentation, response and score; the state of each generation where it is due."""
 
     def __init__(self, store: Store, writer: Writer) -> None:
         self._store, self._writer = store, writer

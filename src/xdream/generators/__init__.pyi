@@ -11,6 +11,7 @@ from .base import Invertible as Invertible
 from .base import Tuned as Tuned
 from .base import WithStatistics as WithStatistics
 from .base import absolute as absolute
+from .base import spread_of as spread_of
 from .drawing import draw as draw
 from .drawing import drawn as drawn
 from .drawing import finite as finite

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, cast, runtime_checkable
 
 import torch
 
 from xdream import random
+from xdream.errors import BadInput
+from xdream.generators.region import DEFAULT_RADIUS, CodeRegion, Radius, bounded
+from xdream.options import Option
 from xdream.registry import Registry
 from xdream.types import Codes, Images, Seeds
 
@@ -62,11 +65,16 @@ class Tuned:
         return dict(self.with_noise if noisy and self.with_noise is not None else self.values)
 
 
+#: A component that does not vary is searched all the same, within this.
+SMALLEST_SPREAD = 1e-6
+
+
 class Generator(Protocol):
     """Turns codes into images.
 
     A factory may declare (`xdream.registry.declares`):
         tuned: optimizer's name -> `Tuned`, the default hyperparameters with this generator.
+        region: (codes, radius), where its codes are kept when they are drawn: ("ball", 1.3), say.
         absolute: a function from the generator's name to the same name with absolute paths, for names that
             hold some.
 
@@ -118,8 +126,63 @@ class WithStatistics(Protocol):
         ...
 
 
+#: The spread of a distribution that does not say it is that of so many draws.
+SPREAD_DRAWS = 1_000
+
+
+def spread_of(distribution: CodeDistribution, centre: torch.Tensor) -> torch.Tensor:
+    """(d,) float32: the standard deviation of each component of the initial codes, above 0.
+
+    A distribution may say it (`std`); else it is that of `SPREAD_DRAWS` draws, the same each time.
+    """
+    declared = getattr(distribution, "std", None)
+    if declared is None:
+        seeds = torch.zeros(1, dtype=torch.int64, device=centre.device)
+        declared = distribution.draw(seeds, SPREAD_DRAWS)[0].std(0)
+    return torch.as_tensor(declared, dtype=torch.float32, device=centre.device).clamp_min(SMALLEST_SPREAD)
+
+
+class GeneratorRegistry(Registry[Generator]):
+    """Generators by name. Each has two options beside its factory's: `codes` and `radius`, the region in
+    which its codes are drawn (`xdream.generators.region`). Their defaults are declared as `region`."""
+
+    def options(self, name: str) -> Mapping[str, Option]:
+        """What the factory behind a name takes, and the region. Raises UnknownName."""
+        codes, radius = self.declared(name, "region", ("free", None))
+        region = {
+            "codes": Option("codes", CodeRegion, codes, False),
+            "radius": Option("radius", Radius | None, radius, False),
+        }
+        return {**region, **super().options(name)}
+
+    def filled(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options with the defaults of those that are left out; a free generator has no radius."""
+        found = super().filled(name, options)
+        if found["codes"] == "free":
+            return found if "radius" in options else {k: v for k, v in found.items() if k != "radius"}
+        return {"radius": DEFAULT_RADIUS, **found}
+
+    def make(self, name: str, **options: Any) -> Generator:
+        """Call the factory behind `name`; its codes stay in their region. Raises BadInput, UnknownName."""
+        known = self.options(name)
+        region: dict[str, Any] = {}
+        for key in ("codes", "radius"):
+            try:
+                region[key] = known[key].checked(options.pop(key, known[key].default))
+            except ValueError as error:
+                raise BadInput(f"generator '{name}': {error}") from None
+        if region["codes"] == "free":
+            if region["radius"] is not None and known["radius"].default is None:
+                raise BadInput(
+                    f"generator '{name}': radius is for codes in a ball or on a sphere; give codes"
+                )
+            return super().make(name, **options)
+        made = bounded(super().make(name, **options), region["codes"], region["radius"] or DEFAULT_RADIUS)
+        return cast(Generator, made)
+
+
 #: Every generator by name.
-GENERATORS: Registry[Generator] = Registry("generator", others=lambda name: _installed(name))
+GENERATORS = GeneratorRegistry("generator", others=lambda name: _installed(name))
 
 
 def absolute(name: str) -> str:

@@ -17,6 +17,7 @@ from xdream.generators.base import GaussianCodes, Tuned
 from xdream.generators.statistics import read_statistics
 from xdream.networks import deepsim, fingerprint
 from xdream.networks.weights import RANDOM, find, load_tensors
+from xdream.options import checked
 from xdream.registry import declares
 from xdream.types import Codes, Images
 
@@ -53,7 +54,7 @@ class DeepSim:
         Not clipped to [0, 1]: that happens when images are shown, and a clipped pixel would have no
         gradient to encode an image by.
         """
-        return to_rgb(self.module(codes.reshape(len(codes), *self.code_shape)))
+        return to_rgb(self.module(codes.reshape(codes.shape[0], *self.code_shape)))
 
     def to(self, device: torch.device) -> Self:
         """The same generator on a device; this one stays where it is."""
@@ -93,6 +94,7 @@ def to_rgb(raw: torch.Tensor) -> Images:
     return (raw + mean).flip(1) / 255.0
 
 
+@checked
 def make(
     name: str,
     *,

@@ -24,13 +24,15 @@ def draw(generator: Generator, codes: Codes, size_px: int) -> ShownImages:
 def drawn(
     generator: Callable[[Codes], Images], size_px: int, codes: Codes
 ) -> tuple[ShownImages, torch.Tensor]:
-    """The images of `draw`, and whether every value was finite, (); nothing that a compiler cannot follow."""
+    """The images of `draw`, and whether all values of each were finite, (n,); nothing that a compiler cannot
+    follow."""
     images = generator(codes).to(torch.float32)
-    return quantise(resize(images.clamp(0.0, 1.0), (size_px, size_px))), torch.isfinite(images).all()
+    shown = quantise(resize(images.clamp(0.0, 1.0), (size_px, size_px)))
+    return shown, torch.isfinite(images).flatten(1).all(1)
 
 
 def finite(name: str, images: ShownImages, every: torch.Tensor) -> ShownImages:
     """The images, when every value was finite. Raises SubjectError."""
-    if not bool(every):
+    if not bool(every.all()):
         raise SubjectError(f"generator '{name}' made an image with NaN or inf in it")
     return images

@@ -10,5 +10,4 @@ from .loading import layers as layers
 from .loading import load as load
 from .reader import LayerReader as LayerReader
 from .reader import layer_reader as layer_reader
-from .reader import through_compiler as through_compiler
 from .weights import one_line as one_line

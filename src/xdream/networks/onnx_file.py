@@ -84,6 +84,8 @@ class OnnxNetwork(nn.Module):
         if not self._names:
             said = ", ".join(f"{one.name} {_shape(one)}" for one in graph.output)
             raise BadInput(f"{path} has no tensor with a row of numbers for each image; its outputs: {said}")
+        plain = self._dtype is np.float32 and not self._absent and (1,) not in self._names.values()
+        self.graph_path = path if plain else None  # other engines take the file as it is
         usable = [one.name for one in graph.output if one.name in self._names]
         self._output = usable[0] if usable else ""
         first = graph.output[0]

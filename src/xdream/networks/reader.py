@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import types
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-import torch._inductor.config
 from torch import nn
-from torch.utils._pytree import tree_map_only
 
+from xdream.engines import GraphFile
 from xdream.errors import BadInput, SubjectError
 from xdream.memory import out_of_memory
 from xdream.networks.base import NamedOutputs, Network
@@ -21,8 +19,6 @@ from xdream.networks.loading import layers
 from xdream.networks.weights import one_line
 from xdream.registry import nearest
 from xdream.types import ShownImages
-
-T = TypeVar("T")
 
 
 class _LastLayerReached(Exception):
@@ -39,17 +35,26 @@ class LayerReader:
         self.network = network
         self.calls = calls
         self.device = device
-        self._compiled: Callable[[torch.Tensor], list[torch.Tensor]] | None = None
         # Channels last: 1.5 to 1.7 times as fast for EfficientNet-Lite0 on a CPU.
         self._module = network.module.to(device)
         if network.layers:
             self._module = self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def read(self, images: ShownImages) -> dict[str, torch.Tensor]:
-        """(n, 3, h, w) uint8 -> the output of each layer, (n, channels[, height, width])."""
+    def read(
+        self,
+        images: ShownImages,
+        through: Callable[[torch.Tensor], Sequence[torch.Tensor]] | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """(n, 3, h, w) uint8 -> the output of each layer, (n, channels[, height, width]).
+
+        through: what computes them, where it is not PyTorch: `function` in an engine.
+        """
         try:
             with torch.inference_mode():
-                outputs = self.outputs(images)
+                if through is None:
+                    outputs = self.outputs(images)
+                else:
+                    outputs = dict(zip(self.calls, through(images.to(self.device)), strict=True))
         except SubjectError:
             raise
         except Exception as error:  # whatever the user's own network raises
@@ -67,50 +72,21 @@ class LayerReader:
 
     def outputs(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Images with values from 0 to 255, uint8 or float32 -> the output of each layer. Gradients flow."""
-        images = images.to(self.device)
-        if self._compiled is not None:
-            return dict(zip(self.calls, self._compiled(images), strict=True))
-        return _outputs(self._module, self.inputs(images), self.calls)
+        return _outputs(self._module, self.inputs(images.to(self.device)), self.calls)
 
     def inputs(self, images: torch.Tensor) -> torch.Tensor:
         """What the network is given for some images."""
         inputs = self.network.preprocessing(images)
         return inputs.contiguous(memory_format=torch.channels_last) if self.network.layers else inputs
 
-    def compile(self, undo: bool = False) -> None:
-        """Put the network, as far as these layers, through the compiler of PyTorch, when it is called."""
-        self._compiled = None
-        if not undo and self.network.layers and any(True for _ in self._module.parameters()):
-            self._compiled = through_compiler(_Tapped(self.inputs, self._module, self.calls))
+    def function(self) -> Callable[[torch.Tensor], list[torch.Tensor]]:
+        """Images on the reader's device -> the output of each layer, in their order, for an engine.
 
-
-def through_compiler(function: Callable[[torch.Tensor], T]) -> Callable[[torch.Tensor], T]:
-    """A function of a network's with its layers fused and its weights laid out for this machine.
-
-    It is compiled for each new shape that it is called with, and called without gradients. On a GPU the
-    launches of its kernels are recorded once and replayed together.
-    """
-
-    def own(inputs: torch.Tensor) -> T:
-        return function(inputs)
-
-    # What is compiled is kept with a function's code, and only so often: each function gets its own copy.
-    alone = types.FunctionType(own.__code__.replace(), own.__globals__, closure=own.__closure__)
-    options: dict[str, Any] = {"triton.cudagraphs": torch.cuda.is_available()}
-    compiled = torch.compile(alone, dynamic=False, options=options)
-
-    def call(inputs: torch.Tensor) -> T:
-        inputs = inputs.contiguous()
-        if not inputs.is_inference():  # for either kind, and either layout, it would compile once more
-            with torch.inference_mode():
-                inputs = inputs.clone()
-        # Frozen weights are a setting of the process (as an option it comes too late), and need no_grad.
-        with torch.no_grad(), torch._inductor.config.patch(freezing=True):
-            outputs: T = compiled(inputs)
-        # A recorded launch writes the next outputs over these.
-        return tree_map_only(torch.Tensor, torch.clone, outputs) if inputs.is_cuda else outputs
-
-    return call
+        Raises BadInput for what is no module of PyTorch: its outputs only are known.
+        """
+        if not self.network.layers:
+            raise BadInput(f"network '{self.network.name}' gives its outputs only")
+        return _Tapped(self.inputs, self._module, self.calls)
 
 
 class _Tapped:
@@ -122,11 +98,14 @@ class _Tapped:
     ) -> None:
         self._inputs, self._layers = inputs, list(calls)
         self._found: dict[str, torch.Tensor] = {}
+        self._module = module
+        self.graph_file: GraphFile | None = None
+        if isinstance(module, NamedOutputs):
+            self.graph_file = _graph_file(module, inputs, self._layers)
+            return
         # A compiler follows hooks that are there before it comes: a copy, which shares the weights, has them.
         shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
         self._module = copy.deepcopy(module, shared)
-        if isinstance(self._module, NamedOutputs):
-            return
         modules = dict(self._module.named_modules())
         for layer in self._layers:
             modules[layer].register_forward_hook(functools.partial(self._keep, layer))
@@ -140,6 +119,16 @@ class _Tapped:
             return [outputs[layer] for layer in self._layers]
         self._module(self._inputs(images))
         return [self._found.pop(layer) for layer in self._layers]
+
+
+def _graph_file(
+    module: NamedOutputs, inputs: Callable[[torch.Tensor], torch.Tensor], layers: Sequence[str]
+) -> GraphFile | None:
+    """The file of a network that is a graph in one."""
+    path = getattr(module, "graph_path", None)
+    if path is None:
+        return None
+    return GraphFile(path, inputs, tuple(layer or module.output for layer in layers))
 
 
 def layer_reader(

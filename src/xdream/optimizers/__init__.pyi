@@ -6,6 +6,7 @@ from .ask_tell import grouped as grouped
 from .ask_tell import make as make
 from .base import Optimizer as Optimizer
 from .base import PartlySaved as PartlySaved
+from .base import Recommending as Recommending
 from .base import State as State
 from .base import Varying as Varying
 from .base import joined as joined
@@ -14,8 +15,12 @@ from .base import populations as populations
 from .base import restored as restored
 from .base import rows as rows
 from .base import saved as saved
+from .cma import CMA as CMA
+from .cma import SepCMA as SepCMA
 from .fdgd import FDGD as FDGD
 from .genetic import Genetic as Genetic
 from .nes import NES as NES
+from .rank_nes import RankNES as RankNES
 from .search_range import SearchRange as SearchRange
 from .search_range import range_of as range_of
+from .sphere_cma import SphereCMA as SphereCMA

@@ -18,7 +18,8 @@ from xdream.types import Codes, Float32Array
 
 #: Every optimizer by name; a factory takes the hyperparameters. It may declare (`xdream.registry.declares`)
 #:     in_recordings: hyperparameters whose default is another when a rig records;
-#:     searched: how `xdream tune` searches hyperparameters, by name (`SearchRange`).
+#:     searched: how `xdream tune` searches hyperparameters, by name (`SearchRange`);
+#:     compared: True where the study `optimizers` is to run it beside those of the paper.
 OPTIMIZERS: Registry[Optimizer[Any]] = Registry("optimizer")
 
 
@@ -76,8 +77,9 @@ def make(
 ) -> AskTell:
     """An optimizer by name for codes of `dim` numbers.
 
-    initial: (k, dim) codes to start from: `population` of them for `genetic`; `fdgd` and `nes` start from
-    their mean. Without: `genetic` starts from N(0, 1), the others from zero.
+    initial: (k, dim) codes to start from: `population` of them for `genetic`; the others start from their
+    mean. Without: `genetic` starts from N(0, 1), the others from zero. Those that need the spread of the
+    initial codes take it to be 1.
     """
     optimizer = OPTIMIZERS.make(name, **hyperparameters)
     if dim < 1:
@@ -90,6 +92,8 @@ def make(
         codes = random.normal(seeds, torch.zeros_like(seeds), "initial codes", shape)[0]
     else:
         codes = torch.zeros(1, dim)
+    if optimizer.starts_from == "spread":
+        codes = torch.stack((codes.mean(0), torch.ones(dim)))
     return AskTell(optimizer, optimizer.start(seeds, codes[None]))
 
 

@@ -45,7 +45,9 @@ class Optimizer(Protocol[S]):
     """A search algorithm. `population` codes are asked for and scored per generation.
 
     state_type: what its states are. starts_from: "population" when `start` needs `population` initial
-    codes, "centre" when it starts from their mean. An optimizer may also be `Varying` or `PartlySaved`.
+    codes, "centre" when it starts from their mean, "spread" when it is given two rows: the centre and the
+    standard deviation of each component of the initial codes, among which it finds its start itself
+    (`safe_start`). An optimizer may also be `Varying`, `PartlySaved` or `Recommending`.
     """
 
     state_type: ClassVar[type[Any]]
@@ -88,6 +90,15 @@ class PartlySaved(Protocol):
 
     def restored(self, saved: Mapping[str, torch.Tensor]) -> Any:
         """The state, from the fields that are not `derived`: bit for bit the one that was saved."""
+        ...
+
+
+@runtime_checkable
+class Recommending(Protocol):
+    """An optimizer that says which code it holds for the best, where that is none of those that it asked."""
+
+    def recommended(self, state: Any) -> Codes:
+        """(runs, d) float32."""
         ...
 
 

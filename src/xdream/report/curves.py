@@ -18,7 +18,9 @@ from matplotlib.ticker import MaxNLocator
 from xdream.experiment.plan import Plan
 from xdream.report.figure_style import BLUE, GREY, LIGHT, VERMILION, quiet
 from xdream.report.summary import RunSummary
+from xdream.scoring.objectives import OBJECTIVES
 from xdream.store import ImageRecord, Record
+from xdream.subjects import SUBJECTS
 
 Array = npt.NDArray[np.float64]
 
@@ -31,6 +33,7 @@ class Curves:
     """One run as it is drawn. best, mean, observed: (generations,), NaN where nothing was seen.
 
     observed: the mean with noise, None without. images: the best of some generations, in order.
+    even: whether every generation has as many presentations, and all count.
     """
 
     summary: RunSummary
@@ -38,6 +41,7 @@ class Curves:
     mean: Array
     observed: Array | None
     images: tuple[ImageRecord, ...]
+    even: bool = True
 
 
 def curves_of(record: Record, summary: RunSummary) -> Curves:
@@ -56,6 +60,7 @@ def curves_of(record: Record, summary: RunSummary) -> Curves:
         each_generation(np.nanmean, clean),
         each_generation(np.nanmean, observed) if noisy else None,
         tuple(i for i in images if i is not None),
+        len({len(scores) for scores in clean}) <= 1 and not record.void_generations(),
     )
 
 
@@ -67,13 +72,9 @@ def each_generation(function: Callable[[Array], Any], generations: Sequence[Arra
 
 def score_label(plan: Plan, objective: str) -> str:
     """What stands beside the axis of the scores."""
-    if objective == "minus-mean":
-        return "score (minus the activation)" if plan.rig is None else "score (minus the response)"
-    if objective != "mean":
-        return f"score ({objective})"
-    if all(target.network.startswith("match:") for target in plan.targets):
-        return "response (minus mean squared difference)"
-    return "response (activation)" if plan.rig is None else "response (as recorded)"
+    kinds = {SUBJECTS.declared(target.network, "response", "activation") for target in plan.targets}
+    label: str = OBJECTIVES.declared(objective, "label", f"score ({objective})")
+    return label.format(response=" or ".join(sorted(kinds)))
 
 
 def log_spaced(count: int, most: int = MONTAGE_GENERATIONS) -> list[int]:
@@ -109,10 +110,11 @@ def draw_curves(axes: Axes, curves: Curves, plan: Plan, *, marks: bool) -> list[
     if np.isnan(curves.best).all():
         axes.text(0.5, 0.5, "no response was seen", transform=axes.transAxes, ha="center")
     axes.set(xlabel="generation", ylabel=score_label(plan, s.objective), xlim=x_limits(count))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     each = s.presentations / s.generations
-    if each > 0:
+    if each > 0 and curves.even:
         top = axes.secondary_xaxis("top", functions=(partial(np.multiply, each), partial(_divided, each)))
+        top.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         top.set_xlabel("presentations")
     return [label for label in labels if label is not None]
 
@@ -145,7 +147,7 @@ def dot_size(count: int) -> float:
 def x_limits(count: int) -> tuple[float, float]:
     """Of an axis of so many generations."""
     margin = 0.02 * (count - 1) or 0.5
-    return 1 - margin, count + margin
+    return max(0.5, 1 - margin), count + margin  # generations are counted from 1
 
 
 def last_seen(curve: Array) -> float:

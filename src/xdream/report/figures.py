@@ -280,7 +280,7 @@ def _overview(runs: Sequence[Curves], plan: Plan, frame: _Frame, path: Path) -> 
     if relative:
         what = f"best {'response' if objectives == ['mean'] else 'score'} / best reference"
     axes.set(xlabel="generation", xlim=x_limits(count), ylabel=what)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     spread_labels(figure, [label for label in labels if label is not None])
     return figure_style.write_figure(figure, path)
 

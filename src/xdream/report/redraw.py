@@ -23,7 +23,7 @@ from xdream.types import CodeArray
 if TYPE_CHECKING:  # at run time PyTorch comes with the first image that is drawn
     from xdream.experiment.runs import Parts
 
-Pixels = npt.NDArray[np.uint8]
+PixelArray = npt.NDArray[np.uint8]
 
 NOT_IDENTICAL = "not bit-identical to what was shown"
 
@@ -32,7 +32,7 @@ NOT_IDENTICAL = "not bit-identical to what was shown"
 class Redrawn:
     """An image, (h, w, 3), drawn again from its code; exact: whether its pixels are those that were shown."""
 
-    pixels: Pixels
+    pixels: PixelArray
     exact: bool
 
 
@@ -40,7 +40,7 @@ class Redrawn:
 class Panel:
     """An image and what stands below it."""
 
-    pixels: Pixels
+    pixels: PixelArray
     caption: str
 
 
@@ -56,7 +56,7 @@ def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[d
     chunk, pixels = None, torch.empty(0)
     try:
         with _threads(plan.threads):
-            parts = _drawing_parts(record, plan)
+            parts, said = _drawing_parts(record, plan)
             derived = _derived(record, images)
             device = parts.generator.centre.device
             for image in sorted(images, key=lambda i: (i.generation, i.chunk or 0)):
@@ -69,10 +69,11 @@ def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[d
     except XDreamError as error:
         return {}, [f"the images are left out: {error}"]
     if all(one.exact for one in drawn.values()):
-        return drawn, []
+        return drawn, said
     return drawn, [
-        f"images are {NOT_IDENTICAL} (another machine, device or library version): "
-        "the captions and the names of the files say which"
+        *said,
+        f"images are {NOT_IDENTICAL} (another machine, device, engine or library version): "
+        "the captions and the names of the files say which",
     ]
 
 
@@ -90,8 +91,12 @@ def _derived(record: Record, images: Sequence[ImageRecord]) -> dict[int, CodeArr
     return codes
 
 
-def _drawing_parts(record: Record, plan: Plan) -> Parts:
-    """The parts without what images do not depend on, which may be gone: targets, references, first codes."""
+def _drawing_parts(record: Record, plan: Plan) -> tuple[Parts, list[str]]:
+    """The parts without what images do not depend on, which may be gone: targets, references, first codes.
+
+    And what to say of an engine that is gone, too.
+    """
+    from xdream.experiment import engine_choice
     from xdream.experiment.assemble import assemble
 
     batch = int(record.facts["batch"])
@@ -102,6 +107,8 @@ def _drawing_parts(record: Record, plan: Plan) -> Parts:
         "references": None,
         "references_per_generation": 0,
         "init": "default",
+        "engine": engine_choice.TORCH,
+        "compiled": False,
     }
     try:
         parts = assemble(plan.model_copy(update=lean))
@@ -110,9 +117,16 @@ def _drawing_parts(record: Record, plan: Plan) -> Parts:
             raise
         parts = assemble(plan.model_copy(update=lean | {"device": "cpu"}))
     # Where images are not compared, drawing a few is not worth the compiler's minute.
-    if plan.compiled and record.keeps_everything:
-        parts.forward.compile(batch)
-    return parts
+    if plan.engine == engine_choice.TORCH or not record.keeps_everything:
+        return parts, []
+    missing = engine_choice.missing(plan.engine, parts.forward)
+    if missing:
+        return parts, [f"images are drawn with PyTorch, not with the engine {plan.engine}: {missing}"]
+    before = record.facts.get("engines")
+    placed = engine_choice.place(
+        parts.forward, plan.engine, batch, None if before is None else engine_choice.read(before)
+    )
+    return parts, engine_choice.notes_of(plan.engine, placed)
 
 
 @contextmanager

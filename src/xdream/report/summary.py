@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,7 +27,9 @@ class RunSummary:
 
     best_ever: over all generations; the paper's measures use the last generation. expected_best_reference:
     of as many natural images as were presented (at most all), drawn without replacement.
-    relative_activation: last_generation_best over best_reference (Xiao & Kreiman 2020). seconds,
+    relative_activation: last_generation_best over best_reference (Xiao & Kreiman 2020). precision: of the
+    search; where it is not float32, noise-free numbers are computed again in float32 when all runs have
+    ended, and searched_last_generation_best and searched_best_ever are as the search had them. seconds,
     presentations_per_second: of the whole experiment, all its runs together. ending: budget, plateau, user;
     None: it goes on. notes: what every output says.
     """
@@ -53,6 +56,9 @@ class RunSummary:
     references: int
     relative_activation: float | None
     relative_activation_of_best_ever: float | None
+    precision: str
+    searched_last_generation_best: float | None
+    searched_best_ever: float | None
     seconds: float
     presentations_per_second: float | None
     notes: tuple[str, ...]
@@ -74,6 +80,13 @@ def notes_of(record: Record) -> tuple[str, ...]:
     if void:
         which = ", ".join(str(number + 1) for number in void[:20]) + (" …" if len(void) > 20 else "")
         notes.append(f"a block was rejected: the scores of generations {which} do not count and are left out")
+    again = record.facts.get("float32")
+    if again is not None:
+        precision = plan_of(record).precision
+        numbers = "are of the search, until all runs have ended and the record is resumed"
+        if again:
+            numbers = "without noise are computed again in float32; figures by generation are of the search"
+        notes.append(f"searched in {precision}: numbers {numbers}")
     if not record.finished:
         notes.append(f"unfinished; if nothing is running, continue with: xdream resume {record.folder}")
     first, *later = record.versions()
@@ -92,7 +105,19 @@ def summarise(record: Record) -> list[RunSummary]:
     notes, runs = notes_of(record), record.runs()
     counts = record.presentations_of_runs()
     rate = sum(counts.values()) / record.seconds if record.seconds > 0 else None
-    return [_summary(record, plan, run, counts[run.id], rate, notes) for run in runs]
+    again = in_float32(record)
+    return [_summary(record, plan, run, counts[run.id], rate, notes, again.get(run.id)) for run in runs]
+
+
+def precision_of(record: Record, plan: Plan) -> str:
+    """In which a record was searched."""
+    return "float32" if record.is_session else plan.precision
+
+
+def in_float32(record: Record) -> dict[int, Mapping[str, Any]]:
+    """What `xdream.experiment.reported` computed again in float32, by run; empty without it."""
+    found: dict[str, Mapping[str, Any]] = json.loads(record.facts.get("float32") or "{}")
+    return {int(run): one for run, one in found.items()}
 
 
 def reference_scores(record: Record, run: RunRecord) -> Array:
@@ -117,12 +142,17 @@ def _summary(
     presentations: int,
     rate: float | None,
     notes: tuple[str, ...],
+    again: Mapping[str, Any] | None,
 ) -> RunSummary:
+    """again: noise-free scores in float32, where the search had another precision."""
     clean, observed = (record.scores(run.id, noise_free=flag) for flag in (True, False))
     references = reference_scores(record, run)
     best_reference = _best([references])
-    last = _best(clean[-1:])
-    ever = _best(clean)
+    first, searched, searched_ever = _best(clean[:1]), _best(clean[-1:]), _best(clean)
+    last, ever = searched, searched_ever
+    if again is not None:
+        first, last = _best([np.array(again["first"])]), _best([np.array(again["last"])])
+        ever = _best([np.array([*again["first"], *again["last"], again["best"]])])
     return RunSummary(
         run=run.id,
         target=run.target,
@@ -134,7 +164,7 @@ def _summary(
         generations=len(clean),
         finished=run.finished,
         ending=run.ending,
-        first_generation_best=_best(clean[:1]),
+        first_generation_best=first,
         last_generation_best=last,
         best_ever=ever,
         observed_first_generation_best=_best(observed[:1]),
@@ -148,6 +178,9 @@ def _summary(
         references=len(references),
         relative_activation=None if last is None else relative_activation(last, best_reference),
         relative_activation_of_best_ever=None if ever is None else relative_activation(ever, best_reference),
+        precision=precision_of(record, plan),
+        searched_last_generation_best=searched,
+        searched_best_ever=searched_ever,
         seconds=record.seconds,
         presentations_per_second=rate,
         notes=notes,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xdream.experiment.plan import DEFAULT_OBJECTIVE
 from xdream.report.summary import RunSummary
 from xdream.text import printable
 
@@ -43,6 +44,10 @@ _REFERENCES = (
         lambda s: f"{number(s.best_reference)} ({printable(s.best_reference_name or MISSING)})",
     ),
 )
+_SEARCHED = (
+    _Column(("last, as", "searched"), lambda s: s.searched_last_generation_best),
+    _Column(("best, as", "searched"), lambda s: s.searched_best_ever),
+)
 _EXPECTED = (_Column(("expected", "best of as many"), lambda s: s.expected_best_reference),)
 _RELATIVE = (
     _Column(("relative", "activation"), lambda s: s.relative_activation),
@@ -52,15 +57,18 @@ _RELATIVE = (
 
 def table(summaries: Sequence[RunSummary]) -> str:
     """An aligned table for the terminal, one row per run, and what to know when reading it."""
-    noisy = any(s.observed_last_generation_best != s.last_generation_best for s in summaries)
+    lower = any(s.precision != "float32" for s in summaries)
+    clean = (s.searched_last_generation_best if lower else s.last_generation_best for s in summaries)
+    noisy = any(s.observed_last_generation_best != one for s, one in zip(summaries, clean, strict=True))
     compared = any(s.references for s in summaries)
     fewer = any(s.presentations < s.references for s in summaries)
     columns = (
         _Column(("", "target"), lambda s: s.target),
         *(_NUMBER if len(summaries) > 1 else ()),
         *(_OPTIMIZER if len({s.optimizer for s in summaries}) > 1 else ()),
-        *(_OBJECTIVE if any(s.objective != "mean" for s in summaries) else ()),
+        *(_OBJECTIVE if any(s.objective != DEFAULT_OBJECTIVE for s in summaries) else ()),
         *_RUN,
+        *(_SEARCHED if lower else ()),
         *(_OBSERVED if noisy else ()),
         *(_REFERENCES if compared else ()),
         *(_EXPECTED if fewer else ()),

@@ -17,14 +17,15 @@ import torch
 from pydantic import Field
 
 from xdream.errors import BadInput
-from xdream.registry import Registry
+from xdream.registry import Registry, declares
 from xdream.types import Responses, Scores
 
 Objective = Callable[[Responses], Scores]
 
-#: Channels of a recording, by number (a plan may name them).
-Channels = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-#: Every objective by name; a factory takes its options and gives the formula.
+#: ChannelNumbers of a recording, by number (a plan may name them).
+ChannelNumbers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+#: Every objective by name; a factory takes its options and gives the formula. It may declare `label`: what
+#: stands beside an axis of scores, with `{response}` for what responses are (declared by the subject).
 OBJECTIVES: Registry[Objective] = Registry("objective")
 
 
@@ -51,18 +52,20 @@ class WeightedGroups:
         return (means * torch.tensor(self.weights, dtype=means.dtype, device=means.device)).sum(1)
 
 
-def make_mean(channels: Channels | None = None) -> Objective:
+@declares(label="response ({response})")
+def make_mean(channels: ChannelNumbers | None = None) -> Objective:
     """The mean over repeats, then over channels (default: all): the response to drive up."""
     return mean if channels is None else WeightedGroups(_checked(channels=channels), (1.0,))
 
 
-def make_minus_mean(channels: Channels | None = None) -> Objective:
+@declares(label="minus the response ({response})")
+def make_minus_mean(channels: ChannelNumbers | None = None) -> Objective:
     """Minus the mean: finds the image that suppresses most."""
     return minus_mean if channels is None else WeightedGroups(_checked(channels=channels), (-1.0,))
 
 
 def make_groups(
-    groups: Annotated[list[Channels], Field(min_length=1)], weights: list[float] | None = None
+    groups: Annotated[list[ChannelNumbers], Field(min_length=1)], weights: list[float] | None = None
 ) -> Objective:
     """The weighted sum of the means of groups of channels (default: their mean)."""
     if not isinstance(groups, list | tuple) or not groups:
@@ -80,7 +83,7 @@ def make_groups(
     return WeightedGroups(checked, tuple(float(weight) for weight in weights))
 
 
-def make_difference(excitatory: Channels, suppressive: Channels) -> Objective:
+def make_difference(excitatory: ChannelNumbers, suppressive: ChannelNumbers) -> Objective:
     """The mean of some channels less the mean of others."""
     return WeightedGroups(_checked(excitatory=excitatory, suppressive=suppressive), (1.0, -1.0))
 

@@ -1,7 +1,8 @@
 """What a store guarantees, and the rows that go in and out.
 
 1. Ink before learning: responses are committed before scores, scores and the optimizer's next state in one
-   transaction. After a kill at any point the file holds whole transactions only.
+   transaction (a large state only every so many generations). After a kill at any point the file holds whole
+   transactions only.
 2. One writer: a second process that opens a living experiment for writing gets StoreBusy. Readers may come
    and go at any time.
 3. A record lives long: a store of schema 3 or later can be read and resumed by every later release. Reading

@@ -43,7 +43,9 @@ def version_of(connection: apsw.Connection) -> int:
 
 
 def view_as_present(connection: apsw.Connection) -> None:
-    """Let a reader see an older store as one of the present schema."""
+    """Let a reader see an older store as one of the present schema; again, after it was migrated."""
+    for kind, name in connection.execute("SELECT type, name FROM sqlite_temp_schema").fetchall():
+        connection.execute(f"DROP {kind} temp.{name}")
     for migration in _from(version_of(connection)):
         connection.execute(migration.read)
 

@@ -22,6 +22,11 @@ def fact(store: Readable, key: str) -> str:
     return str(value)
 
 
+def facts(store: Readable) -> dict[str, str]:
+    """Every fact, by its key."""
+    return dict(store.query("SELECT key, value FROM experiment"))
+
+
 def started(store: Readable) -> bool:
     """Whether the optimizers have their first states."""
     return bool(store.query("SELECT 1 FROM state LIMIT 1"))

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from xdream.errors import BadInput
 from xdream.store import queries
+from xdream.store.connection import FILE_NAME, connect, rows_of
 from xdream.store.migrations import OLDEST_VERSION
-from xdream.store.sqlite import FILE_NAME, code_of, connect, said_plainly
+from xdream.store.sqlite import code_of
 
 Array = npt.NDArray[np.float64]
 
@@ -293,5 +294,4 @@ class Record:
         self.close()
 
     def _rows(self, sql: str, *bindings: Any) -> Any:
-        with said_plainly(self.folder / FILE_NAME):
-            return self._connection.execute(sql, bindings).fetchall()
+        return rows_of(self._connection, self.folder / FILE_NAME, sql, bindings)

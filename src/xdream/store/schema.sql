@@ -84,7 +84,7 @@ CREATE TABLE told (                       -- generations that the optimizer has 
     PRIMARY KEY (run, generation)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE state (                      -- of the optimizer, before that generation: the first and the latest
+CREATE TABLE state (                      -- of the optimizer, before that generation: the first and the latest written
     run INTEGER NOT NULL REFERENCES run,
     generation INTEGER NOT NULL,
     tensors BLOB NOT NULL,                -- safetensors

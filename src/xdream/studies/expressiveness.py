@@ -11,6 +11,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from xdream.errors import BadInput
+from xdream.generators.cards import SHIPPED
 from xdream.images.files import hwc
 from xdream.report.text_table import number
 from xdream.studies import drawing
@@ -20,7 +21,7 @@ from xdream.studies.image_recovery import DETAIL, FEATURE, IMAGE, ORIGINAL, PIXE
 from xdream.studies.plan import Scale, Size, StudyPlan
 from xdream.studies.shard_work import Condition, Work
 from xdream.studies.statistics import interval
-from xdream.studies.table import Pixels, Table, TableRow, image_text, pixels_of
+from xdream.studies.table import PixelArray, Table, TableRow, image_text, pixels_of
 
 LOSSES, SEARCHES = ("pixel", "feature"), ("gradient", "genetic")
 #: Every condition by its loss and what makes the loss small.
@@ -75,7 +76,7 @@ class Expressiveness:
     sample = "images"
     measure = "error relative to the start"
     layers: tuple[str, ...] = ("middle",)
-    generators: tuple[str, ...] = ("natural-v1",)
+    generators: tuple[str, ...] = (SHIPPED,)
     sizes: Mapping[Scale, Size] = {  # units: images
         "tiny": Size(units=1, seeds=1, presentations=200),
         "small": Size(units=6, seeds=1, presentations=2_500),
@@ -183,7 +184,7 @@ class _Line:
     """The same of every image: the originals, or what one condition recovered. cells: (pixels, caption)."""
 
     name: str
-    cells: tuple[tuple[Pixels, str] | None, ...]
+    cells: tuple[tuple[PixelArray, str] | None, ...]
 
 
 def _shown(table: Table) -> list[str]:
@@ -270,7 +271,7 @@ class _Grid:
                 _draw_cell(axes, cell)
 
 
-def _draw_cell(axes: Axes, cell: tuple[Pixels, str] | None) -> None:
+def _draw_cell(axes: Axes, cell: tuple[PixelArray, str] | None) -> None:
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     if cell is not None:

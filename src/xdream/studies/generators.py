@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from matplotlib.figure import Figure
 
+from xdream.generators.cards import SHIPPED
 from xdream.studies import drawing
 from xdream.studies.base import UnitGroup, evolved_rows, groups_of, hardly_begun
 from xdream.studies.claims import TOO_FEW, Claim, Finding, above, every, published_median
@@ -68,7 +69,7 @@ class Generators:
     sample = "units"
     measure = RELATIVE
     layers: tuple[str, ...] = DEPTHS
-    generators: tuple[str, ...] = ("natural-v1", "fourier", "pixels")
+    generators: tuple[str, ...] = (SHIPPED, "fourier", "pixels")
     sizes: Mapping[Scale, Size] = {
         "tiny": Size(units=1, seeds=1, presentations=100),
         "small": Size(units=3, seeds=1, presentations=1_000),

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 
 from xdream.description import Part
 from xdream.experiment import defaults
+from xdream.generators.cards import SHIPPED
 from xdream.studies import drawing
 from xdream.studies.base import UnitGroup, networks_and_depths
 from xdream.studies.claims import TOO_FEW, Claim, Finding, above, below, every, too_short
@@ -131,7 +132,7 @@ class Hyperparameters:
     sample = "units"
     measure = RELATIVE
     layers: tuple[str, ...] = ("late", "output")
-    generators: tuple[str, ...] = ("natural-v1",)
+    generators: tuple[str, ...] = (SHIPPED,)
     sizes: Mapping[Scale, Size] = {
         "tiny": Size(units=1, seeds=1, presentations=100),
         "small": Size(units=2, seeds=1, presentations=500),

@@ -23,7 +23,7 @@ from xdream.report import plan_of
 from xdream.report.redraw import redraw
 from xdream.studies import natural_responses
 from xdream.studies.shard_work import GENETIC, Work
-from xdream.studies.table import Pixels, TableRow, image_text
+from xdream.studies.table import PixelArray, TableRow, image_text
 from xdream.subjects import ImageMatch, parse_units
 from xdream.types import ShownImages
 
@@ -177,13 +177,13 @@ def _ratio(a: float, b: float) -> float:
     return a / b if b > 0.0 else math.nan
 
 
-def detail_kept(recovered: Pixels, original: Pixels) -> float:
+def detail_kept(recovered: PixelArray, original: PixelArray) -> float:
     """The power of fine detail of an image over that of its original; NaN where that has none."""
     power = _fine_power(original)
     return _fine_power(recovered) / power if power > _ROUNDING else math.nan
 
 
-def _fine_power(image: Pixels) -> float:
+def _fine_power(image: PixelArray) -> float:
     """Power beyond `FINE` of the Nyquist frequency, in all directions, over all colours.
 
     Under a Hann window: without it the borders, which do not meet, would count as detail.

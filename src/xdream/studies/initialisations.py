@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from xdream import report
 from xdream.experiment.assemble import assemble
+from xdream.generators.cards import SHIPPED
 from xdream.studies import drawing
 from xdream.studies.base import UnitGroup, groups_of, hardly_begun, networks_and_depths, undecidable
 from xdream.studies.claims import (
@@ -93,7 +94,7 @@ class Initialisations:
     sample = "units"
     measure = RELATIVE
     layers: tuple[str, ...] = DEPTHS
-    generators: tuple[str, ...] = ("natural-v1",)
+    generators: tuple[str, ...] = (SHIPPED,)
     sizes: Mapping[Scale, Size] = {
         "tiny": Size(units=1, seeds=2, presentations=60),
         "small": Size(units=2, seeds=3, presentations=600),
@@ -124,9 +125,8 @@ class Initialisations:
             if one.condition.name == "random" and one.seed < work.plan.seed + MOST_SEEDS:
                 ends.append((one, end_code(one)))
         plan = report.plan_of(ends[0][0].record)
-        yield from rows_of_ends(
-            work, assemble(plan.model_copy(update={"variants": (), "compiled": False})), ends
-        )
+        few = {"variants": (), "engine": "torch", "compiled": False}
+        yield from rows_of_ends(work, assemble(plan.model_copy(update=few)), ends)
 
     def groups(self, table: Table) -> Iterator[UnitGroup]:
         """Final and initial relative activation by beginning; the spread over seeds."""

@@ -26,6 +26,8 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from xdream.description import Part
+from xdream.generators.cards import SHIPPED
+from xdream.optimizers import OPTIMIZERS
 from xdream.studies import drawing
 from xdream.studies.base import UnitGroup, groups_of, undecidable
 from xdream.studies.claims import TOO_FEW, Claim, Finding, above, at_most, every, published_median
@@ -37,6 +39,7 @@ from xdream.studies.table import Table, TableRow
 
 RELATIVE = "relative activation"
 NOISE_MEASURES = ("relative noise", "SNR", "self-correlation")
+#: Of the paper, which the claims are about. Others that declare `compared` get rows beside them.
 NAMES = ("genetic", "fdgd", "nes")
 #: Spikes of the noisy condition, and repeats where each image is shown more than once.
 SPIKES, REPEATS = 20.0, 3
@@ -96,7 +99,7 @@ MORE_SPIKES = Claim(
 
 
 class Optimizers:
-    """The three optimizers without and with noise; the genetic algorithm over noise levels."""
+    """The optimizers without and with noise; the genetic algorithm over noise levels."""
 
     name = "optimizers"
     question = "which optimizer reaches the best images, without and with noise?"
@@ -104,7 +107,7 @@ class Optimizers:
     sample = "units"
     measure = RELATIVE
     layers: tuple[str, ...] = DEPTHS
-    generators: tuple[str, ...] = ("natural-v1",)
+    generators: tuple[str, ...] = (SHIPPED,)
     sizes: Mapping[Scale, Size] = {
         "tiny": Size(units=1, seeds=1, presentations=240),
         "small": Size(units=2, seeds=1, presentations=1_000),
@@ -119,12 +122,14 @@ class Optimizers:
             title = name_of(name, spikes, repeats)
             return Condition(title, generator, Part(name=name), spikes=spikes, repeats=repeats)
 
+        others = (name for name in OPTIMIZERS.names() if OPTIMIZERS.declared(name, "compared", False))
+        names = dict.fromkeys((*NAMES, *others))
         levels = [spikes for spikes in LEVELS[plan.scale] if spikes != SPIKES]
         return (
-            *(of(name) for name in NAMES),
-            *(of(name, SPIKES) for name in NAMES),
+            *(of(name) for name in names),
+            *(of(name, SPIKES) for name in names),
             *(of("genetic", spikes) for spikes in levels),
-            *(of(name, SPIKES, REPEATS) for name in NAMES),
+            *(of(name, SPIKES, REPEATS) for name in names),
         )
 
     def rows(self, work: Work) -> Iterator[TableRow]:
@@ -153,7 +158,8 @@ class Optimizers:
         rows = len(networks) + 1
         figure.set_size_inches(drawing.WIDTH_IN, 0.8 + drawing.PANEL_IN * rows)
         places = figure.add_gridspec(rows, 3)
-        shown = [name_of(name, spikes) for spikes in (None, SPIKES) for name in NAMES]
+        names = [name for name in table.among("optimizer") if name]
+        shown = [name_of(name, spikes) for spikes in (None, SPIKES) for name in names]
         groups = [group for group in self.groups(table) if group.condition in shown]
         for row, network in enumerate(networks):
             axes = figure.add_subplot(places[row, :])
@@ -214,7 +220,7 @@ def _noise_rows(work: Work, one: Evolved) -> Iterator[TableRow]:
 
 def _published(condition: str, place: str) -> float | None:
     name, *how = condition.split(", ")
-    if len(how) > 1:
+    if len(how) > 1 or name not in PUBLISHED:
         return None
     if how and name == "genetic" and how[0] != f"{SPIKES:g} spikes":
         level = float(how[0].removesuffix(" spikes"))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
+from xdream.generators.cards import SHIPPED
 from xdream.images.files import hwc
 from xdream.report import plan_of
 from xdream.report.redraw import redraw
@@ -21,7 +22,7 @@ from xdream.studies.base import UnitGroup, natural_images
 from xdream.studies.claims import Claim, Finding
 from xdream.studies.plan import Scale, Size, StudyPlan
 from xdream.studies.shard_work import Condition, Evolved, Work, columns
-from xdream.studies.table import Pixels, Table, TableRow, image_text, pixels_of
+from xdream.studies.table import PixelArray, Table, TableRow, image_text, pixels_of
 
 Array = npt.NDArray[np.float64]
 #: network, depth, layer, unit, generator, seed
@@ -78,7 +79,7 @@ class Overview:
     sample = "units"
     measure = "share of the presentations until this part of the rise"
     layers: tuple[str, ...] = ("output",)
-    generators: tuple[str, ...] = ("natural-v1",)
+    generators: tuple[str, ...] = (SHIPPED,)
     sizes: Mapping[Scale, Size] = {
         "tiny": Size(units=1, seeds=1, presentations=400),
         "small": Size(units=1, seeds=1, presentations=PRESENTATIONS),
@@ -274,7 +275,7 @@ def _draw_one(part: SubFigure, key: Key, curve: Curve, table: Table) -> None:
     _strip(bottom, panels)
 
 
-def _strip(part: SubFigure, panels: Sequence[tuple[str, Pixels, str]]) -> None:
+def _strip(part: SubFigure, panels: Sequence[tuple[str, PixelArray, str]]) -> None:
     """Images side by side, the last set apart, with captions below."""
     most = max(len(panels), 8)
     widths = [1.0] * (len(panels) - 1) + [0.15, 1.0] + [1.0] * (most - len(panels))

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from xdream import random
+from xdream.generators.cards import SHIPPED
 from xdream.images import references
 from xdream.studies import drawing
 from xdream.studies.base import UnitGroup, natural_images, networks_and_depths, published_layer
@@ -103,7 +104,7 @@ class RandomExploration:
     sample = "units"
     measure = "response over the best natural one"
     layers: tuple[str, ...] = DEPTHS
-    generators: tuple[str, ...] = ("natural-v1",)
+    generators: tuple[str, ...] = (SHIPPED,)
     sizes: Mapping[Scale, Size] = {
         "tiny": Size(units=1, seeds=1, presentations=200),
         "small": Size(units=4, seeds=1, presentations=1_000),

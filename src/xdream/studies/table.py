@@ -32,7 +32,7 @@ from xdream.studies.file_names import TABLE_SUFFIXES
 #: The measure that may differ between two tables of the same shard.
 TIME = "seconds"
 SUFFIXES = TABLE_SUFFIXES
-Pixels: TypeAlias = npt.NDArray[np.uint8]
+PixelArray: TypeAlias = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,12 @@ class Table:
         return list(self.by_unit(measure, **wanted).values())
 
 
-def image_text(pixels: Pixels) -> str:
+def image_text(pixels: PixelArray) -> str:
     """(h, w, 3) uint8 as a row's `image`."""
     return base64.b64encode(small_png(chw(pixels))).decode()
 
 
-def pixels_of(image: str) -> Pixels:
+def pixels_of(image: str) -> PixelArray:
     """And back. Raises BadInput."""
     try:
         return hwc(decoded(base64.b64decode(image, validate=True), ("png",)))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from matplotlib.figure import Figure
 
+from xdream.generators.cards import SHIPPED
 from xdream.studies import drawing
 from xdream.studies.base import (
     UnitGroup,
@@ -63,7 +64,7 @@ class Targets:
     sample = "units"
     measure = RELATIVE
     layers: tuple[str, ...] = DEPTHS
-    generators: tuple[str, ...] = ("natural-v1",)
+    generators: tuple[str, ...] = (SHIPPED,)
     sizes: Mapping[Scale, Size] = {
         "tiny": Size(units=2, seeds=1, presentations=200),
         "small": Size(units=6, seeds=1, presentations=2_000),

@@ -67,8 +67,8 @@ class SubjectRequest:
 #: Every subject by the NETWORK of its targets: a name, or a form like `known:*`. A factory takes a
 #: `SubjectRequest`. It may declare (`xdream.registry.declares`) `absolute`, a function from NETWORK to the
 #: same with absolute paths, where it holds some; and `together`, True where one subject serves all targets of
-#: a layer: it then has `counts`, the number of units of each. A name without a subject of its own is a
-#: network's.
+#: a layer: it then has `counts`, the number of units of each; and `response`, what a figure calls its
+#: responses (else "activation"). A name without a subject of its own is a network's.
 SUBJECTS: Registry[Subject] = Registry("subject", others=lambda name: _network())
 
 

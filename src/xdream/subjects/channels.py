@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdream.errors import BadInput, SubjectError
+from xdream.registry import declares
 from xdream.subjects.base import SubjectRequest
 from xdream.subjects.target import RIG, parse_units
 from xdream.types import ShownImages
@@ -34,6 +35,7 @@ class Channels:
         raise SubjectError("a rig cannot be asked for responses; a plan with a rig is for xdream serve")
 
 
+@declares(response="as recorded")
 def requested(request: SubjectRequest) -> Channels:
     """Channels of a session's rig: `rig:NAME:CHANNELS`."""
     if request.channels is None:

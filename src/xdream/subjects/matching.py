@@ -62,7 +62,7 @@ def absolute(name: str) -> str:
     return ":".join(["match", references.absolute(path), *([networks.absolute(network)] if network else [])])
 
 
-@declares(absolute=absolute)
+@declares(absolute=absolute, response="minus mean squared difference")
 def requested(request: base.SubjectRequest) -> ImageMatch:
     """How near images come to one: `match:FILE::0` in pixels, `match:FILE:NETWORK:LAYER:0` in a layer."""
     if request.units[0] not in ("0", "all"):

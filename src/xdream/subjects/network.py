@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,9 +39,16 @@ class NetworkUnits:
         self._reader = reader
         self._readouts = readouts
 
-    def respond(self, images: ShownImages) -> torch.Tensor:
-        """(n, 3, h, w) uint8 -> (n, units) float64. Raises SubjectError."""
-        outputs = self._reader.read(images)
+    def respond(
+        self,
+        images: ShownImages,
+        through: Callable[[torch.Tensor], Sequence[torch.Tensor]] | None = None,
+    ) -> torch.Tensor:
+        """(n, 3, h, w) uint8 -> (n, units) float64. Raises SubjectError.
+
+        through: `function` in an engine, which then computes the layers.
+        """
+        outputs = self._reader.read(images, through)
         for readout in self._readouts:
             found = outputs[readout.layer].shape[1]
             if found != readout.channels:
@@ -52,9 +59,9 @@ class NetworkUnits:
         read = [_units_of(outputs[r.layer], r.units) for r in self._readouts]
         return torch.cat(read, dim=1).to(torch.float64).cpu()
 
-    def compile(self, undo: bool = False) -> None:
-        """Put the network through the compiler of PyTorch."""
-        self._reader.compile(undo)
+    def function(self) -> Callable[[torch.Tensor], list[torch.Tensor]]:
+        """Images -> the layers that are read, for an engine. Raises BadInput where there is no module."""
+        return self._reader.function()
 
 
 def network_units(

@@ -33,8 +33,8 @@ def check_optimizer(optimizer: Optimizer[Any], *, generations: int = GENERATIONS
     seeds, other codes. Scores may be NaN, some or all, or infinite, and codes stay finite. In `generations`
     it comes nearer to an optimum that is known.
     """
-    assert optimizer.starts_from in ("population", "centre"), (
-        f"its starts_from is {optimizer.starts_from!r}; it must be 'population' or 'centre'"
+    assert optimizer.starts_from in ("population", "centre", "spread"), (
+        f"its starts_from is {optimizer.starts_from!r}; it must be 'population', 'centre' or 'spread'"
     )
     assert isinstance(optimizer.population, int), f"its population is {optimizer.population!r}, no number"
     assert optimizer.population >= 1, f"its population is {optimizer.population}"
@@ -51,6 +51,8 @@ def _started(optimizer: Optimizer[Any], seeds: Sequence[int]) -> State:
     """From N(0, 1): the same codes for each run, so that only their seeds tell runs apart."""
     n = optimizer.population if optimizer.starts_from == "population" else 1
     first = random.normal(torch.tensor([0]), torch.tensor([0]), "initial codes", (n, DIM))
+    if optimizer.starts_from == "spread":
+        first = torch.cat((first, torch.ones_like(first)), dim=1)
     state: State = optimizer.start(torch.tensor(seeds), first.expand(len(seeds), -1, -1).clone())
     return state
 

@@ -23,6 +23,7 @@ from xdream.laboratory.rigs.folder_files import FileTable, Unreadable, read
 from xdream.laboratory.rigs.folder_manifest import read_answer, written_answer
 from xdream.laboratory.rigs.folder_names import Sent, rows_of
 from xdream.laboratory.rigs.forms import recorded_json
+from xdream.laboratory.rigs.json_messages import dumps, loads
 from xdream.laboratory.simulation.folder import FORMATS, as_file
 from xdream.scoring.recordings import to_bytes
 from xdream.testing.sessions import edge_cases
@@ -338,7 +339,7 @@ def test_an_answer_may_have_a_checksum_or_none() -> None:
     ],
 )
 def test_an_answer_that_is_not_as_described_is_refused(data: bytes, words: str) -> None:
-    with pytest.raises(forms.Unreadable, match=words):
+    with pytest.raises(forms.MessageError, match=words):
         read_answer(data, "x", 3)
 
 
@@ -439,7 +440,7 @@ JSON = st.recursive(
 @FAST
 @given(st.one_of(accidents(PLAIN), accidents(SUMMED), st.binary(max_size=400)))
 def test_no_answer_to_a_manifest_does_harm(data: bytes) -> None:
-    with contextlib.suppress(forms.Unreadable):
+    with contextlib.suppress(forms.MessageError):
         assert isinstance(read_answer(data, "x", 3), Answer)
 
 
@@ -451,7 +452,7 @@ def test_no_answer_to_a_manifest_does_harm(data: bytes) -> None:
     )
 )
 def test_no_response_in_json_does_harm(said: dict[str, Any]) -> None:
-    with contextlib.suppress(forms.Unreadable):
+    with contextlib.suppress(forms.MessageError):
         read_answer(answer_text(responses=[said]), "x", 3)
 
 
@@ -461,6 +462,16 @@ def test_an_answer_with_a_checksum_is_whole_or_refused(data: bytes) -> None:
     """What was said is what was written, wherever bytes were lost."""
     try:
         found = read_answer(data, "x", 3)
-    except forms.Unreadable:
+    except forms.MessageError:
         return
     assert [row.image for row in found.rows] == [row.image for row in read_answer(SUMMED, "x", 3).rows]
+
+
+def test_only_the_bytes_of_an_answer_are_limited() -> None:
+    """The option `answer_limit_mb` says how large an answer may be, and nothing else does."""
+    rows = [{"image": "i", "repeat": 0, "traces": [[0.5] * 30_000] * 140, "start_ms": 0.0, "step_ms": 1.0}]
+    (row,) = read_answer(written_answer("s", 1, 1, rows, last=True), "x", 140).rows
+    assert row.recorded.samples.shape == (140, 30_000)
+    said = {"session": "s", "block": 1, "fence": 1, "last": True, "responses": rows}
+    with pytest.raises(forms.MessageError, match="more than 4000000 values"):
+        loads(dumps(said))

@@ -9,7 +9,7 @@ import pytest
 
 from xdream.laboratory.rigs import Answer
 from xdream.laboratory.rigs.folder_manifest import read_answer
-from xdream.laboratory.rigs.forms import Unreadable
+from xdream.laboratory.rigs.forms import MessageError
 from xdream.laboratory.rigs.json_messages import answer_of, message_of
 from xdream.scoring.recordings import Recorded, Spikes, Values
 
@@ -126,7 +126,7 @@ def test_a_form_means_the_same_in_every_envelope(read: Read, channels: int, said
     ],
 )
 def test_what_is_not_clear_is_refused_alike_in_every_envelope(read: Read, said: Any, words: str) -> None:
-    with pytest.raises(Unreadable, match="response 0.*" + words):
+    with pytest.raises(MessageError, match="response 0.*" + words):
         read([{"image": "i", "repeat": 0, **said}], 2)
 
 
@@ -142,14 +142,14 @@ def test_one_response_may_be_an_object(read: Read) -> None:
 
 def test_unknown_fields_of_an_envelope_are_refused_alike() -> None:
     said = {"session": "s", "block": 1, "fence": 1, "responses": [], "lst": True}
-    with pytest.raises(Unreadable, match="a field 'lst'"):
+    with pytest.raises(MessageError, match="a field 'lst'"):
         answer_of(message_of(json.dumps(said).encode()), 1)
-    with pytest.raises(Unreadable, match="a field 'lst'"):
+    with pytest.raises(MessageError, match="a field 'lst'"):
         read_answer(json.dumps(said | {"rows": 0}).encode(), "x", 1)
 
 
 def test_a_name_twice_in_one_object_is_refused_alike() -> None:
     data = b'{"session":"s","block":1,"fence":1,"rows":0,"responses":[],"block":2}'
     for read in (lambda: answer_of(message_of(data), 1), lambda: read_answer(data, "x", 1)):
-        with pytest.raises(Unreadable, match="occurs twice"):
+        with pytest.raises(MessageError, match="occurs twice"):
             read()

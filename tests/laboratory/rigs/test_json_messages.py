@@ -177,7 +177,7 @@ ROW: dict[str, Any] = {"image": "i", "repeat": 0}
     ],
 )
 def test_a_response_that_is_not_clear_is_refused_in_one_line(row: Any, words: str) -> None:
-    with pytest.raises(forms.Unreadable, match=words) as raised:
+    with pytest.raises(forms.MessageError, match=words) as raised:
         read([row])
     assert "\n" not in str(raised.value)
     assert "response 0" in str(raised.value)
@@ -186,7 +186,7 @@ def test_a_response_that_is_not_clear_is_refused_in_one_line(row: Any, words: st
 @pytest.mark.parametrize("name", ["session", "block", "fence"])
 @pytest.mark.parametrize("value", [None, [], {}, -1, True, ""])
 def test_an_answer_says_whose_it_is(name: str, value: Any) -> None:
-    with pytest.raises(forms.Unreadable, match=name):
+    with pytest.raises(forms.MessageError, match=name):
         read([], **{name: value})
 
 
@@ -216,7 +216,7 @@ def test_bombs_are_refused_before_they_are_built(data: bytes | str, words: str) 
     if not words:
         assert json_messages.message_of(data) == {"a": math.inf}
         return
-    with pytest.raises(forms.Unreadable, match=words):
+    with pytest.raises(forms.MessageError, match=words):
         json_messages.message_of(data)
 
 
@@ -245,7 +245,7 @@ def test_any_json_is_an_answer_or_has_a_reason(message: Any, channels: int) -> N
     data = json.dumps(message).encode()
     try:
         answer = json_messages.answer_of(json_messages.message_of(data), channels)
-    except forms.Unreadable as error:
+    except forms.MessageError as error:
         in_one_line(error)
         return
     for row in answer.rows:
@@ -258,7 +258,7 @@ def test_any_json_is_an_answer_or_has_a_reason(message: Any, channels: int) -> N
 def test_any_bytes_are_a_message_or_have_a_reason(data: bytes) -> None:
     try:
         assert isinstance(json_messages.message_of(data), dict)
-    except forms.Unreadable as error:
+    except forms.MessageError as error:
         in_one_line(error)
 
 
@@ -272,7 +272,7 @@ def test_a_cut_or_changed_answer_is_never_another_error(data: Any) -> None:
     piece = data.draw(st.binary(max_size=3))
     try:
         json_messages.answer_of(json_messages.message_of(whole[:at] + piece + whole[at + 1 :]), 2)
-    except forms.Unreadable as error:
+    except forms.MessageError as error:
         in_one_line(error)
 
 

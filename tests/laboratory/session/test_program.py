@@ -73,7 +73,7 @@ def test_a_signal_ends_a_session_with_the_line_that_goes_on(tmp_path: Path, numb
     served(session_plan(), folder, Rig()).close()
 
 
-def found(findings: list[doctor.Finding]) -> dict[str, doctor.Finding]:
+def found(findings: list[doctor.Check]) -> dict[str, doctor.Check]:
     return {finding.subject: finding for finding in findings}
 
 

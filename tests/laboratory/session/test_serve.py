@@ -1,5 +1,7 @@
 """What is waited for: silence, lost media, full disks, orders. Clocks are moved by the test."""
 
+import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +17,17 @@ from xdream.cli.main import main
 from xdream.errors import BadInput, RigError, StoreFull, SubjectSilent
 from xdream.experiment.callbacks import NoCallback
 from xdream.experiment.plan import Plan
-from xdream.laboratory.rigs import Answer, AnswerRow, Arrival, Block, BlockClaim, Command, Direct, NoBlock
+from xdream.laboratory.rigs import (
+    BRIDGES,
+    Answer,
+    AnswerRow,
+    Arrival,
+    Block,
+    BlockClaim,
+    Command,
+    Direct,
+    NoBlock,
+)
 from xdream.laboratory.session import give, orders, resume, serve, serving
 from xdream.laboratory.session.session import Session
 from xdream.store import Record
@@ -60,6 +72,23 @@ class Notes(NoCallback):
 
     def trouble(self, text: str) -> None:
         self.troubles.append(text)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="no OpenVINO")
+def test_an_engine_draws_a_sessions_images_in_float32_and_again_after_a_restart(tmp_path: Path) -> None:
+    changes = {"generator": "natural-v1", "engine": "openvino", "precision": "bfloat16"}
+    plan = session_plan(**changes)
+    whole = served(plan, tmp_path / "whole", Rig())
+    exact = served(session_plan(**changes | {"precision": "float32"}), tmp_path / "exact", Rig())
+    assert json.loads(whole.facts["engines"])["generator natural-v1"]["engine"] == "openvino"
+    assert "images for a rig are drawn in float32" in whole.facts["notes"]
+    assert whole.dump()["image"] == exact.dump()["image"]
+    stopped = iter([False] * 3 + [True] * 100)
+    with pytest.raises(KeyboardInterrupt):
+        served(plan, tmp_path / "x", Rig(), stop=lambda: next(stopped))
+    again = served(plan, tmp_path / "x", Rig())
+    assert again.dump()["image"] == whole.dump()["image"]
+    assert not [event for event in again.events() if event.kind == "pixels"]
 
 
 @pytest.fixture(autouse=True)
@@ -339,8 +368,9 @@ def test_paths_of_bridges_are_stored_so_that_a_session_is_resumed_from_anywhere(
     stored = Plan.from_toml(record.facts["plan"])
     assert stored.rig is not None
     assert stored.display is not None
-    assert stored.rig.options == {"folder": str(tmp_path / "shared")}
-    assert stored.display.options == {"token_file": str(tmp_path / "t")}
+    assert stored.rig.options == BRIDGES.filled("folder", {"folder": str(tmp_path / "shared")})
+    assert stored.rig.options["stable_s"] == 0.5
+    assert stored.display.options == BRIDGES.filled("http", {"token_file": str(tmp_path / "t")})
     record.close()
 
 

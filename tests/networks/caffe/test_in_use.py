@@ -16,6 +16,7 @@ from xdream.experiment.assemble import assemble
 from xdream.experiment.plan import Plan
 from xdream.generators import GENERATORS
 from xdream.networks import caffe, caffe_file
+from xdream.testing import check_generator
 
 SMALL = made.inception(1, 39)
 #: Each kind of layer that the compiler fuses, once: the compiler takes a second for each that it cannot fuse.
@@ -135,6 +136,7 @@ def test_compiled_it_answers_the_same(tmp_path):
 def test_a_generator_from_caffes_files(files, generator, tmp_path):
     name = f"caffe:{generator[0]}"
     made_one = GENERATORS.make(name)
+    check_generator(made_one)
     assert (made_one.code_shape, made_one.image_size_px, len(made_one.centre)) == ((6,), 16, 6)
     codes = images(3, 6)
     net = caffe.load(*generator)

@@ -38,6 +38,7 @@ from xdream.laboratory.rigs.folder_names import (
     rows_of,
     sent_by,
 )
+from xdream.options import checked
 
 #: How many closed blocks' answers are still looked at.
 WATCHED = 20
@@ -71,8 +72,9 @@ class _Seen:
     reported: set[str] = field(default_factory=set)
 
 
+@checked
 class Folder:
-    """The bridge "folder".
+    """Blocks and answers as files in a shared folder.
 
     folder: must be there. protocol: "manifest", or "original" for rigs that answered the original software.
     match: of the original protocol's file names, "strict" (exactly) or "loose" (after the block's number).
@@ -343,7 +345,7 @@ class Folder:
             if len(data) > self._limit:
                 raise Unreadable(f"it has more than {self._limit} bytes; see answer_limit_mb")
             answer = self._read(data, name, sent)
-        except (Unreadable, forms.Unreadable) as error:
+        except (Unreadable, forms.MessageError) as error:
             if not stable:
                 return None
             answer = Answer((), source=name, fault=f"{name}: {mistaken(data) or error}", raw=data[:RAW_BYTES])

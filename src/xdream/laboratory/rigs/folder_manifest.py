@@ -15,7 +15,7 @@ from typing import Any
 from xdream.laboratory.rigs.base import Answer, Block
 from xdream.laboratory.rigs.forms import (
     Json,
-    Unreadable,
+    MessageError,
     count_of,
     flag_of,
     only_fields,
@@ -53,22 +53,22 @@ def written_answer(
 
 
 def read_answer(data: bytes, source: str, channels: int) -> Answer:
-    """The answer in a file. channels: of the session. Raises Unreadable, and nothing else."""
+    """The answer in a file. channels: of the session. Raises MessageError, and nothing else."""
     said = _object(data)
     if "answer" in said:
         only_fields(said, ("answer", "sha256"), "the file")
         text = said["answer"]
         if not isinstance(text, str):
-            raise Unreadable("answer is no text")
+            raise MessageError("answer is no text")
         inner = text.encode("utf-8", "replace")
         found = hashlib.sha256(inner).hexdigest()
         if said.get("sha256") != found:
-            raise Unreadable(f"sha256 of the answer is {found}, not {short(said.get('sha256'))}")
+            raise MessageError(f"sha256 of the answer is {found}, not {short(said.get('sha256'))}")
         said = _object(inner)
     only_fields(said, (*ANSWER_FIELDS, "rows"), "the answer")
     responses = read_responses(said.get("responses"), channels)
     if (rows := count_of(said, "rows")) != len(responses):
-        raise Unreadable(f"rows says {rows}, but there are {len(responses)} responses")
+        raise MessageError(f"rows says {rows}, but there are {len(responses)} responses")
     return Answer(
         responses,
         session=text_of(said, "session"),
@@ -81,12 +81,12 @@ def read_answer(data: bytes, source: str, channels: int) -> Answer:
 
 def _object(data: bytes) -> Json:
     if not data:
-        raise Unreadable("the file is empty")
+        raise MessageError("the file is empty")
     # Programs on Windows write a mark before the text, or UTF-16. How long a file may be is the bridge's
     # option, and one with a checksum is full of escapes.
     with contextlib.suppress(UnicodeDecodeError):
         data = data.decode(json.detect_encoding(data)).encode()
-    said = loads(data, most_escaped_bytes=len(data))
+    said = loads(data, bounded=False)
     if not isinstance(said, dict):
-        raise Unreadable("it is no JSON object")
+        raise MessageError("it is no JSON object")
     return said

@@ -2,9 +2,9 @@
 
 Each bridge has an envelope of its own around the list of responses (`json_messages` over HTTP, ZMQ and LSL,
 `folder_manifest` in a folder); what stands in that list is read and written here alone. Whatever is wrong
-with it is one line (`Unreadable`), never another error. MATLAB's ways of writing JSON are taken: a scalar for
-an array of one element, an object for a list of one, null for NaN, NaN and Infinity as they are, an empty
-array for a field that a struct array has only in other elements.
+with it is one line (`MessageError`), never another error. MATLAB's ways of writing JSON are taken: a scalar
+for an array of one element, an object for a list of one, null for NaN, NaN and Infinity as they are, an
+empty array for a field that a struct array has only in other elements.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_LETTERS = 200
 MOST_COUNT = 2**53
 
 
-class Unreadable(Exception):
+class MessageError(Exception):
     """A message that cannot be read; the text is why, in one line."""
 
 
@@ -32,34 +32,34 @@ class Unreadable(Exception):
 
 
 def only_fields(said: Mapping[str, Any], names: Sequence[str], what: str) -> None:
-    """No field beside those of these names. Raises Unreadable: a misspelt field must not go unnoticed."""
+    """No field beside those of these names. Raises MessageError: a misspelt field must not go unnoticed."""
     for name in said:
         if name not in names:
-            raise Unreadable(f"{what} has a field {short(name)}; there are {', '.join(names)}")
+            raise MessageError(f"{what} has a field {short(name)}; there are {', '.join(names)}")
 
 
 def text_of(said: Mapping[str, Any], name: str) -> str:
-    """A short text. Raises Unreadable."""
+    """A short text. Raises MessageError."""
     value = said.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= MOST_LETTERS or not value.isprintable():
-        raise Unreadable(f"{name} is {short(value)}, no text of 1 to {MOST_LETTERS} letters")
+        raise MessageError(f"{name} is {short(value)}, no text of 1 to {MOST_LETTERS} letters")
     return value
 
 
 def count_of(said: Mapping[str, Any], name: str) -> int:
-    """A whole number from 0. Raises Unreadable."""
+    """A whole number from 0. Raises MessageError."""
     value: Any = said.get(name)
     whole = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not whole or not 0 <= value < MOST_COUNT or value != int(value):
-        raise Unreadable(f"{name} is {short(value)}, no whole number from 0")
+        raise MessageError(f"{name} is {short(value)}, no whole number from 0")
     return int(value)
 
 
 def flag_of(said: Mapping[str, Any], name: str) -> bool:
-    """True or false, also as 1 or 0; false where it is not said. Raises Unreadable."""
+    """True or false, also as 1 or 0; false where it is not said. Raises MessageError."""
     value = said.get(name, False)
     if value is None or isinstance(value, (list, dict, str)) or value not in (0, 1):
-        raise Unreadable(f"{name} is {short(value)}, neither true nor false")
+        raise MessageError(f"{name} is {short(value)}, neither true nor false")
     return bool(value)
 
 
@@ -84,19 +84,19 @@ _FIELDS = ("image", "repeat", *_FORMS, "baseline", "start_ms", "stop_ms", "step_
 def read_responses(responses: object, channels: int) -> tuple[AnswerRow, ...]:
     """The responses of an answer: a list of objects, or one object.
 
-    channels: of the session, which says what a list without lists in it means. Raises Unreadable.
+    channels: of the session, which says what a list without lists in it means. Raises MessageError.
     """
     if isinstance(responses, Mapping):
         responses = [responses]
     if not isinstance(responses, list):
-        raise Unreadable("responses is no list")
+        raise MessageError("responses is no list")
     return tuple(_row(one, at, channels) for at, one in enumerate(responses))
 
 
 def _row(row: object, at: int, channels: int) -> AnswerRow:
     what = f"response {at}"
     if not isinstance(row, Mapping):
-        raise Unreadable(f"{what} is no object")
+        raise MessageError(f"{what} is no object")
     only_fields(row, _FIELDS, what)
     try:
         said = {name: value for name, value in row.items() if value is not None and value != []}
@@ -106,15 +106,15 @@ def _row(row: object, at: int, channels: int) -> AnswerRow:
         if "values" in row and row["values"] is None and not any(form in said for form in _FORMS):
             said["values"] = [None] * channels  # NaN, as MATLAB writes it
         return AnswerRow(text_of(said, "image"), repeat, _recorded(said, channels))
-    except Unreadable as error:
-        raise Unreadable(f"{what}: {error}") from None
+    except MessageError as error:
+        raise MessageError(f"{what}: {error}") from None
 
 
 def _recorded(said: Mapping[str, Any], channels: int) -> Recorded | None:
     forms = [form for form in _FORMS if form in said]
     if len(forms) != 1:
         found = " and ".join(forms) or "none"
-        raise Unreadable(f"has {found} of {', '.join(_FORMS)}; it must have one")
+        raise MessageError(f"has {found} of {', '.join(_FORMS)}; it must have one")
     (form,) = forms
     only_fields(said, ("image", "repeat", form, *_FORMS[form]), f"a response with {form}")
     if form == "values":
@@ -128,7 +128,7 @@ def _values(said: Mapping[str, Any]) -> Values:
     values = _numbers(said["values"], "values")
     baseline = _numbers(said["baseline"], "baseline") if "baseline" in said else None
     if baseline is not None and len(baseline) != len(values):
-        raise Unreadable(f"{len(values)} values, but a baseline of {len(baseline)}")
+        raise MessageError(f"{len(values)} values, but a baseline of {len(baseline)}")
     return Values(values, baseline)
 
 
@@ -137,7 +137,7 @@ def _spikes(said: Mapping[str, Any], channels: int) -> Spikes:
     numbers = [np.full(len(train), channel, np.int64) for channel, train in enumerate(trains)]
     start_ms, stop_ms = _number(said, "start_ms"), _number(said, "stop_ms")
     if not start_ms < stop_ms:
-        raise Unreadable(f"start_ms is {start_ms:g}, not before stop_ms {stop_ms:g}")
+        raise MessageError(f"start_ms is {start_ms:g}, not before stop_ms {stop_ms:g}")
     return Spikes(np.concatenate(trains), np.concatenate(numbers), len(trains), start_ms, stop_ms)
 
 
@@ -145,12 +145,12 @@ def _traces(said: Mapping[str, Any], channels: int) -> Traces:
     samples = _per_channel(said["traces"], channels, "traces")
     lengths = {len(one) for one in samples}
     if lengths == {0}:
-        raise Unreadable("traces without a sample")
+        raise MessageError("traces without a sample")
     if len(lengths) > 1:
-        raise Unreadable("traces of several lengths")
+        raise MessageError("traces of several lengths")
     step_ms = _number(said, "step_ms")
     if step_ms <= 0:
-        raise Unreadable(f"step_ms is {step_ms:g}, not above 0")
+        raise MessageError(f"step_ms is {step_ms:g}, not above 0")
     return Traces(np.stack(samples), _number(said, "start_ms"), step_ms)
 
 
@@ -166,14 +166,14 @@ def _per_channel(value: object, channels: int, name: str) -> list[Array]:
 def _numbers(value: object, name: str) -> Array:
     values = value if isinstance(value, list) else [value]
     if not {type(one) for one in values} <= {int, float, type(None)}:
-        raise Unreadable(f"{name} holds what is neither a number nor null")
+        raise MessageError(f"{name} holds what is neither a number nor null")
     return np.array(values, dtype=np.float64)
 
 
 def _number(said: Mapping[str, Any], name: str) -> float:
     value = said.get(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise Unreadable(f"{name} is {short(value)}, no number")
+        raise MessageError(f"{name} is {short(value)}, no number")
     return float(value)
 
 

@@ -18,11 +18,13 @@ from xdream.errors import BadInput, RigError
 from xdream.laboratory.rigs.access import MostMegabytes, Port, PortNumber, ReplyTimeout
 from xdream.laboratory.rigs.base import Arrival, Block
 from xdream.laboratory.rigs.request_queue import RequestQueue
+from xdream.options import checked
 
 #: How long opening and closing the port may take.
 OPEN_S, CLOSE_S = 15.0, 15.0
 
 
+@checked
 class Http:
     """Blocks and answers over HTTP.
 

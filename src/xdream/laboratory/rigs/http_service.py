@@ -160,7 +160,7 @@ class Service:
             return await handler(request)
         except web.HTTPException as error:
             return await self._send(request, error.status, {"error": error.reason})
-        except forms.Unreadable as error:
+        except forms.MessageError as error:
             return await self._send(request, 400, {"error": str(error)})
         except _Refusal as error:
             return await self._send(request, error.code, {"error": str(error)})
@@ -211,7 +211,7 @@ class Service:
                 data = _from_form(data)
             message = await asyncio.to_thread(json_messages.message_of, data) if data.strip() else {}
             code, said = await self._ask({**message, "do": do}, data)
-        except forms.Unreadable as error:
+        except forms.MessageError as error:
             if do != "responses":
                 raise
             code, said = await self._unreadable(str(error), data)
@@ -337,7 +337,7 @@ class Service:
             if isinstance(said, Block):
                 head = json_messages.dumps(named | {"code": code})
                 return head[:-1] + b"," + (await self._block(said, pixels))[1:]
-        except forms.Unreadable as error:
+        except forms.MessageError as error:
             code, said = await self._unreadable(str(error), data)
         except _Refusal as error:
             code, said = error.code, {"error": str(error)}
@@ -373,9 +373,9 @@ def _pixels(said: object) -> str:
 
 
 def _from_form(data: bytes) -> bytes:
-    """The JSON in a form's one field `json`. Raises forms.Unreadable."""
+    """The JSON in a form's one field `json`. Raises forms.MessageError."""
     if not data.startswith(b"json=") or b"&" in data:
-        raise forms.Unreadable("the form is not of one field json")
+        raise forms.MessageError("the form is not of one field json")
     if data.count(b"%") > MOST_ESCAPES:
-        raise forms.Unreadable("the form is too long; send the responses in several messages, or as JSON")
+        raise forms.MessageError("the form is too long; send the responses in several messages, or as JSON")
     return urllib.parse.unquote_to_bytes(data[5:].replace(b"+", b" "))

@@ -25,6 +25,7 @@ from xdream.laboratory.rigs.recorder_thread import (
     SilenceTime,
     units_of,
 )
+from xdream.options import checked
 
 #: Bytes asked for at once; a turn reads no more than TURNS of them from one output.
 CHUNK_BYTES = 262_144
@@ -34,8 +35,9 @@ CONNECT_S = 2.0
 AGAIN_S = 0.5
 
 
+@checked
 class Intan:
-    """Gives the spike times around each onset, per channel.
+    """Spike times around each onset, per channel, from Intan RHX.
 
     host, spike_port, waveform_port: of RHX's outputs. rate_hz: samples per second, as RHX is set. units: for
     each of the session's channels "A-010" (all its spikes) or "A-010:2" (those of one spike id); default: the

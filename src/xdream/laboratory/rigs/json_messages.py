@@ -1,7 +1,7 @@
 """Blocks, answers and receipts as JSON, for the bridges that carry messages.
 
 What comes from a rig is read strictly and within limits that are checked before anything is built from it:
-whatever is wrong with a message is one line (`Unreadable`), never another error. The responses in an answer
+whatever is wrong with a message is one line (`MessageError`), never another error. The responses in an answer
 are read by `forms`.
 """
 
@@ -19,7 +19,7 @@ from xdream.images.files import chw, decoded, hwc, png
 from xdream.laboratory.rigs.base import Answer, AnswerRow, Block, NoBlock, Presentation, Receipt
 from xdream.laboratory.rigs.forms import (
     Json,
-    Unreadable,
+    MessageError,
     count_of,
     flag_of,
     only_fields,
@@ -47,29 +47,30 @@ _SCAN_BYTES = 1 << 20
 # ---------------------------------------------------------------------- bytes to JSON
 
 
-def loads(data: bytes, most_escaped_bytes: int = MOST_ESCAPED_BYTES) -> Any:
-    """JSON from a rig. Raises Unreadable for anything that is none, is twice in one object or too much.
+def loads(data: bytes, *, bounded: bool = True) -> Any:
+    """JSON from a rig. Raises MessageError for anything that is none, is twice in one object or too much.
 
-    most_escaped_bytes: only shorter messages may hold escapes and letters outside ASCII.
+    bounded: False where a limit of bytes is all that the reader wants, so that how many values there are and
+    how they are written is not limited beside it.
     """
     plain = data
-    if len(data) > most_escaped_bytes:
+    if bounded and len(data) > MOST_ESCAPED_BYTES:
         if not data.isascii() or b"\\" in data:
-            raise Unreadable(
-                f"a message above {most_escaped_bytes} bytes holds escapes or letters beyond ASCII"
+            raise MessageError(
+                f"a message above {MOST_ESCAPED_BYTES} bytes holds escapes or letters beyond ASCII"
             )
     elif b"\\" in data:
         plain = re.sub(rb"\\.", b"", data, flags=re.DOTALL)
-    _check_size(plain)
+    _check_size(plain, bounded)
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_int=_integer)
     except UnicodeDecodeError:
-        raise Unreadable("the message is not UTF-8") from None
+        raise MessageError("the message is not UTF-8") from None
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"the message is no JSON: {short(error)}") from None
+        raise MessageError(f"the message is no JSON: {short(error)}") from None
 
 
-def _check_size(data: bytes) -> None:
+def _check_size(data: bytes, bounded: bool) -> None:
     """Levels, brackets and values of a JSON text without escapes, before any of it is built."""
     level = quotes = brackets = values = 0
     for start in range(0, len(data), _SCAN_BYTES):
@@ -83,9 +84,9 @@ def _check_size(data: bytes) -> None:
         brackets += int(opens.sum())
         values += int((opens | ((letters == ord(",")) & outside)).sum())
         if levels.max() > MOST_LEVELS:
-            raise Unreadable(f"the message is nested deeper than {MOST_LEVELS} levels")
-        if brackets > MOST_BRACKETS or values > MOST_VALUES:
-            raise Unreadable(
+            raise MessageError(f"the message is nested deeper than {MOST_LEVELS} levels")
+        if bounded and (brackets > MOST_BRACKETS or values > MOST_VALUES):
+            raise MessageError(
                 f"the message holds more than {MOST_VALUES} values or {MOST_BRACKETS} lists; "
                 "send the responses in several messages"
             )
@@ -94,7 +95,7 @@ def _check_size(data: bytes) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> Json:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise Unreadable("a name occurs twice in one object")
+        raise MessageError("a name occurs twice in one object")
     return found
 
 
@@ -111,17 +112,17 @@ def dumps(value: Any) -> bytes:
 
 
 def message_of(data: bytes) -> Json:
-    """A message: one JSON object. Raises Unreadable."""
+    """A message: one JSON object. Raises MessageError."""
     found = loads(data)
     if not isinstance(found, dict):
-        raise Unreadable("the message is no object")
+        raise MessageError("the message is no object")
     return found
 
 
 def answer_of(message: Mapping[str, Any], channels: int, source: str = "") -> Answer:
     """Responses from {session, block, fence, last, responses: [...]}.
 
-    channels: of the session. Raises Unreadable.
+    channels: of the session. Raises MessageError.
     """
     only_fields(message, ANSWER_FIELDS, "the message")
     return Answer(
@@ -194,14 +195,14 @@ def raw(image: ShownImages) -> bytes:
 
 
 def image_of(text: str, pixels: str, size_px: int) -> ShownImages:
-    """Pixels of a block as `block_json` wrote them, (3, size, size) uint8. Raises Unreadable."""
+    """Pixels of a block as `block_json` wrote them, (3, size, size) uint8. Raises MessageError."""
     try:
         data = base64.b64decode(text, validate=True)
         if pixels == "png":
             return decoded(data, ("png",))
         return chw(np.frombuffer(data, np.uint8).reshape(size_px, size_px, 3).copy())
     except ValueError as error:  # BadInput, and of base64
-        raise Unreadable(f"an image cannot be read: {short(error)}") from None
+        raise MessageError(f"an image cannot be read: {short(error)}") from None
 
 
 # ---------------------------------------------------------------------- replies: a code as HTTP's, and JSON

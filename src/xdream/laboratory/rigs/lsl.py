@@ -17,10 +17,11 @@ from pydantic import AfterValidator, Field
 
 from xdream.errors import BadInput, RigError
 from xdream.laboratory.rigs.base import Answer, AnswerRow, Arrival, Block
-from xdream.laboratory.rigs.forms import Unreadable, count_of, flag_of, only_fields, read_responses, text_of
+from xdream.laboratory.rigs.forms import MessageError, count_of, flag_of, only_fields, read_responses, text_of
 from xdream.laboratory.rigs.json_messages import ANSWER_FIELDS, dumps, message_of
 from xdream.laboratory.rigs.onset_windows import BLOCKS_KEPT, Outbox
 from xdream.laboratory.rigs.recorder_thread import SilenceTime
+from xdream.options import checked
 from xdream.scoring.recordings import Values
 
 #: Names of the streams of answers and of markers.
@@ -46,8 +47,9 @@ def _of_a_stream(name: str) -> str:
 StreamName: TypeAlias = Annotated[str, AfterValidator(_of_a_stream)]
 
 
+@checked
 class Lsl:
-    """Sends markers, reads answers.
+    """Markers and answers over LabStreamingLayer; the images go over a display.
 
     stream: name of the stream of answers. form: "json" (one string per answer) or "numbers" (the
     presentation's code, then a value for each channel). markers: name of the stream of markers. again_s: how
@@ -217,12 +219,12 @@ class Lsl:
         raw = sample[0].encode("utf-8") if self._form == "json" else repr(list(sample)).encode("ascii")
         try:
             self._out.put(self._said(raw) if self._form == "json" else self._numbered(sample))
-        except Unreadable as error:
+        except MessageError as error:
             self._out.fault(str(error), raw)
 
     def _said(self, raw: bytes) -> Answer:
         if len(raw) > SAMPLE_BYTES:
-            raise Unreadable(f"an answer of {len(raw)} bytes; at most {SAMPLE_BYTES} are read")
+            raise MessageError(f"an answer of {len(raw)} bytes; at most {SAMPLE_BYTES} are read")
         message = message_of(raw)
         only_fields(message, ANSWER_FIELDS, "the answer")
         said = {name for name in ("session", "block", "fence") if message.get(name) is not None}
@@ -242,4 +244,4 @@ class Lsl:
                 if one.code == code:
                     row = AnswerRow(one.image, one.repeat, Values(np.array(values, dtype=np.float64)))
                     return Answer((row,), session=self._session, block=number, source=self._out.source)
-        raise Unreadable(f"an answer to the code {code!r}, which is in no block offered lately")
+        raise MessageError(f"an answer to the code {code!r}, which is in no block offered lately")

@@ -26,6 +26,7 @@ from xdream.laboratory.rigs.recorder_thread import (
     SilenceTime,
     units_of,
 )
+from xdream.options import checked
 
 #: A frame is at most this long; the connection of a sender of more is dropped.
 FRAME_BYTES = 16_000_000
@@ -34,8 +35,9 @@ HEARTBEAT_S = 2.0
 POLL_MS = 50
 
 
+@checked
 class OpenEphys:
-    """Counts nothing itself: gives the spike times around each onset, per channel.
+    """Spike times around each onset, per channel, from Open Ephys.
 
     host, port: of the plugin's data socket. units: for each of the session's channels the spikes that belong
     to it, "ELECTRODE" (all its spikes) or "ELECTRODE:SORTED_ID"; default: the channels' names. onset:

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xdream.laboratory.rigs.forms import MessageError
 from xdream.laboratory.rigs.onset_windows import Outbox, Windows
 
 #: The plugin's types of event: a digital line changed, a text was broadcast.
@@ -19,10 +20,6 @@ TEXT_BYTES = 500
 REORDERED = 1000
 _LARGEST = 2**62
 _ONSET = re.compile(r"xdream ([A-Za-z0-9-]{1,200}) ([0-9]{1,6})")
-
-
-class Unreadable(Exception):
-    """Why a message says nothing."""
 
 
 class Messages:
@@ -66,9 +63,9 @@ class Messages:
                 self._in_sequence(number, frames, None)
                 return
             if not isinstance(content, dict):
-                raise Unreadable(f"a message of type {kind} without content")
+                raise MessageError(f"a message of type {kind} without content")
             sample = _whole(content, "sample_num")
-        except Unreadable as error:
+        except MessageError as error:
             # Its number is not known to have come, so the next message shows a gap.
             self._out.fault(str(error), b"\n".join(frames[:3]))
             return
@@ -77,7 +74,7 @@ class Messages:
             return
         try:
             self._read(str(kind), content, sample, frames[2] if len(frames) > 2 else b"", late=came)
-        except Unreadable as error:
+        except MessageError as error:
             self.windows.lost(self.windows.clock, sample)
             self._out.fault(str(error), b"\n".join(frames[:3]))
 
@@ -166,7 +163,7 @@ class Messages:
         rate_hz = content.get("sample_rate")
         if isinstance(rate_hz, bool) or not isinstance(rate_hz, int | float) or not 1 <= rate_hz <= 1e6:
             if self.windows.rate_hz is None:
-                raise Unreadable("continuous data without a sample_rate; write rate_hz into the plan")
+                raise MessageError("continuous data without a sample_rate; write rate_hz into the plan")
             return
         if self.windows.rate_hz is None:
             self.windows.rate_hz = float(rate_hz)
@@ -178,7 +175,7 @@ class Messages:
     def _spike(self, content: Mapping[str, Any], sample: int) -> None:
         electrode = content.get("electrode")
         if isinstance(electrode, bool) or not isinstance(electrode, str | int):
-            raise Unreadable("a spike without the electrode's name")
+            raise MessageError("a spike without the electrode's name")
         sorted_id = _whole(content, "sorted_id") if "sorted_id" in content else 0
         for unit in (str(electrode), f"{electrode}:{sorted_id}"):
             if unit in self._channels:
@@ -190,7 +187,7 @@ class Messages:
             return
         said = _ONSET.fullmatch(text)
         if said is None:
-            raise Unreadable(f"the message {text[:80]!r} is not 'xdream IMAGE REPEAT'")
+            raise MessageError(f"the message {text[:80]!r} is not 'xdream IMAGE REPEAT'")
         if not mine:
             self._out.fault(f"an onset by another stream's clock than that of '{self._stream}'")
         elif not self.windows.onset(said[1], int(said[2]), sample):
@@ -198,7 +195,7 @@ class Messages:
 
     def _lines(self, data: bytes, sample: int) -> None:
         if len(data) != 10:
-            raise Unreadable(f"a TTL event of {len(data)} bytes; it has line, state and word in 10")
+            raise MessageError(f"a TTL event of {len(data)} bytes; it has line, state and word in 10")
         line, state, word = struct.unpack("<BBQ", data)
         code = (word >> self._first_line) & 0xFFFF
         if self._strobe_line is not None:
@@ -226,20 +223,20 @@ class Messages:
 
 def _header(frames: Sequence[bytes]) -> Mapping[str, Any]:
     if len(frames) < 2:
-        raise Unreadable(f"a message of {len(frames)} frame; it has an envelope and a header")
+        raise MessageError(f"a message of {len(frames)} frame; it has an envelope and a header")
     if len(frames[1]) > HEADER_BYTES:
-        raise Unreadable(f"a header of {len(frames[1])} bytes; at most {HEADER_BYTES} are read")
+        raise MessageError(f"a header of {len(frames[1])} bytes; at most {HEADER_BYTES} are read")
     try:
         header = json.loads(frames[1].rstrip(b"\0"))
     except (ValueError, RecursionError):
-        raise Unreadable("a header that is not JSON") from None
+        raise MessageError("a header that is not JSON") from None
     if not isinstance(header, dict):
-        raise Unreadable("a header that is not a JSON object")
+        raise MessageError("a header that is not a JSON object")
     return header
 
 
 def _whole(fields: Mapping[str, Any], name: str) -> int:
     value = fields.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _LARGEST:
-        raise Unreadable(f"{name} is {str(value)[:40]!r}, not a whole number (GUI 0.6 or later is needed)")
+        raise MessageError(f"{name} is {str(value)[:40]!r}, not a whole number (GUI 0.6 or later is needed)")
     return value

@@ -118,7 +118,7 @@ class RequestQueue:
             else:
                 names = ", ".join(("block", "responses", "status", *COMMANDS))
                 pending.reply(400, {"error": f"do is none of {names}"})
-        except forms.Unreadable as error:
+        except forms.MessageError as error:
             pending.reply(400, {"error": str(error)})
 
     def unreadable(self, reason: str, data: bytes, pending: PendingReply) -> None:
@@ -134,7 +134,7 @@ class RequestQueue:
     def _answer(self, said: Mapping[str, Any], data: bytes, pending: PendingReply) -> None:
         try:
             answer = json_messages.answer_of(said, len(self.channels), self._source)
-        except forms.Unreadable as error:
+        except forms.MessageError as error:
             self.unreadable(str(error), data, pending)
             return
         self._put(_with_reply(answer, pending), pending)

@@ -20,6 +20,7 @@ from xdream.laboratory.rigs import forms, json_messages
 from xdream.laboratory.rigs.access import MostMegabytes, Port, PortNumber, ReplyTimeout
 from xdream.laboratory.rigs.base import Arrival, Block
 from xdream.laboratory.rigs.request_queue import PendingReply, Reply, RequestQueue
+from xdream.options import checked
 
 CLOSE_S = 15.0
 #: Messages kept for one client that does not read, and of one that is not read yet.
@@ -29,6 +30,7 @@ MOST_FRAMES = 8
 LINGER_MS = 1_000
 
 
+@checked
 class Zmq:
     """Blocks and answers over ZMQ.
 
@@ -180,7 +182,7 @@ class _Listener:
             if isinstance(message.get("id"), (str, int, float)):
                 named = {"id": message["id"]}
             reason = None
-        except forms.Unreadable as error:
+        except forms.MessageError as error:
             message, reason = {}, str(error)
         admitted = self._port.token.admits(message.get("token"))
         if message.get("do") == "block":

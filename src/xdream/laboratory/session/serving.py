@@ -70,7 +70,7 @@ def serve(
         raise BadInput("the plan has no rig; add a table [rig], or run it on a network with xdream evolve")
     with opening.folder_for(out, plan.name) as folder:
         check_new(folder)
-        parts = assemble(_with_absolute_paths(plan))
+        parts = assemble(_resolved(plan))
         made = bridge or bridge_of(parts.plan)
         with opening.new_store(
             parts, folder, [SCORES_NOTE], session=identity or secrets.token_hex(4)
@@ -101,7 +101,7 @@ def resume(
     parts = opening.parts_of(record)
     record.close()
     made = bridge or bridge_of(parts.plan)
-    with Store.open_existing(Path(folder), opening.versions()) as store:
+    with Store.open_existing(Path(folder), opening.versions(parts.plan)) as store:
         opening.note(store, parts.notes)
         _serve(parts, store, made, callback or NoCallback(), stop)
     return Record(folder)
@@ -114,15 +114,15 @@ def bridge_of(plan: Plan) -> Bridge:
     return recorder if plan.display is None else DisplayAndRecorder(_made(plan.display), recorder)
 
 
-def _with_absolute_paths(plan: Plan) -> Plan:
-    """The plan with its bridges' paths absolute, to be resumed from anywhere."""
+def _resolved(plan: Plan) -> Plan:
+    """The plan with the defaults of its bridges, and their paths absolute, to be resumed from anywhere."""
     parts = {"rig": plan.rig, "display": plan.display}
-    absolute = {
-        key: Part(name=part.name, **BRIDGES.absolute(part.name, part.options))
+    whole = {
+        key: Part(name=part.name, **BRIDGES.absolute(part.name, BRIDGES.filled(part.name, part.options)))
         for key, part in parts.items()
         if part is not None and BRIDGES.has(part.name)  # else the bridge is given, already made
     }
-    return plan.model_copy(update=absolute)
+    return plan.model_copy(update=whole)
 
 
 def _made(part: Part) -> Bridge:
@@ -130,6 +130,7 @@ def _made(part: Part) -> Bridge:
 
 
 def _serve(parts: Parts, store: Store, bridge: Bridge, callback: Callback, stop: Callable[[], bool]) -> None:
+    opening.begin_engine(parts, store, callback)
     identity = queries.fact(store, "session")
     session = Session(parts, store, identity)
     assert parts.plan.session is not None

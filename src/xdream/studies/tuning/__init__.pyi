@@ -7,7 +7,7 @@ from .output import said as said
 from .output import table_of as table_of
 from .parameters import searched as searched
 from .results import Evaluation as Evaluation
-from .results import Scale as Scale
+from .results import TargetScale as TargetScale
 from .results import Tuning as Tuning
 from .search import Parameter as Parameter
 from .search import Position as Position

@@ -20,7 +20,7 @@ from xdream.store import FILE_NAME as EXPERIMENT_NAME
 from xdream.store import Record, locked
 from xdream.studies.tuning.output import write_table
 from xdream.studies.tuning.parameters import admission, searched
-from xdream.studies.tuning.results import Ended, Evaluation, Scale, Tuning, scales_of, value_of
+from xdream.studies.tuning.results import Ended, Evaluation, TargetScale, Tuning, scales_of, value_of
 from xdream.studies.tuning.search import Position, Setting, proceed
 from xdream.studies.tuning.tuning_folder import Task, begun, place_of
 
@@ -45,9 +45,10 @@ def tune(
         raise BadInput(f"evaluations is {evaluations}; at least 1 is needed, that of the start")
     if plan.variants:
         raise BadInput("a plan with variants has several optimizers; tune the plan of one of them")
-    # Batch and compiler are for each evaluation to find: they depend on the machine at that hour.
-    own = {"batch": plan.batch, "compiled": plan.compiled}
-    resolved = assemble(plan.model_copy(update={"compiled": False})).plan.model_copy(update=own)
+    # Batch and engine are for each evaluation to find: they depend on the machine at that hour.
+    own = {"batch": plan.batch, "engine": plan.engine, "compiled": plan.compiled}
+    eager = {"engine": "torch", "compiled": False}
+    resolved = assemble(plan.model_copy(update=eager)).plan.model_copy(update=own)
     found, notes = searched(resolved, parameters, steps)
     task = Task(evaluations=evaluations, notes=notes, plan=resolved, parameters=found)
     folder = Path(folder)
@@ -96,7 +97,7 @@ def _replayed(folder: Path, task: Task, evaluate: _Evaluate, *, keep_table: bool
     """The search from its start to its end, or as far as evaluations are allowed and come."""
     results: dict[Setting, float] = {}
     done: list[Evaluation] = []
-    scales: tuple[Scale, ...] = ()
+    scales: tuple[TargetScale, ...] = ()
     notes = task.notes
     ended: Ended = "complete"
     for position, setting in _asked(task, results):

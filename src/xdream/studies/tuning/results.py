@@ -22,7 +22,7 @@ Ended = Literal["complete", "limit", "unfinished"]
 
 
 @dataclass(frozen=True)
-class Scale:
+class TargetScale:
     """What one unit's results are divided by.
 
     natural: its best response to the references; else its result with the starting setting.
@@ -65,7 +65,7 @@ class Tuning:
     plan: Plan
     parameters: tuple[Parameter, ...]
     evaluations: tuple[Evaluation, ...]
-    scales: tuple[Scale, ...]
+    scales: tuple[TargetScale, ...]
     ended: Ended
     notes: tuple[str, ...]
 
@@ -86,14 +86,14 @@ class Tuning:
         return Part(name=self.plan.optimizer.name, **options)
 
 
-def scales_of(start: Sequence[RunSummary]) -> tuple[Scale, ...]:
+def scales_of(start: Sequence[RunSummary]) -> tuple[TargetScale, ...]:
     """Each unit's scale, from the evaluation of the start. Raises BadInput where it is not positive."""
     scales = []
     for target in dict.fromkeys(one.target for one in start):
         own = [one for one in start if one.target == target]
         natural = own[0].best_reference
         if natural is not None and 0.0 < natural < math.inf:
-            scales.append(Scale(target, natural, True))
+            scales.append(TargetScale(target, natural, True))
             continue
         result = float(np.mean([_last(one) for one in own]))
         if not 0.0 < result < math.inf:
@@ -102,11 +102,11 @@ def scales_of(start: Sequence[RunSummary]) -> tuple[Scale, ...]:
                 f"{target} has no scale: {references}, and its result with the starting setting is "
                 f"{result:g}; leave the unit out, or give references to which it responds"
             )
-        scales.append(Scale(target, result, False))
+        scales.append(TargetScale(target, result, False))
     return tuple(scales)
 
 
-def value_of(summaries: Sequence[RunSummary], scales: Sequence[Scale]) -> float:
+def value_of(summaries: Sequence[RunSummary], scales: Sequence[TargetScale]) -> float:
     """The value of a setting from its runs; NaN when one of them is missing."""
     scale = {one.target: one.value for one in scales}
     return float(np.mean([_last(one) / scale[one.target] for one in summaries]))

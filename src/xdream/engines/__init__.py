@@ -1,0 +1,5 @@
+"""Engines: what runs the functions of generators and networks, from batch to batch."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,70 @@
+"""Where the codes of a generator live when they are drawn: free, in a ball, or on a sphere.
+
+A generator draws well what it was trained on; a search leaves that region. In z = (code − centre) / spread
+of the initial codes, with the root mean square r of z, a code is brought to z · min(1, radius / r) ("ball")
+or to z · radius / r ("sphere") before it is drawn; the centre stays. Optimizer and store keep the code that
+was asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+import torch
+from pydantic import Field
+
+from xdream.errors import BadInput
+from xdream.types import Codes, Images
+
+CodeRegion: TypeAlias = Literal["free", "ball", "sphere"]
+Radius: TypeAlias = Annotated[float, Field(gt=0, le=1e6)]
+#: The radius of a ball or sphere where none is given, in units of the spread of the initial codes.
+DEFAULT_RADIUS = 1.3
+
+
+@dataclass(eq=False)
+class Bounded:
+    """A generator whose codes are brought into a region before they are drawn; otherwise as it is."""
+
+    generator: Any
+    region: CodeRegion
+    radius: float
+    spread: torch.Tensor
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "generator":  # while a copy is made
+            raise AttributeError(name)
+        return getattr(self.generator, name)
+
+    def __call__(self, codes: Codes) -> Images:
+        """(n, d) -> (n, 3, h, w), of the codes as `brought` gives them."""
+        images: Images = self.generator(self.brought(codes))
+        return images
+
+    def brought(self, codes: Codes) -> Codes:
+        """(n, d) -> (n, d) inside the region."""
+        centre = self.generator.centre
+        z = (codes - centre) / self.spread
+        # A root of a sum of squares that does not overflow for codes far outside.
+        largest = z.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny)
+        rms = largest * (z / largest).square().mean(-1, keepdim=True).sqrt()
+        length = self.radius if self.region == "sphere" else rms.clamp_max(self.radius)
+        direction = torch.where(rms > 0.0, z / largest / (rms / largest), 0.0)
+        found: Codes = centre + self.spread * (direction * length)
+        return found
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        return type(self)(self.generator.to(device), self.region, self.radius, self.spread.to(device))
+
+
+def bounded(generator: Any, region: CodeRegion, radius: float) -> Bounded:
+    """A generator in a region. Raises BadInput where its initial codes declare no spread."""
+    spread = getattr(generator.initial, "std", None)
+    if spread is None:
+        raise BadInput(
+            f"generator '{generator.name}' declares no spread of its initial codes (`initial.std`), so there "
+            f"is no {region} to keep them in; leave out generator.codes, or give free"
+        )
+    return Bounded(generator, region, radius, spread)

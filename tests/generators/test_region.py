@@ -1,0 +1,91 @@
+"""Codes that are brought into a ball or onto a sphere before they are drawn."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import xdream
+from xdream.errors import BadInput
+from xdream.experiment import replay
+from xdream.experiment.plan import Plan, plan_of
+from xdream.generators import GENERATORS
+from xdream.registry import declares
+from xdream.testing import check_generator
+
+
+def z_of(generator: Any, codes: torch.Tensor) -> torch.Tensor:
+    return (codes - generator.centre) / generator.initial.std
+
+
+def rms(z: torch.Tensor) -> torch.Tensor:
+    return z.square().mean(-1).sqrt()
+
+
+@pytest.mark.parametrize(("codes", "inside"), [("ball", [0.5, 1.2, 1.2]), ("sphere", [1.2, 1.2, 1.2])])
+def test_codes_are_scaled_to_the_region_in_units_of_the_spread(codes: str, inside: list[float]) -> None:
+    generator: Any = GENERATORS.make("pixels", size_px=8, codes=codes, radius=1.2)
+    z = torch.randn(3, 192, generator=torch.Generator().manual_seed(0))
+    z = z / rms(z)[:, None] * torch.tensor([0.5, 1.2, 40.0])[:, None]
+    asked = generator.centre + generator.initial.std * z
+    found = z_of(generator, generator.brought(asked))
+    torch.testing.assert_close(rms(found), torch.tensor(inside))
+    torch.testing.assert_close(found / rms(found)[:, None], z / rms(z)[:, None])  # the direction stays
+    torch.testing.assert_close(generator(asked), generator.generator(generator.brought(asked)))
+
+
+def test_codes_far_outside_are_brought_back_and_the_centre_stays() -> None:
+    generator: Any = GENERATORS.make("pixels", size_px=8, codes="ball", radius=1.0)
+    far = torch.full((1, 192), 1e12)
+    torch.testing.assert_close(rms(z_of(generator, generator.brought(far))), torch.ones(1))
+    assert torch.equal(generator.brought(generator.centre[None]), generator.centre[None])
+
+
+@pytest.mark.parametrize("codes", ["ball", "sphere"])
+def test_it_is_a_generator_like_any_other(codes: str) -> None:
+    check_generator(GENERATORS.make("fourier", size_px=16, codes=codes))
+    made = GENERATORS.make("natural-v1", codes=codes)
+    assert made.fingerprint == GENERATORS.make("natural-v1", codes="free").fingerprint
+
+
+def test_the_region_is_in_the_record_which_keeps_the_codes_that_were_asked(tmp_path: Path) -> None:
+    given = {"name": "pixels", "size_px": 8, "codes": "ball", "radius": 0.05}
+    plan = Plan.make(targets="known:linear::0", generator=given, presentations=40)
+    record = xdream.run(plan, tmp_path / "x")
+    assert plan_of(record).generator.options == {"size_px": 8, "codes": "ball", "radius": 0.05}
+    generator: Any = GENERATORS.make("pixels", size_px=8)
+    first = torch.stack([torch.tensor(one) for one in record.codes(0, 0).values()])
+    assert bool((rms(z_of(generator, first)) > 0.5).all())
+    assert replay.codes_of(record, 0, [0])[0].shape == (20, 192)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"codes": "cube"}, "codes is 'cube'; it must be 'free' or 'ball' or 'sphere'"),
+        ({"codes": "ball", "radius": 0}, "radius is 0; it must be a number above 0"),
+        ({"radius": 1.0}, "radius is for codes in a ball or on a sphere"),
+    ],
+)
+def test_a_region_that_cannot_be_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        GENERATORS.make("pixels", size_px=8, **options)
+
+
+def test_a_generator_whose_codes_have_no_spread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Drawn:
+        def draw(self, seeds: Any, n: int) -> torch.Tensor:
+            return torch.zeros(len(seeds), n, 192)
+
+    @declares(region=("sphere", 0.7))
+    def odd() -> Any:
+        made = GENERATORS.make("pixels", size_px=8)
+        made.initial = Drawn()  # type: ignore[misc, assignment]
+        return made
+
+    monkeypatch.setitem(GENERATORS._factories, "odd", odd)
+    assert GENERATORS.filled("odd", {}) == {"codes": "sphere", "radius": 0.7}
+    with pytest.raises(BadInput, match=r"declares no spread of its initial codes .* no sphere"):
+        GENERATORS.make("odd")
+    assert GENERATORS.make("odd", codes="free").image_size_px == 8
