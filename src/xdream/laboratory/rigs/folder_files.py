@@ -13,10 +13,8 @@ import io
 import json
 import math
 import os
-import struct
 import subprocess
 import sys
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,28 +41,6 @@ NUMERIC = (
     "logical",
     *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
 )
-#: By the number in a v5 file.
-V5_CLASSES = dict(enumerate(("cell", "struct", "object", "char", "sparse", "double", "single"), 1)) | dict(
-    enumerate(
-        ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "function_handle"), 8
-    )
-)
-#: What to save instead of a variable of another class: for text, for numbers ("" where there is no one way).
-REMEDIES = {
-    "string": ("cellstr({})", "str2double({})"),
-    "categorical": ("cellstr({})", ""),
-    "table": ("cellstr of its column", "table2array({})"),
-    "timetable": ("cellstr of its column", "table2array(timetable2table({}, 'ConvertRowTimes', false))"),
-    "datetime": ("cellstr({})", ""),
-    "duration": ("cellstr({})", "milliseconds({})"),
-    "char": ("cellstr({})", "str2double({})"),
-    "cell": ("", "cell2mat({})"),
-    "struct": ("its field by itself", "its field by itself"),
-    "sparse": ("", "full({})"),
-    "gpuArray": ("", "gather({})"),
-    "dlarray": ("", "extractdata({})"),
-    "timeseries": ("", "{}.Data"),
-}
 #: What an object's place in a v7.3 file begins with.
 OBJECT_HEADER = 0xDD000000
 
@@ -73,6 +49,14 @@ SUFFIXES = ("mat", "h5", "npz", "csv")
 
 class Unreadable(ValueError):
     """Why a file cannot be read, in one line."""
+
+
+class OfClass(Unreadable):
+    """A variable is of a class of MATLAB's that is not read here. entry: an entry of it is."""
+
+    def __init__(self, name: str, of: str, entry: bool = False) -> None:
+        super().__init__(f"{name} is a MATLAB {of}")
+        self.what = (name, of, entry)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +90,8 @@ def _as_unreadable() -> Any:
     """Libraries raise what their parsers happen to raise; to a session all of it is one thing."""
     try:
         yield
+    except OfClass:
+        raise
     except Unreadable as error:
         raise Unreadable(_line(str(error))) from None
     except (Exception, RecursionError) as error:
@@ -181,6 +167,10 @@ def indices_of(found: npt.NDArray[Any]) -> list[int]:
 
 def _elsewhere(suffix: str, data: bytes) -> FileTable:
     """What `main` finds in a file, in a process of its own."""
+    from xdream.laboratory.rigs import matlab_classes  # not in that process
+
+    if suffix == "mat" and data[126:128] in (b"IM", b"MI") and not _is_hdf5(data):
+        matlab_classes.check_v5(data)
     command = [sys.executable, "-P", str(Path(__file__).resolve()), suffix]
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PATH": "::"}
     try:
@@ -191,6 +181,8 @@ def _elsewhere(suffix: str, data: bytes) -> FileTable:
     if done.returncode != 0 or not head:
         raise Unreadable(f"it is so damaged that its reader ended with status {done.returncode}")
     said = json.loads(head)
+    if "class" in said:
+        raise Unreadable(matlab_classes.remedy(*said["class"]))
     if "unreadable" in said:
         raise Unreadable(said["unreadable"])
     return table(np.frombuffer(body, np.float64).reshape(said["shape"]), said["names"], said["indices"])
@@ -214,6 +206,8 @@ def main(suffix: str) -> None:
             "indices": found.indices,
         }
         body = found.responses.tobytes()
+    except OfClass as error:
+        said, body = {"class": error.what}, b""
     except Unreadable as error:
         said, body = {"unreadable": str(error)}, b""
     sys.stdout.buffer.write(json.dumps(said).encode() + b"\n" + body)
@@ -223,13 +217,17 @@ def main(suffix: str) -> None:
 
 def from_mat(data: bytes) -> FileTable:
     """`stimulusID` and `tEvokedResp`, MATLAB v7.3 (images, channels as HDF5 sees it) or v5 (either way)."""
-    if any(data[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in (0, 512)):
+    if _is_hdf5(data):
         with _hdf5(data) as file:
             responses = _numbers(file, "tEvokedResp", data)
             return table(responses, _names(file, "stimulusID"))
     if data[126:128] in (b"IM", b"MI"):
         return _from_v5(data)
     raise Unreadable("it is neither a MATLAB v7.3 nor a v5 file")
+
+
+def _is_hdf5(data: bytes) -> bool:
+    return any(data[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in (0, 512))
 
 
 def from_h5(data: bytes) -> FileTable:
@@ -257,11 +255,9 @@ def _dataset(file: Any, name: str) -> Any:
         raise Unreadable(f"{name} is a link")
     found = file[name]
     if not isinstance(found, h5py.Dataset):
-        if "MATLAB_sparse" in found.attrs:
-            raise Unreadable(of_matlab(name, "sparse"))
-        raise Unreadable(
-            of_matlab(name, "struct") if "MATLAB_class" in found.attrs else f"{name} is no array"
-        )
+        if "MATLAB_class" not in found.attrs and "MATLAB_sparse" not in found.attrs:
+            raise Unreadable(f"{name} is no array")
+        raise OfClass(name, "sparse" if "MATLAB_sparse" in found.attrs else "struct")
     _check(found, name)
     return found
 
@@ -273,7 +269,7 @@ def _class_of(found: Any) -> str:
     is_object = "MATLAB_object_decode" in found.attrs
     if not is_object and found.dtype == np.uint32 and found.size >= 6:  # a copy without its attributes
         is_object = int(np.asarray(found[()]).reshape(-1)[0]) == OBJECT_HEADER
-    return f"{name or 'object'} object" if is_object and name not in REMEDIES else name
+    return name or "object" * is_object
 
 
 def _check(found: Any, name: str) -> None:
@@ -295,7 +291,7 @@ def _numbers(file: Any, name: str, data: bytes) -> npt.NDArray[Any]:
     found = _dataset(file, name)
     of = _class_of(found)
     if of and of not in NUMERIC:
-        raise Unreadable(of_matlab(name, of))
+        raise OfClass(name, of)
     if found.dtype.kind not in "fiu" or h5py.check_enum_dtype(found.dtype) is not None:
         raise Unreadable(f"{name} is {found.dtype}, not numbers")
     if "MATLAB_empty" in found.attrs:
@@ -336,7 +332,7 @@ def _names(file: Any, name: str) -> list[str]:
     found = _dataset(file, name)
     of = _class_of(found)
     if of and of not in ("cell", "char"):
-        raise Unreadable(of_matlab(name, of))
+        raise OfClass(name, of)
     few(np.broadcast_to(np.empty(1), found.shape), name)
     if h5py.check_string_dtype(found.dtype) is not None:
         return [_short(str(one)) for one in np.asarray(found.asstr()[()]).reshape(-1)]
@@ -357,7 +353,7 @@ def _characters(found: Any, name: str) -> list[str]:
     """A MATLAB character array, which HDF5 sees as (letters, rows)."""
     of = _class_of(found)
     if of and of != "char":
-        raise Unreadable(f"an entry of {of_matlab(name, of)}")
+        raise OfClass(name, of, True)
     if found.dtype != np.uint16 or found.ndim != 2 or found.shape[0] > MOST_LETTERS:
         raise Unreadable(f"an entry of {name} is {found.dtype} of shape {found.shape}, no text")
     if "MATLAB_empty" in found.attrs:
@@ -378,13 +374,6 @@ def _from_v5(data: bytes) -> FileTable:
     if len(data) >= ZERO_TAIL and not data[-ZERO_TAIL:].strip(b"\0"):
         raise Unreadable("the file ends in zero bytes: it was not written to its end")
     wanted = ("stimulusID", "tEvokedResp")
-    classes = _v5_classes(data)
-    for name, possible in zip(wanted, (("cell", "char"), NUMERIC), strict=True):
-        if name not in classes:
-            there = ", ".join(f"{one} ({of})" for one, of in classes.items() if one)
-            raise Unreadable(f"there is no {name}; there is {there or 'nothing'}")
-        if classes[name] not in possible:
-            raise Unreadable(of_matlab(name, classes[name]))
     found = scipy.io.loadmat(io.BytesIO(data), variable_names=wanted, chars_as_strings=True)
     for name in wanted:
         if name not in found:
@@ -402,63 +391,13 @@ def _from_v5(data: bytes) -> FileTable:
     return table(responses if 0 in images else responses.T, names)
 
 
-def _v5_classes(data: bytes) -> dict[str, str]:
-    """The variables of a v5 file, and what MATLAB calls each. SciPy does not say the name of an object.
-
-    As far as the file can be read: its reader then says what is wrong with the rest.
-    """
-    order = "<" if data[126:128] == b"IM" else ">"
-    found: dict[str, str] = {}
-    at = 128
-    with contextlib.suppress(struct.error, zlib.error, IndexError, UnicodeDecodeError):
-        while at + 8 <= len(data):
-            kind, size = struct.unpack_from(f"{order}II", data, at)
-            content = data[at + 8 : at + 8 + min(size, 1 << 16)]
-            at += 8 + size
-            if kind == 15:  # compressed
-                content = zlib.decompressobj().decompress(content, 1 << 16)
-                kind = struct.unpack_from(f"{order}I", content)[0]
-                content = content[8:]
-            if kind == 14:  # an array
-                name, of = _v5_array(content, order)
-                found[name] = of
-    return found
-
-
-def _v5_array(content: bytes, order: str) -> tuple[str, str]:
-    """The name of an array, and what MATLAB calls it."""
-    parts: list[bytes] = []
-    at = 0
-    while len(parts) < 4 and at + 8 <= len(content):
-        kind, size = struct.unpack_from(f"{order}II", content, at)
-        if kind >> 16:  # up to four bytes stand beside the length
-            parts.append(content[at + 4 : at + 4 + (kind >> 16)])
-            at += 8
-        else:
-            parts.append(content[at + 8 : at + 8 + size])
-            at += 8 + size + -size % 8
-    number = struct.unpack_from(f"{order}I", parts[0])[0] & 0xFF
-    if number == 17:  # an object has no size here, but the name of its class
-        return parts[1].decode("ascii"), parts[3].decode("ascii")
-    return parts[2].decode("ascii"), V5_CLASSES.get(number, f"class {number}")
-
-
-def of_matlab(name: str, of: str) -> str:
-    """That a variable is of a class that is not read here, and what to save instead."""
-    text, numeric = REMEDIES.get(of, ("", ""))
-    wanted = text if name == "stimulusID" else numeric
-    plain = "a cell array of char vectors" if name == "stimulusID" else "a plain array of type double"
-    how = f"save {wanted.format(name)}" if wanted else f"save {plain}"
-    return f"{name} is a MATLAB {of}{' array' * (of in ('string', 'categorical', 'char', 'cell'))}; {how}"
-
-
 def _cell(cell: Any) -> str:
     """One cell's text."""
     value = np.asarray(cell)
     if value.dtype.kind == "V" and value.dtype.names and "s2" in value.dtype.names:  # SciPy's, of an object
         of = value.reshape(-1)[0]["s2"]
         said = of.decode("ascii", "replace") if isinstance(of, bytes) else str(of)
-        raise Unreadable(f"an entry of {of_matlab('stimulusID', said)}")
+        raise OfClass("stimulusID", said, True)
     if value.dtype.kind != "U" or value.size > 1:
         raise Unreadable("an entry of stimulusID is no text")
     return str(value.reshape(-1)[0]).rstrip() if value.size else ""
