@@ -34,7 +34,7 @@ nitpicky = True  # a name of ours that leads nowhere is an error, such as one in
 nitpick_ignore_regex = [
     ("py:.*", r"(?!xdream\.).*"),  # of other packages
     ("py:.*", r"xdream\..*\.(_\w+|[A-Z]|Annotated)"),  # private names, type variables
-    ("py:.*", r"xdream\.registry\.(Part|Declaring)"),  # a type variable
+    ("py:.*", r"xdream\.(registry\.(Part|Declaring)|options\.Factory)"),  # type variables
 ]
 suppress_warnings = [
     "ref.python",  # annotations are names as in their module, such as Scale, of which there are two
