@@ -11,6 +11,8 @@ import time
 import urllib.request
 
 URL = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8765"
+# Without a proxy: it could not reach XDream on this computer, nor in the laboratory.
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 HEADERS = {"Content-Type": "application/json"}
 if token := os.environ.get("XDREAM_RIG_TOKEN"):
     HEADERS["Authorization"] = f"Bearer {token}"
@@ -25,9 +27,7 @@ def ask(path: str, message: dict | None = None) -> dict:
     """A reply, as JSON."""
     body = None if message is None else json.dumps(message).encode()
     try:
-        return json.load(
-            urllib.request.urlopen(urllib.request.Request(URL + path, body, HEADERS), timeout=60)
-        )
+        return json.load(OPENER.open(urllib.request.Request(URL + path, body, HEADERS), timeout=60))
     except urllib.request.HTTPError as error:
         return json.load(error) | {"code": error.code}
 

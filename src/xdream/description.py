@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from xdream import text
 from xdream.errors import BadInput
 from xdream.registry import nearest
 
@@ -41,16 +43,23 @@ class Description(Frozen):
     @classmethod
     def make(cls, /, **values: Any) -> Self:
         """One from its values. Raises BadInput: one line that names each wrong key and value."""
+        for key, value in values.items():
+            for one in _texts(value):
+                if one != text.storable(one):
+                    raise BadInput(
+                        f"{cls.kind}: {key}: '{text.storable(one)}' has bytes that are not UTF-8, which a "
+                        f"{cls.kind} is; rename the file or folder"
+                    )
         try:
             return cls(**values)
         except ValidationError as error:
             raise BadInput(f"{cls.kind}: {_one_line(error, cls)}") from None
 
     @classmethod
-    def from_toml(cls, text: str) -> Self:
+    def from_toml(cls, content: str) -> Self:
         """One from TOML. Raises BadInput."""
         try:
-            values = tomllib.loads(text)
+            values = tomllib.loads(content)
         except tomllib.TOMLDecodeError as error:
             raise BadInput(f"{cls.kind}: not TOML: {error}") from None
         return cls.make(**values)
@@ -59,17 +68,29 @@ class Description(Frozen):
     def read(cls, path: str | Path) -> Self:
         """One from a file. Raises BadInput."""
         try:
-            text = Path(path).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            content = text.toml(Path(path).read_bytes())
+        except (OSError, BadInput) as error:
             raise BadInput(f"{cls.kind} '{path}' cannot be read: {error}") from None
         try:
-            return cls.from_toml(text)
+            return cls.from_toml(content)
         except BadInput as error:
             raise BadInput(f"{cls.kind} '{path}': {str(error).removeprefix(f'{cls.kind}: ')}") from None
 
     def to_toml(self) -> str:
         """As TOML; reading it back gives an equal plan."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield str(key)
+            yield from _texts(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def _one_line(error: ValidationError, described: type[Description]) -> str:

@@ -46,6 +46,12 @@ def declares(**facts: Any) -> Callable[[Declaring], Declaring]:
 _DECLARED = "__xdream_declares__"
 
 
+def _fits(name: str, form: str) -> bool:
+    """Whether a name is of a form; the ending of a file (`*.safetensors`) in letters of either case."""
+    of_ending = form.startswith("*")
+    return fnmatch.fnmatchcase(name.lower() if of_ending else name, form)
+
+
 class Registry(Generic[Part]):
     """Factories by name, of one `kind` of part.
 
@@ -202,7 +208,7 @@ class Registry(Generic[Part]):
         known = self._known()
         if name in known and "*" not in name:
             return name
-        forms = (form for form in known if "*" in form and fnmatch.fnmatchcase(name, form))
+        forms = (form for form in known if "*" in form and _fits(name, form))
         return max(forms, key=len, default=None)
 
     def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:

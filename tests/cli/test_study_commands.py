@@ -190,6 +190,26 @@ def test_a_gpu_is_asked_for_where_the_device_is_one() -> None:
     assert study_commands._resources(["GPU=2"], "cuda") == {"GPU": 2.0}
 
 
+def test_a_merge_promises_what_show_gives(
+    plan: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what is known here: not of studies of packages that are not installed, nor of experiments."""
+    rows = [
+        table.TableRow(name, measure="last", value=1.0) for name in ("targets", "elsewhere", "experiment")
+    ]
+    for names, promised in (
+        (("targets",), "report and figures: xdream show m.csv"),
+        (("targets", "elsewhere", "experiment"), "report and figures of targets: xdream show m.csv"),
+        (("elsewhere",), None),
+        (("experiment",), None),
+    ):
+        table.write(table.Table(row for row in rows if row.study in names), Path("t.csv"))
+        assert main(["merge", "t.csv", "--out", "m.csv"]) == 0
+        said = capsys.readouterr().out
+        assert (promised or "there is no report of it") in said
+        assert ("xdream show m.csv" in said) == (main(["show", "m.csv", "--no-figures"]) == 0)
+
+
 def test_single_experiments_are_merged_too(plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["evolve", "--target", f"{NETWORK}:conv3:1,2", "--generator", "pixels", "--set"]
     command += ["generator.size_px=8", "--presentations", "40", "--quiet", "--no-figures", "--json"]
@@ -197,6 +217,7 @@ def test_single_experiments_are_merged_too(plan: Path, capsys: pytest.CaptureFix
         assert main([*command, "--out", name, "--seed", seed]) == 0
         runs = said(capsys)["runs"]
     assert main(["merge", "a", "b", "--out", "t.csv"]) == 0
+    assert "there is no report of it" in capsys.readouterr().out
     found = table.read(Path("t.csv")).where(measure="last")
     assert [(row.unit, row.seed) for row in found.rows] == [
         ("1@2,2", 0),
@@ -207,3 +228,20 @@ def test_single_experiments_are_merged_too(plan: Path, capsys: pytest.CaptureFix
     assert [row.value for row in found.rows[2:]] == [run["last_generation_best"] for run in runs]
     assert main(["show", "t.csv"]) == 2
     assert "xdream show FOLDER" in capsys.readouterr().err
+
+
+def test_a_second_run_of_all_shards_is_refused_as_in_use(
+    plan: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would take a shard between two of the first, which would end there."""
+    assert main(["study", str(plan), "--quiet", "--out", "s", "--shard", "1/2"]) == 0
+    capsys.readouterr()
+    with studies.alone(Path("s")):
+        for command in (["study", str(plan), "--out", "s"], ["resume", "s"]):
+            assert main([*command, "--quiet"]) == 2
+            assert "s is in use" in capsys.readouterr().err
+        assert not Path("s", "table.csv").exists()
+        assert (
+            main(["study", str(plan), "--quiet", "--out", "s", "--shard", "2/2"]) == 0
+        )  # an array's part may
+    assert main(["study", str(plan), "--quiet", "--out", "s"]) == 0

@@ -12,6 +12,7 @@ from PIL import Image
 
 import tiny_encoder
 from xdream.cli.main import main
+from xdream.store import locked
 from xdream.training import training_run
 from xdream.training.recipe import Recipe
 from xdream.training.trainer import Trainer
@@ -231,3 +232,27 @@ def test_an_ignored_signal_stays_ignored(run: Run, monkeypatch: pytest.MonkeyPat
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_training_at_the_same_time_is_refused_as_in_use(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    seen: list[str] = []
+
+    def second(*_: object) -> dict[str, object]:
+        """While the first looks for its images, another begins and is under way."""
+        out.mkdir()
+        (out / "losses.csv").write_text("of the other")
+        lock = locked(out)
+        assert run() == 2
+        lock.release()
+        seen.append(capsys.readouterr().err)
+        (out / "recipe.toml").write_text("of the other")
+        return {}
+
+    monkeypatch.setattr(training_run, "_find", second)
+    assert run() == 2  # what the other has begun is not written over
+    assert "is in use" in seen[0]
+    refused(capsys, 2, "is not empty", "go on with --resume")
+    assert (out / "recipe.toml").read_text() == "of the other"

@@ -118,7 +118,7 @@ def test_codes_of_fc8_may_be_negative(tmp_path):
         ("norm1", np.zeros(DIM), np.ones(DIM), r"expected \(96, 27, 27\)"),
         ("norm1", np.zeros(NORM1), -np.ones(NORM1), "negative"),
         ("norm1", np.full(NORM1, np.nan), np.ones(NORM1), "not finite"),
-        ("norm1", np.full(NORM1, "x", dtype="S1"), np.ones(NORM1), "cannot read"),
+        ("norm1", np.full(NORM1, "x", dtype="S1"), np.ones(NORM1), "not numbers"),
     ],
 )
 def test_statistics_that_do_not_fit_are_refused(tmp_path, layer, mu, sig, message):

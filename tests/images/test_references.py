@@ -71,6 +71,51 @@ def test_hidden_files_are_passed_over(folder: Path) -> None:
     assert len(load(str(folder))) == 4
 
 
+#: As a NAS of Synology and of QNAP, Windows, macOS, and others leave a folder of photographs.
+LEFT = [
+    *("@eaDir/a.png/SYNOPHOTO_THUMB_XL.jpg", "b/@eaDir/a.png/SYNOPHOTO_THUMB_SM.jpg", "#recycle/old.png"),
+    *("a.png@SynoEAStream", "#snapshot/a.png", ".@__thumb/s800a.png", "@Recycle/x.png", "~snapshot/a.png"),
+    *("$RECYCLE.BIN/S-1-5-21/$R123.png", "RECYCLER/S-1-5-21/Dc1.png", "ehthumbs.db", "ehthumbs_vista.db"),
+    *("System Volume Information/IndexerVolumeGuid", "Thumbs.db", "DESKTOP.INI", "a.png:Zone.Identifier"),
+    *("__MACOSX/._a.png", "._a.png", ".DS_Store", "Icon\r", "Temporary Items/x.png", "Picasa.ini"),
+    *("lost+found/x.png", ".Trash-1000/files/x.png", ".git/x.png"),
+]
+
+
+def test_what_systems_leave_is_no_photograph(folder: Path, tmp_path: Path) -> None:
+    """It would be the best reference, or refuse the folder: each by itself, and all of it in a zip file."""
+    photographs = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.png")}
+    for name in LEFT:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(PNG)
+    found = load(str(folder))
+    assert found.names == tuple(sorted(photographs))
+    assert found.left_out >= len(LEFT) - 1  # a folder counts once
+    archive = zipped(photographs | dict.fromkeys(LEFT, PNG) | {"x\\Thumbs.db": b"x"}, tmp_path / "p.zip")
+    assert load(str(archive)).names == tuple(sorted(photographs))
+
+
+def test_photographs_are_not_left_out_for_their_names(folder: Path) -> None:
+    for name in ("recycler/a.png", "icon.png", "thumbs.png", "snapshot/x.png", "git/x.png", "@home.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(PNG)
+    assert len(load(str(folder))) == 10
+    assert load(str(folder)).left_out == 0
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="everything can be read here")
+def test_a_folder_of_the_system_that_may_not_be_read_is_no_reason(folder: Path) -> None:
+    (folder / "lost+found").mkdir(mode=0o000)
+    assert len(load(str(folder))) == 4
+
+
+def test_what_systems_leave_alone_is_no_reference(tmp_path: Path) -> None:
+    (tmp_path / "Thumbs.db").write_bytes(PNG)
+    with pytest.raises(BadInput, match=r"empty \(1 files and folders that systems leave were passed over\)"):
+        load(str(tmp_path))
+
+
 def test_a_zip_file_holds_the_same_images_as_the_folder_it_was_made_of(folder: Path, tmp_path: Path) -> None:
     files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.png")}
     path = zipped({"b/": b"", "__MACOSX/b/a.png": b"x", "b/.a": b"x", **files}, tmp_path / "photos.zip")

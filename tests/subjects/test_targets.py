@@ -1,5 +1,7 @@
 """Units as they are written, in layers with and without positions."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,7 +84,7 @@ def test_a_list_of_units_is_read_by_layers(tmp_path):
         ("layer,neuron\na,1\n", "its columns are layer, neuron"),
         ("layer,unit\na,1\na,x\n", "line 3: 'x' is no unit"),
         ("layer,unit,y,x\na,1,2,\n", "line 2: '1@2,' is no unit"),
-        ("layer,unit\na,1,2\n", "its columns are layer, unit, None"),
+        ("layer,unit\na,1,2\n", "line 2 has 3 fields"),
         ("layer,unit\n", "has no units"),
         ("", "has no units"),
     ],
@@ -95,3 +97,64 @@ def test_a_list_that_is_none_is_refused_with_its_line(text, said, tmp_path):
     assert str(path) in str(error.value)
     with pytest.raises(BadInput, match="cannot be read"):
         read_list(tmp_path / "gone.csv")
+
+
+# Names with separators: split where the files are.
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "tf.onnx",
+        "a:b.onnx",
+        "C:\\nets\\n.onnx",
+        "my net.onnx",
+        "d+1.prototxt",
+        "d+1.caffemodel",
+        "p.png",
+    ):
+        (tmp_path / name).write_text("")
+    (tmp_path / "nets:2").mkdir()
+    (tmp_path / "units-12:30.csv").write_text("")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("onnx:tf.onnx", "net/conv1/Relu:0", "2"),
+        ("onnx:tf.onnx", "a:b:c", "0-9"),
+        ("onnx:tf.onnx", "", "2"),
+        ("onnx:tf.onnx", "block 1/conv, first", "2@3,4"),
+        ("onnx:a:b.onnx", "r:0", "1"),
+        ("onnx:a:b.onnx", "", "1"),
+        ("onnx:C:\\nets\\n.onnx", "r:0", "1"),
+        ("onnx:my net.onnx", "r", "all"),
+        ("onnx:./tf.onnx", "r:0", "1"),
+        ("caffe:d+1.prototxt+d+1.caffemodel", "conv:1", "3"),
+        ("caffe:d+1.prototxt", "conv1", "3"),
+        ("caffe:nets:2", "conv1:x", "3"),
+        ("match:p.png:onnx:tf.onnx", "net/flat:0", "0"),
+        ("match:p.png:efficientnet-lite0", "_fc", "0"),
+        ("match:p.png", "", "0"),
+        ("onnx:gone.onnx", "layer", "0"),
+        ("python:a.b:function", "", "0"),
+        ("http://127.0.0.1:8971/r", "", "0"),
+        ("onnx:tf.onnx", "", "units-12:30.csv"),
+        ("python:a.b:function", "", "units-12:30.csv"),
+        ("python:a.b:function", "", "gone:1.csv"),
+    ],
+)
+def test_a_target_is_split_where_its_files_are(here: Path, parts: tuple[str, str, str]) -> None:
+    assert split(":".join(parts)) == parts
+
+
+def test_what_is_no_target_shows_the_table_form(here: Path) -> None:
+    with pytest.raises(BadInput, match='network = "NETWORK", layer = "LAYER", units = "UNITS"'):
+        split("onnx:3")
+
+
+def test_a_known_network_is_known_without_its_file() -> None:
+    parts = ("onnx:/gone/tf.onnx", "net/Relu:0", "2")
+    assert split(":".join(parts), {"onnx:/gone/tf.onnx"}) == parts

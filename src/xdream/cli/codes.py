@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xdream import networks
+from xdream import networks, text
 from xdream.cli import experiments, flags
 from xdream.cli.command import Subcommand
 from xdream.cli.flags import FieldFlag
 from xdream.errors import BadInput
+from xdream.images import files as image_files
+from xdream.subjects.target import split_layer
 
 if TYPE_CHECKING:
     from xdream.networks import Network
@@ -21,11 +24,20 @@ if TYPE_CHECKING:
 def _npz(name: str) -> Path:
     """Where codes go. Raises BadInput."""
     out = Path(name)
-    if out.suffix != ".npz":
+    if out.suffix.lower() != ".npz":
         raise BadInput(f"--out is '{out}'; give a name that ends in .npz")
     if not out.parent.is_dir():
         raise BadInput(f"folder '{out.parent}' does not exist; make it first")
     return out
+
+
+def _save(out: Path, **arrays: Any) -> None:
+    """Whole or not at all, under that very name: NumPy adds an ending of its own to `C.NPZ`."""
+    import numpy as np
+
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    image_files.write(out, file.getvalue(), "codes")
 
 
 # ------------------------------------------------------------------ codes
@@ -59,7 +71,7 @@ def _codes(options: argparse.Namespace) -> int:
             raise BadInput(f"--generation is {options.generation}; run {options.run} has 1 to {there}")
         found = [replay.codes_of(record, options.run, [first])[first]]
     codes, populations = np.concatenate(found), [len(one) for one in found]
-    np.savez(
+    _save(
         out,
         codes=codes,
         score=np.concatenate(record.scores(options.run)[first : first + len(found)]),
@@ -121,7 +133,7 @@ def _encode(options: argparse.Namespace) -> int:
     codes, losses = encode(
         generator, shown.to(torch.float32) / 255.0, options.steps, options.method, features
     )
-    np.savez(
+    _save(
         out,
         codes=codes.cpu().numpy(),
         names=np.array(images.names),
@@ -133,7 +145,7 @@ def _encode(options: argparse.Namespace) -> int:
     for name, loss in zip(images.names, losses.tolist(), strict=True):
         # Activations come in any unit, pixels do not.
         said = f"{loss:.5f}" if features is None else f"of {options.features} {loss:.5g}"
-        print(f"{name}: mean squared difference {said}")
+        print(f"{text.printable(name)}: mean squared difference {said}")
     for warning in warnings:
         print(f"note: {warning}", file=sys.stderr)
     print(f"{len(codes)} codes of {codes.shape[1]} numbers: {out}")
@@ -145,7 +157,7 @@ def _encode(options: argparse.Namespace) -> int:
 
 def _layer(text: str) -> tuple[Network, str]:
     """The network and the layer of NETWORK:LAYER."""
-    name, _, layer = text.rpartition(":")
+    name, _, layer = split_layer(text)
     if not name:
         raise BadInput(
             f"--features '{text}' is not NETWORK:LAYER (for the network's output, leave LAYER empty)"

@@ -127,7 +127,11 @@ def preflight(plan: Plan) -> list[Check]:
     ]
     if parts.references is not None:
         found = parts.references
-        findings.append(Check("references", True, f"{len(found)} in {found.source}: all readable, hashed"))
+        left = (
+            f"; {found.left_out} files and folders that systems leave are left out" if found.left_out else ""
+        )
+        text = f"{len(found)} in {found.source}: all readable, hashed{left}"
+        findings.append(Check("references", True, text))
     channels = plan.session.channels
     findings.append(
         Check("channels", True, f"{len(channels)}: {', '.join(channels[:12])}{' …' * (len(channels) > 12)}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xdream.cli import flags, running
@@ -104,9 +103,9 @@ def _evolve(options: argparse.Namespace) -> int:
     from xdream.store import FILE_NAME
 
     plan = plan_of(options)
-    folder = Path(options.out) if options.out else opening.new_folder(plan.name)
-    begun = folder / FILE_NAME
-    return running.watched(lambda bar: loop.run(plan, folder, bar), running.print_run, begun, options)
+    with opening.folder_for(options.out, plan.name) as folder:
+        begun = folder / FILE_NAME
+        return running.watched(lambda bar: loop.run(plan, folder, bar), running.print_run, begun, options)
 
 
 # ------------------------------------------------------------------ tune
@@ -139,14 +138,14 @@ def _tune(options: argparse.Namespace) -> int:
     from xdream.studies import tuning
 
     plan = plan_of(options)
-    folder = Path(options.out) if options.out else opening.new_folder(f"{plan.name}-tuning")
     only, steps, most = options.parameter, _steps(options.steps), options.evaluations
-    return running.watched(
-        lambda bar: tuning.tune(plan, folder, only, steps, most, bar),
-        running.print_tuning,
-        folder / tuning.FILE_NAME,
-        options,
-    )
+    with opening.folder_for(options.out, f"{plan.name}-tuning") as folder:
+        return running.watched(
+            lambda bar: tuning.tune(plan, folder, only, steps, most, bar),
+            running.print_tuning,
+            folder / tuning.FILE_NAME,
+            options,
+        )
 
 
 def _steps(texts: Sequence[str]) -> dict[str, list[float]]:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from xdream.cli import surroundings
 from xdream.cli.command import Subcommand
 from xdream.errors import INTERRUPTED, XDreamError
 
@@ -44,6 +45,7 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. The exit status: 0 done, 2 bad input, 3 the subject failed, 130 interrupted."""
+    surroundings.settle()
     sys.path.insert(0, os.getcwd())  # modules of the user's own, as `python -m` finds them
     try:  # from here on: the imports of a command's flags take their time, too
         signal.signal(signal.SIGTERM, _interrupt)

@@ -41,9 +41,8 @@ def _serve(options: argparse.Namespace) -> int:
     plan = Plan.read(options.plan)
     if options.name is not None:
         plan = Plan.make(**plan.model_dump(exclude_unset=True) | {"name": options.name})
-    folder = Path(options.out) if options.out else opening.new_folder(plan.name)
-    print(f"session in {folder}; its state: xdream show {shlex.quote(str(folder))}", file=sys.stderr)
-    with running.stopping() as stop:
+    with opening.folder_for(options.out, plan.name) as folder, running.stopping() as stop:
+        print(f"session in {folder}; its state: xdream show {shlex.quote(str(folder))}", file=sys.stderr)
         return running.watched(
             lambda bar: session.serve(plan, folder, bar, stop=stop),
             running.print_run,

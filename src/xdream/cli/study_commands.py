@@ -21,6 +21,9 @@ from xdream.studies import file_names
 if TYPE_CHECKING:
     from xdream.studies import Study, StudyPlan, Table
 
+#: What there is instead for single experiments, and for studies of packages that are not installed.
+NO_REPORT = "there is no report of it; a single experiment has its own: xdream show FOLDER"
+
 
 def _units(text: str) -> int | str:
     """A number is how many; anything else, a list of units: `3,` is the unit 3."""
@@ -91,22 +94,21 @@ def study(options: argparse.Namespace) -> int:
     plan = studies.begin(found, plan, folder)
     numbers = [shard.number for shard in studies.shards_of(folder)]
     if options.shard is not None:
-        numbers = _mine(options.shard, numbers)
-    elif options.cluster is not None:
-        if _on_cluster(found, plan, folder, options):
-            return 3
-        numbers = []
-    status = _here(found, plan, folder, numbers, options)
-    if status or options.shard is not None:
-        return status
-    return _finished(folder, options)
+        return _here(found, plan, folder, _mine(options.shard, numbers), options)
+    with studies.alone(folder):
+        if options.cluster is None:
+            status = _here(found, plan, folder, numbers, options)
+        else:
+            status = 3 if _on_cluster(found, plan, folder, options) else 0
+        return status or _finished(folder, options)
 
 
 def resume(folder: Path, options: argparse.Namespace) -> int:
     """Go on with a study here, shard by shard."""
     plan = studies.StudyPlan.read(folder / file_names.STUDY)
     numbers = [shard.number for shard in studies.shards_of(folder)]
-    return _here(studies.named(plan.study), plan, folder, numbers, options) or _finished(folder, options)
+    with studies.alone(folder):
+        return _here(studies.named(plan.study), plan, folder, numbers, options) or _finished(folder, options)
 
 
 def show(place: Path, options: argparse.Namespace) -> int:
@@ -129,7 +131,10 @@ def merge(options: argparse.Namespace) -> int:
     found = studies.gathered([Path(place) for place in options.places], partial=options.partial)
     table.write(found, out)
     names = ", ".join(found.among("study"))
-    print(f"{len(found)} rows of {names}: {out}; report and figures: xdream show {shlex.quote(str(out))}")
+    reported = [name for name in found.among("study") if studies.STUDIES.has(name)]
+    of = "" if len(reported) == len(found.among("study")) else f" of {', '.join(reported)}"
+    said = f"report and figures{of}: xdream show {shlex.quote(str(out))}" if reported else NO_REPORT
+    print(f"{len(found)} rows of {names}: {out}; {said}")
     if options.json:
         print(json.dumps({"out": str(out), "rows": len(found), "studies": found.among("study")}))
     return 0
@@ -141,7 +146,7 @@ def merge(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> StudyPlan:
     """A study's name or plan file, with the flags laid over it."""
     values: dict[str, Any] = {"study": options.study}
-    if options.study.endswith(".toml"):
+    if options.study.lower().endswith(".toml"):
         values = studies.StudyPlan.read(options.study).model_dump(exclude_unset=True)
     studies.named(values["study"])
     return studies.StudyPlan.make(**values | flags.given(options, STUDY_FLAGS))
@@ -269,10 +274,7 @@ def _print(
     if not len(found):
         raise BadInput("the table is empty")
     if not known:
-        raise BadInput(
-            "the table has no study of this release, so there is no report; a single experiment has its own: "
-            "xdream show FOLDER"
-        )
+        raise BadInput(f"the table has no study of this release; {NO_REPORT}")
     wanted = not getattr(options, "no_figures", False)
     figures = studies.write_outputs(known, found, folder, prefix=prefix, note=note, figures=wanted)
     if note:

@@ -129,9 +129,11 @@ def _defaults(options: argparse.Namespace) -> int:
 def _layers(options: argparse.Namespace) -> int:
     if options.kind != "targets":
         raise BadInput("--layers goes with: xdream list targets")
+    from xdream.networks import onnx_file
+
     # For a list, only the size of its images matters, which an ONNX file often says.
     onnx = options.layers.startswith("onnx:")
-    network = networks.load(options.layers, networks.Preprocessing(None) if onnx else None)
+    network = networks.load(options.layers, onnx_file.bare(options.layers) if onnx else None)
     size_px: Any = getattr(network.module, "size_px", None)
     infos = networks.layers(network.at(size_px) if onnx else network)
     for info in infos:

@@ -130,7 +130,7 @@ def _absolute_targets(targets: Sequence[TargetPlan]) -> tuple[TargetPlan, ...]:
     for target in targets:
         network = subjects.absolute(target.network)
         units = {target.layer: target.units}
-        if target.units.endswith(LIST_SUFFIX):
+        if target.units.lower().endswith(LIST_SUFFIX):
             if target.layer:
                 raise BadInput(f"target '{target}': the unit list contains the layers; leave the layer empty")
             units = read_list(Path(target.units).expanduser())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from xdream.arrays import numbers
 from xdream.errors import BadInput
 from xdream.experiment import defaults, engine_choice
 from xdream.experiment.forward import Forward
@@ -73,16 +74,15 @@ class Evolution:
         images = self._forward.draw(codes).to(torch.float32) / 255.0
         return Batch(self._ids(), codes.cpu().numpy().copy(), images.cpu().numpy())
 
-    def tell(self, ids: Sequence[str], scores: npt.ArrayLike) -> None:
+    def tell(self, ids: Iterable[str], scores: npt.ArrayLike) -> None:
         """Scores of some images of this generation, in any order; NaN = not seen.
 
-        When all are told the next generation begins. Raises BadInput, and takes nothing, for an id that
-        was not asked or was told before, and when the counts differ.
+        ids: anything with an order (a list, an array, a generator). scores: as `xdream.arrays.numbers` reads
+        them: what is masked, NA or None was not seen. When all are told the next generation begins. Raises
+        BadInput, and takes nothing, for an id that was not asked or was told before, and when the counts
+        differ.
         """
-        try:
-            values = np.array(scores, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise BadInput("scores are not numbers; NaN stands for not seen") from None
+        ids, values = _in_order(ids), numbers(scores, "scores")
         if values.shape != (len(ids),):
             raise BadInput(f"{len(ids)} ids but scores of shape {values.shape}; one score for each id")
         if not self._open:
@@ -138,3 +138,15 @@ class Evolution:
         if initial is not None or self.optimizer.starts_from == "centre":
             return codes[None]
         return self.generator.initial.draw(seeds.to(self.generator.centre.device), self.optimizer.population)
+
+
+def _in_order(ids: Iterable[str]) -> tuple[str, ...]:
+    """The ids of the scores, one by one. Raises BadInput."""
+    if isinstance(ids, str):
+        raise BadInput(f"ids are one text, '{ids[:40]}'; give a list of ids, also for one image")
+    if isinstance(ids, Set):
+        raise BadInput("ids are a set, which has no order, and scores would go to any of them; give a list")
+    try:
+        return tuple(str(name) for name in ids)
+    except TypeError:
+        raise BadInput(f"ids are a {type(ids).__name__}; give a list of ids") from None

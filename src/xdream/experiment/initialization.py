@@ -16,6 +16,7 @@ from xdream.experiment.callbacks import Callback
 from xdream.experiment.forward import BatchSize
 from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Initial, Parts, Run
+from xdream.files import mistaken
 from xdream.generators import Generator, WithStatistics, encode, spread_of
 from xdream.images import references
 from xdream.images.references import expected_best
@@ -68,8 +69,9 @@ def _codes_from(path: str, generator: Generator) -> Codes:
                 made_with = str(loaded["generator"])
             codes = found.astype(np.float64, casting="same_kind")
     except Exception as error:  # a reader of foreign bytes raises whatever it likes
+        what = mistaken(Path(path)) or networks.one_line(error)
         raise BadInput(
-            f"codes '{path}' cannot be read ({networks.one_line(error)}); give a .npz with `codes`, as "
+            f"codes '{path}' cannot be read ({what}); give a .npz with `codes`, as "
             "xdream encode writes it, or a .npy"
         ) from None
     if made_with != generator.name:

@@ -31,7 +31,7 @@ from xdream.experiment.opening import (
     check_draws,
     check_same_runs,
     check_unchanged,
-    new_folder,
+    folder_for,
     new_store,
     note,
     parts_of,
@@ -66,7 +66,11 @@ def run(
     plan = plan if isinstance(plan, Plan) else Plan.read(plan)
     if plan.rig is not None:
         raise BadInput("this plan is for a session with a rig: xdream serve PLAN.toml")
-    folder = Path(out) if out is not None else new_folder(plan.name)
+    with folder_for(out, plan.name) as folder:
+        return _run(plan, folder, callback or NoCallback(), like)
+
+
+def _run(plan: Plan, folder: Path, callback: Callback, like: Record | None) -> Record:
     check_new(folder)  # now, and not after reading all photographs
     parts = assemble(plan)
     if like is not None:
@@ -81,7 +85,7 @@ def run(
                     for r in parts.runs
                     for index, response in enumerate(like.reference_responses(r.id).tolist())
                 )
-            _go_on(parts, store, callback or NoCallback())
+            _go_on(parts, store, callback)
         except BadInput:
             # Only the references' responses can show that a plan is impossible (no scale for the noise).
             if not queries.started(store):

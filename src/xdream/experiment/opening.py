@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
 from xdream import random
-from xdream.errors import BadInput
+from xdream.errors import BadInput, StoreError
 from xdream.experiment import engine_choice
 from xdream.experiment.assemble import assemble
 from xdream.experiment.callbacks import Callback
@@ -95,11 +96,38 @@ def versions(plan: Plan | None = None) -> dict[str, str]:
     }
 
 
-def new_folder(name: str) -> Path:
-    """Where an experiment goes when nothing else is said: runs/DATE-TIME-NAME, with a number if need be."""
+@contextlib.contextmanager
+def folder_for(out: str | Path | None, name: str) -> Iterator[Path]:
+    """Where an experiment goes: `out`, or a folder of its own, runs/DATE-TIME-NAME, with a number if need be.
+
+    That one is made at once, so that of several that begin in one second each has its own; it is removed
+    again when nothing has come into it. Raises StoreError.
+    """
+    if out is not None:
+        yield Path(out)
+        return
     first = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
-    numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
-    return next(folder for folder in itertools.chain([first], numbered) if not folder.exists())
+    made_runs = not first.parent.exists()
+    for number in itertools.count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        try:
+            folder.parent.mkdir(exist_ok=True)
+            folder.mkdir()
+            break
+        except FileExistsError as error:
+            if not folder.parent.is_dir():
+                raise StoreError(f"folder {folder.parent} cannot be made: {error.strerror}") from None
+        except FileNotFoundError:  # another that came to nothing took it away just now
+            continue
+        except OSError as error:
+            raise StoreError(f"folder {folder} cannot be made: {error.strerror}") from None
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):  # something is in it
+            folder.rmdir()
+            if made_runs:
+                folder.parent.rmdir()
 
 
 def check_draws(record: Record) -> None:

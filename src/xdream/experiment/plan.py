@@ -46,6 +46,7 @@ class PreprocessingPlan(Frozen):
     scale: float = Field(default=255.0, gt=0)
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
 
 
 class SessionPlan(Frozen):

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from xdream.errors import BadInput
+from xdream.files import mistaken
 from xdream.generators.base import GaussianCodes
 
 
@@ -29,11 +30,20 @@ def read_statistics(
             for key in ("mu", "sig"):
                 if not isinstance(file[group], h5py.Group) or key not in file[group]:
                     raise BadInput(f"statistics file {path}: '{group}' has no '{key}'")
-                found[key] = np.asarray(file[group][key], dtype=np.float32)
+                entry = file[group][key]
+                of = str(entry.attrs.get("MATLAB_class", b"double"), "ascii", "replace")
+                if not isinstance(entry, h5py.Dataset):
+                    raise TypeError(f"{key} is no array")
+                if entry.dtype.kind not in "fiu" or of not in ("double", "single"):
+                    raise BadInput(
+                        f"statistics file {path}: '{group}/{key}' is {entry.dtype} (class {of}), not numbers"
+                    )
+                found[key] = np.asarray(entry, dtype=np.float32)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"cannot read statistics file {path}; give an HDF5 file") from error
+        what = f" ({one})" if (one := mistaken(path)) else ""
+        raise BadInput(f"cannot read statistics file {path}{what}; give an HDF5 file") from error
     for key, array in found.items():
         if array.shape != code_shape:
             raise BadInput(

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from xdream.arrays import numbers
 from xdream.errors import BadInput
 
 
@@ -19,7 +20,7 @@ def expected_best(responses: npt.ArrayLike, n: int) -> float:
     """
     if n < 1:
         raise BadInput(f"the best of {n} responses is not defined; give at least 1")
-    flat = np.asarray(responses, dtype=np.float64).ravel()
+    flat = numbers(responses, "responses").ravel()
     r = np.sort(flat[~np.isnan(flat)])[::-1]
     if len(r) == 0:
         return math.nan

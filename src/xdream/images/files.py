@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from xdream import files
 from xdream.errors import BadInput
+from xdream.images import metadata
 from xdream.types import ShownImages
 
 #: What a rig can be sent.
@@ -73,15 +74,32 @@ def decoded_photograph(data: bytes) -> ShownImages:
     """The bytes of any image file -> (3, h, w) uint8, RGB.
 
     The first frame, turned upright as its EXIF data say; grey becomes RGB, 16 bits become 8, palettes
-    are looked up, what is transparent is laid over mid-grey. Colour profiles are not applied. Raises
-    what Pillow raises, for an image so large that Pillow warns of it too.
+    are looked up, what is transparent is laid over mid-grey. Colour profiles are not applied. Metadata that
+    are broken are no reason to refuse pixels that are not. Raises what Pillow raises, for an image so large
+    that Pillow warns of it too.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(data)) as file:
-            rgb = np.array(_rgb(ImageOps.exif_transpose(file)))
-    return chw(rgb)
+        try:
+            return _upright(data)
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+            raise
+        except Exception:
+            bare, exif = metadata.without(data)
+            if bare == data:
+                raise
+            try:
+                return _upright(bare, exif)
+            except Exception:  # it is not the metadata
+                pass
+            raise
+
+
+def _upright(data: bytes, exif: bytes | None = None) -> ShownImages:
+    with Image.open(io.BytesIO(data)) as file:
+        file.load()
+        return chw(np.array(_rgb(metadata.upright(file, exif))))
 
 
 def write(path: Path, data: bytes, what: str = "image") -> Path:

@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import UnidentifiedImageError
 
 from xdream.errors import BadInput
 from xdream.files import absolute as absolute_path
+from xdream.files import left_by_system, mistaken
 from xdream.images import files
 from xdream.images.comparison import expected_best as expected_best
 from xdream.images.comparison import relative_activation as relative_activation
+from xdream.text import storable, unescaped
 from xdream.types import ShownImages, quantise
 
 if TYPE_CHECKING:  # at run time PyTorch comes with the first image
@@ -53,13 +55,16 @@ class References:
     """Natural images that were all found readable; decoded when they are asked for.
 
     source: as the user wrote it. place: the folder or the zip file behind it. names: paths inside it, in
-    alphabetical order. hashes: SHA-256 of each file's bytes, in hexadecimal.
+    alphabetical order, bytes that are no UTF-8 as \\xNN. hashes: SHA-256 of each file's bytes, in
+    hexadecimal. left_out: how many files and folders beside them were left by systems
+    (`xdream.files.left_by_system`).
     """
 
     source: str
     place: Path
     names: tuple[str, ...]
     hashes: tuple[str, ...]
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.names)
@@ -91,13 +96,14 @@ class References:
 def load(source: str) -> References:
     """The images of a folder (with its folders), of a zip file, or of the word `scikit-image`.
 
-    Every file counts, in the order of its path; names that start with a dot are passed over, and links
-    to folders are not followed. Each is decoded once, so that a file which is damaged or no image is
-    known now. Raises BadInput, which names all of them.
+    Every file counts, in the order of its path; what systems leave in folders (previews, bins, whatever
+    starts with a dot) is passed over, and links to folders are not followed. Each is decoded once, so that a
+    file which is damaged or no image is known now. Raises BadInput, which names all of them.
     """
-    place, names = _find(source)
+    place, names, left_out = _find(source)
     if not names:
-        raise BadInput(f"references '{source}' are empty; give a folder or zip file with images")
+        passed = f" ({left_out} files and folders that systems leave were passed over)" if left_out else ""
+        raise BadInput(f"references '{source}' are empty{passed}; give a folder or zip file with images")
     hashes, bad = [], []
     with _reading(place) as read:
         for name in names:
@@ -106,14 +112,17 @@ def load(source: str) -> References:
                 files.decoded_photograph(data)
                 hashes.append(_hash(data))
             except Exception as error:  # a decoder of foreign bytes raises whatever it likes
-                bad.append(f"{name!r} ({_reason(error)})")
+                what = (
+                    mistaken(data).removeprefix("it is ") if isinstance(error, UnidentifiedImageError) else ""
+                )
+                bad.append(f"{name!r} ({what or _reason(error)})")
     if bad:
         more = f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else ""
         raise BadInput(
             f"{len(bad)} of {len(names)} files of references '{source}' cannot be used: "
             f"{', '.join(bad[:MOST_NAMED])}{more}; repair or remove them"
         )
-    return References(source, place, tuple(names), tuple(hashes))
+    return References(source, place, tuple(names), tuple(hashes), left_out)
 
 
 def absolute(source: str) -> str:
@@ -123,7 +132,9 @@ def absolute(source: str) -> str:
 
 def place_of(source: str) -> Path:
     """The folder or zip file behind a source, whether it is there or not. Raises BadInput."""
-    return _scikit_image_data() if source == SCIKIT_IMAGE else Path(absolute(source))
+    if source == SCIKIT_IMAGE:
+        return _scikit_image_data()
+    return Path(os.path.abspath(os.path.expanduser(source)))  # also where no plan could hold it
 
 
 def at_size(data: bytes, size_px: int) -> ShownImages:
@@ -136,18 +147,18 @@ def at_size(data: bytes, size_px: int) -> ShownImages:
     return quantise(resize(full, (size_px, size_px)))[0]
 
 
-def _find(source: str) -> tuple[Path, list[str]]:
-    """The folder or zip file behind a source, and the names of its files in order."""
+def _find(source: str) -> tuple[Path, list[str], int]:
+    """The folder or zip file behind a source, the names of its files in order, and how many were left out."""
     place = place_of(source)
     if source == SCIKIT_IMAGE:
-        return place, [name for name in SCIKIT_IMAGE_PHOTOGRAPHS if (place / name).is_file()]
+        return place, [name for name in SCIKIT_IMAGE_PHOTOGRAPHS if (place / name).is_file()], 0
     if not source or not os.path.exists(place):
         raise BadInput(
             f"references '{source}' do not exist; give a folder or zip file of images, or '{SCIKIT_IMAGE}'"
         )
     if os.path.isdir(place):
-        return place, _folder_names(place, source)
-    return place, _zip_names(place, source)
+        return place, *_folder_names(place, source)
+    return place, *_zip_names(place, source)
 
 
 def _scikit_image_data() -> Path:
@@ -159,22 +170,28 @@ def _scikit_image_data() -> Path:
     return Path(spec.origin).parent / "data"
 
 
-def _folder_names(folder: Path, source: str) -> list[str]:
+def _folder_names(folder: Path, source: str) -> tuple[list[str], int]:
     def refuse(error: OSError) -> None:
         raise BadInput(
             f"folder '{error.filename}' of references '{source}' cannot be read "
             f"({_reason(error)}); change its permissions or remove it"
         )
 
-    paths = (
-        Path(parent, name).relative_to(folder).as_posix()
-        for parent, _, files in os.walk(folder, onerror=refuse)
-        for name in files
-    )
-    return sorted(name for name in paths if not _hidden(name))
+    names: list[str] = []
+    left_out = 0
+    for parent, folders, found in os.walk(folder, onerror=refuse):
+        within = Path(parent).relative_to(folder)
+        inside = [(within / name).as_posix() for name in found]
+        kept = [name for name in inside if not left_by_system(name)]
+        # Not entered: a bin is large, and that of a system may not be read.
+        entered = [name for name in folders if not left_by_system((within / name).as_posix())]
+        left_out += len(inside) - len(kept) + len(folders) - len(entered)
+        names += kept
+        folders[:] = entered
+    return sorted(storable(name) for name in names), left_out
 
 
-def _zip_names(place: Path, source: str) -> list[str]:
+def _zip_names(place: Path, source: str) -> tuple[list[str], int]:
     try:
         with zipfile.ZipFile(place) as archive:
             names = {info.filename for info in archive.infolist() if not info.is_dir()}
@@ -183,14 +200,8 @@ def _zip_names(place: Path, source: str) -> list[str]:
             f"references '{source}' are neither a folder nor a whole zip file ({_reason(error)}); "
             "give one of these"
         ) from error
-    return sorted(name for name in names if not _hidden(name))
-
-
-def _hidden(name: str) -> bool:
-    """Whether a path is one of those that systems leave in folders and zip files unasked."""
-    parts = PurePosixPath(name).parts
-    left = parts[:1] == ("__MACOSX",) or parts[-1].lower() in ("thumbs.db", "desktop.ini")
-    return left or any(part.startswith(".") for part in parts)
+    kept = sorted(name for name in names if not left_by_system(name))
+    return kept, len(names) - len(kept)
 
 
 @contextmanager
@@ -205,6 +216,8 @@ def _reading(place: Path) -> Iterator[Callable[[str], bytes]]:
 
 def _read_file(folder: Path, name: str) -> bytes:
     path = folder / name
+    if not path.exists():
+        path = folder / unescaped(name)
     if not path.is_file():  # opening a pipe would wait forever
         raise OSError("a broken link" if path.is_symlink() else "not a file")
     _check_bytes(path.stat().st_size)

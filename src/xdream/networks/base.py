@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -12,6 +12,7 @@ from torch import nn
 
 from xdream.errors import BadInput
 from xdream.images.resizing import resize
+from xdream.text import shortened
 from xdream.types import ShownImages
 
 
@@ -21,7 +22,8 @@ class Preprocessing:
 
     size_px: (height, width) of the input, or None to leave images at their own size. channels: "RGB" or
     "BGR". scale: what an 8-bit value is divided by first (1 keeps 0–255). mean, std: per channel, in the
-    network's channel order, after that division.
+    network's channel order, after that division. layout: of the axes that the network takes, "NCHW" or "NHWC"
+    (the colours last, as TensorFlow has them).
     """
 
     size_px: tuple[int, int] | None
@@ -29,6 +31,7 @@ class Preprocessing:
     scale: float = 255.0
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    layout: str = field(default="NCHW", repr=False)  # what was recorded of the others names them only
 
     def __call__(self, images: ShownImages) -> torch.Tensor:
         """(n, 3, h, w) uint8 -> (n, 3, *size_px) float32: antialiased bilinear, never cropped."""
@@ -37,7 +40,8 @@ class Preprocessing:
             x = x.flip(1)
         mean = torch.tensor(self.mean, device=x.device)[:, None, None]
         std = torch.tensor(self.std, device=x.device)[:, None, None]
-        return (x - mean) / std
+        x = (x - mean) / std
+        return x if self.layout == "NCHW" else x.permute(0, 2, 3, 1).contiguous()
 
 
 def device(name: str) -> torch.device:
@@ -46,7 +50,7 @@ def device(name: str) -> torch.device:
         found = torch.device(name)
         torch.empty(1, device=found)
     except (RuntimeError, AssertionError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = shortened(str(error))
         raise BadInput(f"device '{name}' cannot be used ({reason}); cpu always can") from None
     return found
 
@@ -97,6 +101,14 @@ class Network:
     def at(self, size_px: tuple[int, int] | None) -> Network:
         """The same network for images resized to another (height, width); None: at their own size."""
         return replace(self, preprocessing=replace(self.preprocessing, size_px=size_px))
+
+
+def as_table(path: str) -> str:
+    """For a file that is not there: what its name may have been split at, and the form that is not split."""
+    if not {":", "+"} & {*path}:
+        return ""
+    table = '{network = "…", layer = "…", units = "…"}'
+    return f"; where names have colons or plus signs, a plan file takes a target as {table}"
 
 
 def refuse_random(name: str, random_weights: int | None) -> None:

@@ -86,7 +86,8 @@ def layers(network: Network, shown_px: int | None = None) -> list[LayerInfo]:
         forward_grey(network, shown_px)
         named = network.module.names
         known = [LayerInfo(name, shape, 1) for name, shape in named.items() if len(shape) in (1, 3)]
-        return [*known, LayerInfo("", named[network.module.output], 1)]
+        last = network.module.output  # "": it has no output that can be read
+        return [*known, LayerInfo("", named[last], 1)] if last in named else known
     found: dict[str, LayerInfo] = {}
 
     def note(name: str, _module: nn.Module, _inputs: object, output: object) -> None:

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from xdream.errors import BadInput, UnknownName, WeightsInvalid, WeightsMissing
-from xdream.networks.base import Network, Preprocessing, declared, refuse_random
+from xdream.files import mistaken
+from xdream.networks.base import Network, Preprocessing, as_table, declared, refuse_random
 from xdream.networks.weights import RANDOM, check_shapes, load_tensors, one_line
 
 _FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
@@ -119,13 +120,14 @@ def from_file(
     refuse_random(name, random_weights)
     path = Path(name.partition(":")[2]).expanduser()
     if not path.is_file():
-        raise WeightsMissing(f"no network file {path}; check the path")
+        raise WeightsMissing(f"no network file {path}; check the path{as_table(path.name)}")
     preprocessing = declared(name, preprocessing)
     try:
-        module = _exported(path) if path.suffix == ".pt2" else _torchscript(path)
+        module = _exported(path) if path.suffix.lower() == ".pt2" else _torchscript(path)
     except Exception as error:  # the readers raise whatever a damaged file makes them stumble over
+        what = mistaken(path) or one_line(error)
         raise WeightsInvalid(
-            f"cannot read network file {path} ({one_line(error)}); give TorchScript, or a .pt2 written by "
+            f"cannot read network file {path}: {what}; give TorchScript, or a .pt2 written by "
             "torch.export.save"
         ) from error
     return Network(name, module, preprocessing, layers=False)

@@ -151,8 +151,11 @@ def layer_reader(
     known = {info.name: info for info in layers(network, size_px)}
     for layer in wanted:
         if layer not in known:
+            what = f"layer '{layer}' does not exist in {network.name}; near"
+            if not layer:  # of ONNX files: whose outputs are integers, sequences, or not one for each image
+                what = f"{network.name} has no output with a row of numbers for each image; layers"
             raise BadInput(
-                f"layer '{layer}' does not exist in {network.name}; near: {nearest(layer, list(known)[:-1])} "
+                f"{what}: {nearest(layer, [one for one in known if one])} "
                 f"(all: xdream list targets --layers {network.name})"
             )
         if len(known[layer].shape) not in (1, 3):

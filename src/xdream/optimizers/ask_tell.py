@@ -6,11 +6,11 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
 from xdream import random
+from xdream.arrays import numbers as read_numbers
 from xdream.errors import BadInput
 from xdream.optimizers.base import CODE_LIMIT, Optimizer, State, padded, populations
 from xdream.registry import Registry
@@ -60,7 +60,7 @@ class AskTell:
 
     def tell(self, scores: npt.ArrayLike) -> None:
         """(n,) scores of the codes last asked for; NaN = not seen. Raises BadInput."""
-        values = np.array(scores, dtype=np.float64, order="C")
+        values = read_numbers(scores, "scores")
         n = self._population()
         if values.shape != (n,):
             raise BadInput(
@@ -106,10 +106,7 @@ def checked_seed(seed: int) -> int:
 
 def checked_codes(values: npt.ArrayLike, dim: int) -> Codes:
     """Codes from elsewhere as (k, dim) float32, k > 0, all within ±CODE_LIMIT. Raises BadInput."""
-    try:
-        given = torch.from_numpy(np.array(values, dtype=np.float64, order="C"))
-    except (TypeError, ValueError):
-        raise BadInput("initial codes are not an array of numbers") from None
+    given = torch.from_numpy(read_numbers(values, "initial codes"))
     if given.ndim != 2 or given.shape[1] != dim or len(given) == 0:
         raise BadInput(f"initial codes have shape {tuple(given.shape)}; (k, {dim}) with k > 0 needed")
     if not bool((given.abs() <= CODE_LIMIT).all()):

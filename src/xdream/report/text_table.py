@@ -9,6 +9,7 @@ import numpy as np
 
 from xdream.experiment.plan import DEFAULT_OBJECTIVE
 from xdream.report.summary import RunSummary
+from xdream.text import printable
 
 #: With fewer references than this the table warns of it.
 FEW_REFERENCES = 1_000
@@ -39,7 +40,8 @@ _RUN = (
 _OBSERVED = (_Column(("last, as", "observed"), lambda s: s.observed_last_generation_best),)
 _REFERENCES = (
     _Column(
-        ("best", "reference"), lambda s: f"{number(s.best_reference)} ({s.best_reference_name or MISSING})"
+        ("best", "reference"),
+        lambda s: f"{number(s.best_reference)} ({printable(s.best_reference_name or MISSING)})",
     ),
 )
 _SEARCHED = (

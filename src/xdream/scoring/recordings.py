@@ -14,6 +14,7 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
+from xdream.arrays import numbers
 from xdream.errors import BadInput
 
 Array: TypeAlias = npt.NDArray[np.float64]
@@ -25,6 +26,11 @@ class Values:
 
     values: Array
     baseline: Array | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", _read(self.values, "values"))
+        if self.baseline is not None:
+            object.__setattr__(self, "baseline", _read(self.baseline, "a baseline"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +46,9 @@ class Spikes:
     start_ms: float
     stop_ms: float
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "times_ms", _read(self.times_ms, "spike times"))
+
 
 @dataclass(frozen=True, eq=False)
 class Traces:
@@ -49,8 +58,16 @@ class Traces:
     start_ms: float
     step_ms: float
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "samples", _read(self.samples, "traces"))
+
 
 Recorded: TypeAlias = Values | Spikes | Traces
+
+
+def _read(values: Array, what: str) -> Array:
+    """What a bridge gives, of which a masked value is a missing one. Raises BadInput."""
+    return values if type(values) is np.ndarray and values.dtype == np.float64 else numbers(values, what)
 
 
 def channels_of(recorded: Recorded) -> int:

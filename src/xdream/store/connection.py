@@ -13,6 +13,7 @@ import apsw
 from xdream.errors import StoreBusy, StoreError, StoreFull
 from xdream.store import migrations
 from xdream.store.migrations import OLDEST_VERSION, SCHEMA_VERSION
+from xdream.text import storable
 
 FILE_NAME = "experiment.sqlite"
 APPLICATION_ID = 0x58447265  # "XDre"
@@ -121,10 +122,18 @@ def _check(path: Path, connection: apsw.Connection) -> None:
 
 def _opened(path: Path, write: bool) -> apsw.Connection:
     if write:
-        return apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        return connected(path, apsw.SQLITE_OPEN_READWRITE)
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     uri = path.resolve().as_uri()
     # A reader of a WAL file needs a writable folder, except when nobody can be writing.
     if not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists():
         uri += "?immutable=1"
     return apsw.Connection(uri, flags=flags)
+
+
+def connected(path: Path, flags: int) -> apsw.Connection:
+    """A connection to a path of any bytes: SQLite is given UTF-8, but as a URI a path may have others."""
+    name = str(path)
+    if name != storable(name):
+        name, flags = path.absolute().as_uri(), flags | apsw.SQLITE_OPEN_URI
+    return apsw.Connection(name, flags=flags)

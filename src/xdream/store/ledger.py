@@ -270,7 +270,7 @@ class Ledger:
                 self._close(connection, closing)
             connection.executemany(
                 "INSERT OR IGNORE INTO void VALUES (?, ?, ?)",
-                [(generation, since, reason) for generation in range(since, until + 1)],
+                [(generation, since, _clean(reason)) for generation in range(since, until + 1)],
             )
             connection.executemany(
                 "DELETE FROM reference_response WHERE run = ?", [(row.run,) for row in rows]
@@ -313,7 +313,7 @@ class Ledger:
     def _close(self, connection: apsw.Connection, closing: Closing) -> None:
         connection.execute(
             "UPDATE block SET closed_utc = ?, ending = ?, reason = ? WHERE id = ?",
-            (utc_now(), closing.ending, closing.reason, closing.number),
+            (utc_now(), closing.ending, _clean(closing.reason), closing.number),
         )
 
     def _note(self, connection: apsw.Connection, events: Iterable[Event]) -> None:

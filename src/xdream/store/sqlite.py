@@ -20,7 +20,14 @@ import numpy.typing as npt
 from xdream.errors import StoreBusy, StoreError
 from xdream.store import migrations
 from xdream.store.base import AskedRow, PresentationRow, RunRow, ShownRow, ToldRow
-from xdream.store.connection import APPLICATION_ID, FILE_NAME, connect, notes_on, said_plainly
+from xdream.store.connection import (
+    APPLICATION_ID,
+    FILE_NAME,
+    connect,
+    connected,
+    notes_on,
+    said_plainly,
+)
 from xdream.store.migrations import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -274,11 +281,11 @@ def check_new(folder: Path) -> None:
         )
 
 
-def locked(folder: Path) -> filelock.BaseFileLock:
+def locked(folder: Path, name: str = LOCK_NAME) -> filelock.BaseFileLock:
     """The lock of a folder's one writer, taken. Raises StoreBusy, StoreError."""
     import filelock  # not where a store is only read
 
-    lock = filelock.FileLock(folder / LOCK_NAME)
+    lock = filelock.FileLock(folder / name)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
@@ -299,7 +306,7 @@ def _write_first(
     new = folder / NEW_NAME
     for leftover in (new, folder / f"{NEW_NAME}-journal"):  # of a process that was killed here
         leftover.unlink(missing_ok=True)
-    connection = apsw.Connection(str(new))
+    connection = connected(new, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
     try:
         with _whole(connection):
             connection.execute(resources.files("xdream.store").joinpath("schema.sql").read_text())

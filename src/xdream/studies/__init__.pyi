@@ -19,6 +19,7 @@ from .plan import StudyPlan as StudyPlan
 from .shard_work import Condition as Condition
 from .shard_work import Evolved as Evolved
 from .shard_work import Work as Work
+from .study_folder import alone as alone
 from .study_folder import begin as begin
 from .study_folder import cost as cost
 from .study_folder import resolved as resolved

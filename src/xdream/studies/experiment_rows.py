@@ -20,9 +20,12 @@ NO_STUDY = "experiment"
 def rows_of(folder: Path) -> Iterator[TableRow]:
     """What `xdream show` says of each run; condition: the experiment's name. Raises StoreError."""
     with contextlib.closing(Record(folder)) as record:
-        name = plan_of(record).name
+        plan = plan_of(record)
+        name = plan.name
+        asked = [*plan.targets, *(one for variant in plan.variants for one in variant.targets or ())]
+        known = {target.network for target in asked}
         for one in summarise(record):
-            network, layer, unit = split(one.target)
+            network, layer, unit = split(one.target, known)
             for measure, value in (
                 ("relative activation", one.relative_activation),
                 ("last", one.last_generation_best),

@@ -10,4 +10,4 @@ TABLE_SUFFIXES = (".csv", ".parquet")
 
 def is_study(place: Path) -> bool:
     """Whether that is a study's folder or a table of studies."""
-    return (place / STUDY).exists() or (place.suffix in TABLE_SUFFIXES and not place.is_dir())
+    return (place / STUDY).exists() or (place.suffix.lower() in TABLE_SUFFIXES and not place.is_dir())

@@ -64,7 +64,7 @@ def _read(path: Path) -> Table:
 
 
 def _tables(place: Path, partial: bool) -> Iterator[Path]:
-    if place.suffix in table.SUFFIXES and not place.is_dir():
+    if place.suffix.lower() in table.SUFFIXES and not place.is_dir():
         yield place
     elif (place / RESULT).exists():
         yield place / RESULT

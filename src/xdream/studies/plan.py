@@ -16,6 +16,7 @@ from xdream.experiment.plan import NamedPart, PreprocessingPlan
 from xdream.images import references
 from xdream.images.references import SCIKIT_IMAGE
 from xdream.studies.network_layers import LayerChoice, layers_at, short
+from xdream.subjects.target import split_layer
 
 if TYPE_CHECKING:
     from xdream.generators import Generator
@@ -170,7 +171,7 @@ class StudyPlan(Description):
         )
 
     def _check_inverse(self, generator: Generator) -> None:
-        network, colon, layer = str(self.inverse).rpartition(":")
+        network, colon, layer = split_layer(str(self.inverse))
         if not colon:
             raise BadInput(f"inverse is '{self.inverse}'; give NETWORK:LAYER")
         _, shapes = networks.layer_reader(self.network(network), [layer])

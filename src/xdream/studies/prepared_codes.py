@@ -13,6 +13,7 @@ from xdream.errors import BadInput
 from xdream.generators import Generator, Invertible, encode
 from xdream.studies.plan import Scale, StudyPlan
 from xdream.studies.shard_work import Condition, Work
+from xdream.subjects.target import split_layer
 from xdream.types import Codes
 
 #: Which natural images of a unit, and how they become codes.
@@ -62,7 +63,7 @@ class PreparedCodes:
     def _encoded(self, images: torch.Tensor, method: str) -> Codes:
         inverse = self._work.plan.inverse
         if method == "ivt" and inverse is not None:
-            network, _, layer = inverse.rpartition(":")
+            network, _, layer = split_layer(inverse)
             reader, _ = networks.layer_reader(
                 self._work.plan.network(network), [layer], self._generator.centre.device, images.shape[-1]
             )

@@ -43,6 +43,9 @@ from xdream.studies.statistics import import_scipy
 from xdream.studies.table import Table
 from xdream.subjects import parse_units
 
+#: Held by who runs all shards; each shard, and the beginning, have locks of their own.
+RUN_LOCK = "run.lock"
+
 
 def resolved(study: Study, plan: StudyPlan) -> tuple[StudyPlan, tuple[Shard, ...]]:
     """What a study would be: its plan with everything filled in, and its shards; nothing is written.
@@ -84,6 +87,19 @@ def begin(study: Study, plan: StudyPlan, folder: Path) -> StudyPlan:
             files.replace(folder / SHARDS_FILE, json.dumps([asdict(one) for one in shards]).encode())
             files.replace(path, plan.to_toml().encode())
     return plan
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """A study's folder for a run of all of its shards; a second one at the same time gets StoreBusy.
+
+    Otherwise each would take shards from the other, and end at the first that the other has.
+    """
+    lock = locked(folder, RUN_LOCK)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def run_shard(study: Study, folder: Path, number: int, callback: Callback | None = None) -> Path:

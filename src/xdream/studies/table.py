@@ -22,8 +22,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from xdream import files
+from xdream import files, text
+from xdream.arrays import number
 from xdream.errors import BadInput, StoreError
+from xdream.files import mistaken
 from xdream.images.files import chw, decoded, hwc, small_png
 from xdream.studies.file_names import TABLE_SUFFIXES
 
@@ -115,9 +117,9 @@ def pixels_of(image: str) -> PixelArray:
 
 def check_name(path: Path) -> None:
     """Raise BadInput for a table that could not be written."""
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise BadInput(f"table '{path}' does not end in {' or '.join(SUFFIXES)}; give such a name")
-    if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+    if _is_parquet(path) and importlib.util.find_spec("pyarrow") is None:
         raise BadInput(
             "a table in Parquet needs the package pyarrow; install it: pip install 'xdream[studies]'"
         )
@@ -125,10 +127,14 @@ def check_name(path: Path) -> None:
         raise BadInput(f"folder '{path.parent}' does not exist; make it first")
 
 
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet"
+
+
 def write(table: Table, path: Path) -> None:
     """As CSV or Parquet, by the name; whole or not at all. Raises BadInput, StoreError."""
     check_name(path)
-    data = _parquet(table) if path.suffix == ".parquet" else _csv(table).encode()
+    data = _parquet(table) if _is_parquet(path) else _csv(table).encode()
     try:
         files.replace(path, data)
     except OSError as error:
@@ -139,12 +145,13 @@ def read(path: Path) -> Table:
     """Raises BadInput for what is no table of studies."""
     check_name(path)
     try:
-        rows = _parquet_rows(path) if path.suffix == ".parquet" else _csv_rows(path)
+        rows = _parquet_rows(path) if _is_parquet(path) else _csv_rows(path)
         return Table(TableRow(**row) for row in rows)
     except OSError as error:
         raise BadInput(f"table '{path}' cannot be read: {error}") from None
     except (ValueError, TypeError, KeyError, csv.Error, UnicodeDecodeError) as error:
-        raise BadInput(f"'{path}' is no table of studies ({error}); make one with xdream merge") from None
+        what = mistaken(path) or error
+        raise BadInput(f"'{path}' is no table of studies ({what}); make one with xdream merge") from None
 
 
 def merged(tables: Sequence[Table]) -> Table:
@@ -178,32 +185,33 @@ def _check_alike(table: Table) -> None:
 
 
 def _csv(table: Table) -> str:
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
+    content = io.StringIO()
+    lines = csv.writer(content, lineterminator="\n")
     lines.writerow(COLUMNS)
     for row in table.rows:
         lines.writerow(
             "" if isinstance(one, float) and math.isnan(one) else one for one in dataclasses.astuple(row)
         )
-    return text.getvalue()
+    return content.getvalue()
 
 
 def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    csv.field_size_limit(2**27)
-    if not path.read_bytes().endswith(b"\n"):
+    data = path.read_bytes()
+    if not data.rstrip(b"\0").endswith((b"\n", b"\r")):
         raise ValueError("it breaks off in its last line")
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = csv.DictReader(file, strict=True)
-        if tuple(lines.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
-        for row in lines:
-            try:
-                if None in row or None in row.values():
-                    raise ValueError("another number of fields than in the first line")
-                numbers = {key: float(row[key]) if row[key] else math.nan for key in _NUMBERS}
-                yield row | {"seed": int(row["seed"])} | numbers
-            except ValueError as error:
-                raise ValueError(f"line {lines.line_num}: {error}") from None
+    lines = text.rows(data)
+    _, head = next(lines, (1, []))
+    if tuple(head) != COLUMNS:
+        raise ValueError(f"its columns are not {', '.join(COLUMNS)}, but {', '.join(head) or 'none'}")
+    for line, fields in lines:
+        try:
+            if len(fields) != len(COLUMNS):
+                raise ValueError("another number of fields than in the first line")
+            row = dict(zip(COLUMNS, fields, strict=True))
+            numbers = {key: number(row[key]) if row[key] else math.nan for key in _NUMBERS}
+            yield row | {"seed": int(row["seed"])} | numbers
+        except ValueError as error:
+            raise ValueError(f"line {line}: {error}") from None
 
 
 def _parquet(table: Table) -> bytes:
@@ -229,4 +237,6 @@ def _parquet_rows(path: Path) -> list[dict[str, Any]]:
     if tuple(found.column_names) != COLUMNS:
         raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
     rows: list[dict[str, Any]] = found.to_pylist()
-    return rows
+    # Other programs write NaN, and texts of no letters, as null.
+    nulls = {name: math.nan if name in _NUMBERS else -1 if name == "seed" else "" for name in COLUMNS}
+    return [{name: nulls[name] if one is None else one for name, one in row.items()} for row in rows]

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xdream import text
 from xdream.errors import BadInput
 from xdream.registry import nearest
 
@@ -273,10 +274,10 @@ def _submit(cluster: Any, jobs: int, path: Path, command: str) -> None:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(text.toml(path.read_bytes()))
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}; give a TOML file with `jobs`") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, BadInput) as error:
         raise BadInput(f"{path} is no TOML file: {error}") from None
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from xdream.errors import BadInput
+from xdream.text import read, rows
 
 _ITEM = re.compile(r"(?P<channels>all|\d+(?:-\d+)?)(?:@(?P<y>\d+),(?P<x>\d+))?")
 
 FORM = "NETWORK:LAYER:UNITS, UNITS like 281, 3,7, 0-99, all or 5@6,6 (channel@y,x), or NETWORK::FILE.csv"
+
+#: The same with nothing between the parts: in a plan file, for names of any letters.
+TABLE = '{network = "NETWORK", layer = "LAYER", units = "UNITS"}'
+
+#: How networks begin that are files; their names end where the file's does.
+IN_FILES = ("file", "onnx", "caffe", "match")
 
 #: The network of targets that are channels of a recording: `rig:NAME:CHANNELS`.
 RIG = "rig"
@@ -32,14 +39,66 @@ class Unit:
         return str(self.channel) if self.y is None else f"{self.channel}@{self.y},{self.x}"
 
 
-def split(text: str) -> tuple[str, str, str]:
-    """(network, layer, units) of a target as written. The layer may be empty. Raises BadInput."""
-    parts = text.rsplit(":", 2)
-    if len(parts) != 3 or not parts[0]:
-        raise BadInput(f"target '{text}' is not of the form {FORM}")
-    if not parts[2].endswith(LIST_SUFFIX):
-        parse_units(parts[2], None)
-    return parts[0], parts[1], parts[2]
+def split(text: str, networks: Collection[str] = ()) -> tuple[str, str, str]:
+    """(network, layer, units) of a target as written. The layer may be empty. Raises BadInput.
+
+    Split from the right. Where the network or the unit list is a file, it is split where that file is, so
+    that its name and the names of layers may hold colons. networks: those of which one begins the target,
+    where they are known.
+    """
+    if _is_list(text):
+        network, colons, units = _before_list(text)
+        if colons:
+            return network, "", units
+    head, colon, units = text.rpartition(":")
+    network, second, layer = split_layer(head, networks)
+    if not colon or not second or not network:
+        raise BadInput(f"target '{text}' is not of the form {FORM}; or as a table: {TABLE}")
+    if not _is_list(units):
+        parse_units(units, None)
+    return network, layer, units
+
+
+def split_layer(text: str, networks: Collection[str] = ()) -> tuple[str, str, str]:
+    """NETWORK:LAYER as `str.partition` gives it, split as targets are."""
+    places = [i for i, character in enumerate(text) if character == ":"]
+    for i in reversed(places):
+        if text[:i] in networks:
+            return text[:i], ":", text[i + 1 :]
+    scheme = text.partition(":")[0]
+    if scheme in IN_FILES:
+        for i in reversed(places):
+            if _is_there(text[len(scheme) + 1 : i]):
+                network, layer = text[:i], text[i + 1 :]
+                if scheme == "match" and layer:  # match:FILE:NETWORK:LAYER
+                    inner, colon, layer = split_layer(layer, networks)
+                    return f"{network}:{inner}", colon, layer
+                return network, ":", layer
+    return text.rpartition(":")
+
+
+def _is_there(path: str) -> bool:
+    """Whether that is a file (of Caffe's: a folder, or two files with a plus between)."""
+    whole = Path(path).expanduser()
+    if whole.is_file() or (whole.is_dir() and bool(path.strip("./\\"))):
+        return True
+    pluses = [i for i, character in enumerate(path) if character == "+"]
+    return any(
+        Path(path[:i]).expanduser().is_file() and Path(path[i + 1 :]).expanduser().is_file() for i in pluses
+    )
+
+
+def _is_list(text: str) -> bool:
+    return text.lower().endswith(LIST_SUFFIX)
+
+
+def _before_list(text: str) -> tuple[str, str, str]:
+    """NETWORK::FILE as `str.partition` gives it: split where the file is, else at the first `::`."""
+    places = [i for i in range(len(text)) if text.startswith("::", i)]
+    for i in places:
+        if i and Path(text[i + 2 :]).expanduser().is_file():
+            return text[:i], "::", text[i + 2 :]
+    return text.partition("::")
 
 
 def read_list(path: Path) -> dict[str, str]:
@@ -47,25 +106,25 @@ def read_list(path: Path) -> dict[str, str]:
 
     Layer -> units as a target has them, in the order of the file. Raises BadInput, with the line.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"unit list {path} cannot be read: {error}") from None
     found: dict[str, list[str]] = {}
-    for line, row in enumerate(rows, 2):
-        values = {str(key).strip(): (str(value) if value else "").strip() for key, value in row.items()}
-        if not {"layer", "unit"} <= values.keys() <= {"layer", "unit", "y", "x"}:
-            raise BadInput(
-                f"unit list {path}: its columns are {', '.join(values)}; layer,unit,y,x are needed"
-            )
-        place = f"@{values['y']},{values['x']}" if values.get("y") or values.get("x") else ""
-        unit = f"{values['unit']}{place}"
-        if not re.fullmatch(r"\d+(@\d+,\d+)?", unit):
-            raise BadInput(
-                f"unit list {path}, line {line}: '{unit}' is no unit; give a number, and y and x or none"
-            )
-        found.setdefault(values["layer"], []).append(unit)
+    columns: list[str] | None = None
+    try:
+        for line, fields in rows(read(path)):
+            if columns is None:
+                columns = [field.strip().lower() for field in fields]
+                if not {"layer", "unit"} <= {*columns} <= {"layer", "unit", "y", "x"}:
+                    raise BadInput(f"its columns are {', '.join(fields)}; layer,unit,y,x are needed")
+                continue
+            if len(fields) > len(columns):
+                raise BadInput(f"line {line} has {len(fields)} fields; the first has {len(columns)}")
+            values = dict(zip(columns, (field.strip() for field in fields), strict=False))
+            place = f"@{values['y']},{values['x']}" if values.get("y") or values.get("x") else ""
+            unit = f"{values.get('unit', '')}{place}"
+            if not re.fullmatch(r"[0-9]+(@[0-9]+,[0-9]+)?", unit):
+                raise BadInput(f"line {line}: '{unit}' is no unit; give a number, and y and x or none")
+            found.setdefault(values["layer"], []).append(unit)
+    except BadInput as error:
+        raise BadInput(f"unit list {path}: {error}") from None
     if not found:
         raise BadInput(f"unit list {path} has no units; its first line is layer,unit,y,x")
     return {layer: ",".join(units) for layer, units in found.items()}

@@ -30,10 +30,13 @@ LOSSES = "losses.csv"
 PROJECTION = "projection.safetensors"
 
 
-def check_empty(folder: Path) -> None:
-    """Raise BadInput unless a training can begin here."""
+def check_empty(folder: Path, *, is_ours: bool = False) -> None:
+    """Raise BadInput unless a training can begin here; StoreBusy where another's is under way."""
     if folder.is_dir() and {path.name for path in folder.iterdir()} - {LOCK_NAME}:
-        raise BadInput(f"folder {folder} is not empty; give a new one")
+        if not is_ours and (folder / LOCK_NAME).exists():
+            locked(folder).release()
+        begun = f", or go on with --resume {folder}" if (folder / RECIPE).exists() else ""
+        raise BadInput(f"folder {folder} is not empty; give a new one{begun}")
 
 
 @contextmanager

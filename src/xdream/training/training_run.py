@@ -91,6 +91,7 @@ def train(
     except OSError as error:
         raise StoreError(f"folder {folder} cannot be made: {error.strerror}") from None
     with ours(folder):
+        check_empty(folder, is_ours=True)  # since: another may have begun while the images were looked for
         replace(folder / RECIPE, recipe.to_toml().encode())
         return _finish(recipe, folder, images, callback)
 

@@ -141,6 +141,20 @@ def test_a_lost_medium_is_waited_for_and_said_once(tmp_path: Path) -> None:
     record.close()
 
 
+def unreadable(bridge: Scripted) -> Sequence[Arrival]:
+    return [Answer((), source="block001.mat", fault="stimulusID is a MATLAB string array; save cellstr(…)")]
+
+
+def test_an_answer_that_cannot_be_read_is_said_at_once(tmp_path: Path) -> None:
+    """To the experimenter, and in the status, which a rig without replies can read; until one can be used."""
+    notes, bridge = Notes(), Scripted(unreadable)
+    serve(session_plan(), tmp_path / "s", notes, bridge=bridge).close()
+    why = "stimulusID is a MATLAB string array; save cellstr(…)"
+    assert notes.troubles == [f"an answer cannot be used: {why}"]
+    assert why in [status["trouble"] for status in bridge.said]
+    assert bridge.said[-1]["trouble"] is None
+
+
 def silent(seconds: float, now: list[float]) -> Callable[[Scripted], Sequence[Arrival]]:
     def nothing(bridge: Scripted) -> Sequence[Arrival]:
         now[0] += seconds

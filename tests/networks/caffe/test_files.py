@@ -155,8 +155,8 @@ def test_files_that_are_none(tmp_path):
     path = tmp_path / "net.prototxt"
     with pytest.raises(BadInput, match="cannot read prototxt"):
         caffe.load(path)
-    path.write_bytes(b"\xff\xfe\x00layer")
-    with pytest.raises(BadInput, match="cannot read prototxt"):
+    path.write_bytes(b"\xff\xfe\x00layers")
+    with pytest.raises(BadInput, match=r"prototxt .*UTF-16 is damaged"):
         caffe.load(path)
     path.write_bytes(b" " * 4_000_001)
     with pytest.raises(BadInput, match="4,000,001 bytes, which is no prototxt"):

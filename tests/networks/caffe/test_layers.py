@@ -381,3 +381,17 @@ def test_what_cannot_be_computed_is_said_with_the_layer(name, tmp_path):
     with pytest.raises(BadInput, match=said) as error:
         caffe.load(path)
     assert f"layer 'it' (type {kind}, line 2)" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("alone", "both"), [("pad_h: 1", "pad_h: 1 pad_w: 0"), ("pad_w: 2", "pad_h: 0 pad_w: 2")]
+)
+def test_a_padding_of_one_side_leaves_the_other_without(alone, both, tmp_path):
+    """As in Caffe, whose fields are 0 where they are not written; OpenCV passes such a padding over."""
+    x = images(2, 4, 9, 8)
+    found = []
+    for padding in (alone, both):
+        settings = f"{CONV} {{ num_output: 6 kernel_size: 3 {padding} }}"
+        files = write(tmp_path, head(2, 4, 9, 8) + layer("Convolution", "it", "data", settings=settings))
+        found.append(caffe.load(*files)(x))
+    assert torch.equal(*found)

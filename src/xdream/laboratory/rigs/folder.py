@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from pydantic import BeforeValidator, Field
 
 from xdream.errors import BadInput, RigError
-from xdream.files import replace
+from xdream.files import mistaken, replace
 from xdream.images.files import encoded
 from xdream.laboratory.rigs import forms
 from xdream.laboratory.rigs.base import Answer, Arrival, Block
@@ -348,7 +348,7 @@ class Folder:
         except (Unreadable, forms.MessageError) as error:
             if not stable:
                 return None
-            answer = Answer((), source=name, fault=f"{name}: {error}", raw=data[:RAW_BYTES])
+            answer = Answer((), source=name, fault=f"{name}: {mistaken(data) or error}", raw=data[:RAW_BYTES])
         seen.done = True
         seen.reported.add(digest)
         return answer
@@ -356,7 +356,7 @@ class Folder:
     def _read(self, data: bytes, name: str, sent: Sent) -> Answer:
         if not self._original:
             return read_answer(data, name, len(self._channels))
-        table = read(name.rpartition(".")[2], data)
+        table = read(name.rpartition(".")[2].lower(), data)
         return Answer(rows_of(table, sent, loose=self._loose), block=sent.number, source=name)
 
 

@@ -2,20 +2,19 @@
 
 This module imports nothing of XDream, because it is also a program: MATLAB and HDF5 files are read by
 libraries in C, so that is done in a process of its own (`python folder_files.py mat < FILE`) which may crash,
-hang or run out of memory without harm to a session. Files of the other kinds are read where they are needed.
+hang or run out of memory without harm to a session. Files of the other kinds are read where they are needed
+(`folder_tables.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import json
 import math
 import os
 import subprocess
 import sys
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,16 +27,36 @@ Array: TypeAlias = npt.NDArray[np.float64]
 
 #: No table holds more numbers, rows or letters in a name, whatever it declares.
 MOST_NUMBERS, MOST_ROWS, MOST_LETTERS = 1 << 24, 100_000, 1024
+#: Larger integers are not all floating-point numbers.
+MOST_INTEGER = 1 << 53
 #: An uncompressed file whose responses end in so many zero bytes was not written to its end.
 ZERO_TAIL = 512
 #: What the process that reads may take, beside the file itself some times over.
 MEMORY_BYTES, TIMEOUT_S = 1 << 30, 30.0
+
+#: Classes of MATLAB's whose arrays are numbers.
+NUMERIC = (
+    "double",
+    "single",
+    "logical",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+)
+#: What an object's place in a v7.3 file begins with.
+OBJECT_HEADER = 0xDD000000
 
 SUFFIXES = ("mat", "h5", "npz", "csv")
 
 
 class Unreadable(ValueError):
     """Why a file cannot be read, in one line."""
+
+
+class OfClass(Unreadable):
+    """A variable is of a class of MATLAB's that is not read here. entry: an entry of it is."""
+
+    def __init__(self, name: str, of: str, entry: bool = False) -> None:
+        super().__init__(f"{name} is a MATLAB {of}")
+        self.what = (name, of, entry)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +77,11 @@ def read(suffix: str, data: bytes) -> FileTable:
     if not data.strip(b"\0"):
         raise Unreadable(f"{len(data)} zero bytes" if data else "the file is empty")
     with _as_unreadable():
-        if suffix == "npz":
-            return from_npz(data)
-        if suffix == "csv":
-            return from_csv(data)
+        if suffix in ("npz", "csv"):
+            # Not in the process that reads the others, and so not at the top.
+            from xdream.laboratory.rigs import folder_tables
+
+            return folder_tables.from_npz(data) if suffix == "npz" else folder_tables.from_csv(data)
         return _elsewhere(suffix, data)
 
 
@@ -70,6 +90,8 @@ def _as_unreadable() -> Any:
     """Libraries raise what their parsers happen to raise; to a session all of it is one thing."""
     try:
         yield
+    except OfClass:
+        raise
     except Unreadable as error:
         raise Unreadable(_line(str(error))) from None
     except (Exception, RecursionError) as error:
@@ -77,7 +99,9 @@ def _as_unreadable() -> Any:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())[:300]
+    """On one line; of a long text the beginning and the end, where the reason stands."""
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else f"{line[:100]} … {line[-197:]}"
 
 
 def table(
@@ -86,6 +110,7 @@ def table(
     """Checked: (images, channels), or (images,) for one channel; a row for each name or index."""
     if responses.dtype.kind not in "fiu":
         raise Unreadable(f"responses are {responses.dtype}, not numbers")
+    check_integers(responses)
     if responses.ndim == 1:
         responses = responses[:, None]
     if responses.ndim != 2 or 0 in responses.shape:
@@ -103,86 +128,23 @@ def table(
     )
 
 
-# ---------------------------------------------------------------------- csv
+def check_integers(found: npt.NDArray[Any]) -> None:
+    """Raise Unreadable for integers that are no responses: NaN as an integer, or beyond a float64."""
+    if found.dtype.kind not in "iu" or found.dtype.itemsize < 4 or not found.size:
+        return
+    least = int(found.min())
+    if found.dtype.kind == "i" and least == np.iinfo(found.dtype).min:
+        raise Unreadable(
+            f"a response is {least}, which NaN becomes as {found.dtype}; save floating-point numbers"
+        )
+    if max(-least, int(found.max())) > MOST_INTEGER:
+        raise Unreadable(
+            f"a response of type {found.dtype} is beyond 2**53; responses are floating-point numbers"
+        )
 
 
-def from_csv(data: bytes) -> FileTable:
-    """A header `stimulusID,NAME,…`, then a line for each presentation; an empty field is a missing number."""
-    if b"\0" in data:
-        raise Unreadable(f"zero bytes from byte {data.index(0)} on")
-    if not data.endswith((b"\n", b"\r")):
-        raise Unreadable("the last line has no end: the file was cut")
-    lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-    head = next(lines, [])
-    if len(head) < 2 or head[0].strip() != "stimulusID":
-        raise Unreadable("the first line is not stimulusID and a name for each channel, with commas between")
-    names: list[str] = []
-    values: list[list[float]] = []
-    for line in lines:
-        if not line:
-            continue
-        if len(line) != len(head):
-            raise Unreadable(f"line {lines.line_num} has {len(line)} fields; the first has {len(head)}")
-        if len(line[0]) > MOST_LETTERS:
-            raise Unreadable(f"line {lines.line_num} has a name of {len(line[0])} letters")
-        names.append(line[0])
-        values.append([float(field) if field.strip() else math.nan for field in line[1:]])
-    return table(np.array(values, dtype=np.float64), names)
-
-
-# ---------------------------------------------------------------------- npz
-
-
-def from_npz(data: bytes) -> FileTable:
-    """`stimulusID` and `responses`, or `scores` and perhaps `indices`. Pickled arrays are not read."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        entries = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
-
-        def array(name: str) -> npt.NDArray[Any]:
-            entry = entries[name]
-            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise Unreadable(f"{name} is compressed in another way than deflate")
-            most = MOST_NUMBERS * 8
-            with archive.open(entry) as file:
-                content = file.read(most + 1)
-            if len(content) > most:
-                raise Unreadable(f"{name} takes more than {most} bytes")
-            return _from_npy(name, content)
-
-        if "stimulusID" in entries and "responses" in entries:
-            found = array("stimulusID").reshape(-1)
-            if found.dtype.kind == "S":
-                found = np.char.decode(found, "utf-8")
-            if found.dtype.kind != "U":
-                raise Unreadable(f"stimulusID is {found.dtype}, not text")
-            return table(array("responses"), [str(one) for one in _few(found, "stimulusID")])
-        if "scores" in entries:
-            indices = _indices(array("indices")) if "indices" in entries else None
-            return table(array("scores"), None, indices)
-    raise Unreadable("there is neither stimulusID with responses nor scores")
-
-
-def _from_npy(name: str, content: bytes) -> npt.NDArray[Any]:
-    """An array, when all that its header declares is there: nothing is allocated for what is not."""
-    file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    elif version == (2, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    else:
-        raise Unreadable(f"{name} is in version {version} of npy")
-    if dtype.hasobject or dtype.kind not in "fiuUS":
-        raise Unreadable(f"{name} is {dtype}, neither numbers nor text")
-    rest = len(content) - file.tell()
-    if math.prod(shape) * dtype.itemsize != rest:
-        raise Unreadable(f"{name} declares {math.prod(shape)} entries of {dtype}, but has {rest} bytes")
-    if rest == 0:
-        raise Unreadable(f"{name} is empty")
-    return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
-
-
-def _few(entries: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+def few(entries: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """The entries of one name for each row. Raises Unreadable for more than a block has, or too long ones."""
     if entries.size > MOST_ROWS:
         raise Unreadable(f"{entries.size} entries of {name}; no block has more than {MOST_ROWS}")
     if entries.dtype.kind in "US" and entries.dtype.itemsize > 4 * MOST_LETTERS:
@@ -190,8 +152,9 @@ def _few(entries: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     return entries
 
 
-def _indices(found: npt.NDArray[Any]) -> list[int]:
-    flat = _few(found.reshape(-1), "indices")
+def indices_of(found: npt.NDArray[Any]) -> list[int]:
+    """Places in the order of a block's files, as numbers. Raises Unreadable."""
+    flat = few(found.reshape(-1), "indices")
     if flat.dtype.kind not in "fiu" or not bool((flat == np.floor(flat)).all()):
         raise Unreadable("indices are not whole numbers")
     if not bool(((flat >= 0) & (flat < MOST_ROWS)).all()):
@@ -204,6 +167,10 @@ def _indices(found: npt.NDArray[Any]) -> list[int]:
 
 def _elsewhere(suffix: str, data: bytes) -> FileTable:
     """What `main` finds in a file, in a process of its own."""
+    from xdream.laboratory.rigs import matlab_classes  # not in that process
+
+    if suffix == "mat" and data[126:128] in (b"IM", b"MI") and not _is_hdf5(data):
+        matlab_classes.check_v5(data)
     command = [sys.executable, "-P", str(Path(__file__).resolve()), suffix]
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PATH": "::"}
     try:
@@ -214,6 +181,8 @@ def _elsewhere(suffix: str, data: bytes) -> FileTable:
     if done.returncode != 0 or not head:
         raise Unreadable(f"it is so damaged that its reader ended with status {done.returncode}")
     said = json.loads(head)
+    if "class" in said:
+        raise Unreadable(matlab_classes.remedy(*said["class"]))
     if "unreadable" in said:
         raise Unreadable(said["unreadable"])
     return table(np.frombuffer(body, np.float64).reshape(said["shape"]), said["names"], said["indices"])
@@ -237,6 +206,8 @@ def main(suffix: str) -> None:
             "indices": found.indices,
         }
         body = found.responses.tobytes()
+    except OfClass as error:
+        said, body = {"class": error.what}, b""
     except Unreadable as error:
         said, body = {"unreadable": str(error)}, b""
     sys.stdout.buffer.write(json.dumps(said).encode() + b"\n" + body)
@@ -246,7 +217,7 @@ def main(suffix: str) -> None:
 
 def from_mat(data: bytes) -> FileTable:
     """`stimulusID` and `tEvokedResp`, MATLAB v7.3 (images, channels as HDF5 sees it) or v5 (either way)."""
-    if any(data[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in (0, 512)):
+    if _is_hdf5(data):
         with _hdf5(data) as file:
             responses = _numbers(file, "tEvokedResp", data)
             return table(responses, _names(file, "stimulusID"))
@@ -255,10 +226,14 @@ def from_mat(data: bytes) -> FileTable:
     raise Unreadable("it is neither a MATLAB v7.3 nor a v5 file")
 
 
+def _is_hdf5(data: bytes) -> bool:
+    return any(data[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in (0, 512))
+
+
 def from_h5(data: bytes) -> FileTable:
     """`scores` (images, channels), perhaps `indices` into the block's sorted file names."""
     with _hdf5(data) as file:
-        indices = _indices(_numbers(file, "indices", data)) if "indices" in file else None
+        indices = indices_of(_numbers(file, "indices", data)) if "indices" in file else None
         return table(_numbers(file, "scores", data), None, indices)
 
 
@@ -274,14 +249,27 @@ def _dataset(file: Any, name: str) -> Any:
 
     link = file.get(name, getlink=True)
     if link is None:
-        raise Unreadable(f"there is no {name}")
+        there = ", ".join(sorted(str(one) for one in file if not str(one).startswith("#"))[:10])
+        raise Unreadable(f"there is no {name}; there is {there or 'nothing'}")
     if not isinstance(link, h5py.HardLink):
         raise Unreadable(f"{name} is a link")
     found = file[name]
     if not isinstance(found, h5py.Dataset):
-        raise Unreadable(f"{name} is no array")
+        if "MATLAB_class" not in found.attrs and "MATLAB_sparse" not in found.attrs:
+            raise Unreadable(f"{name} is no array")
+        raise OfClass(name, "sparse" if "MATLAB_sparse" in found.attrs else "struct")
     _check(found, name)
     return found
+
+
+def _class_of(found: Any) -> str:
+    """What MATLAB calls a data set ("double", "table"); "" where it did not write it."""
+    said = found.attrs.get("MATLAB_class", b"")
+    name = said.decode("ascii", "replace") if isinstance(said, bytes) else str(said)
+    is_object = "MATLAB_object_decode" in found.attrs
+    if not is_object and found.dtype == np.uint32 and found.size >= 6:  # a copy without its attributes
+        is_object = int(np.asarray(found[()]).reshape(-1)[0]) == OBJECT_HEADER
+    return name or "object" * is_object
 
 
 def _check(found: Any, name: str) -> None:
@@ -298,8 +286,13 @@ def _check(found: Any, name: str) -> None:
 
 
 def _numbers(file: Any, name: str, data: bytes) -> npt.NDArray[Any]:
+    import h5py
+
     found = _dataset(file, name)
-    if found.dtype.kind not in "fiu":
+    of = _class_of(found)
+    if of and of not in NUMERIC:
+        raise OfClass(name, of)
+    if found.dtype.kind not in "fiu" or h5py.check_enum_dtype(found.dtype) is not None:
         raise Unreadable(f"{name} is {found.dtype}, not numbers")
     if "MATLAB_empty" in found.attrs:
         raise Unreadable(f"{name} is empty")
@@ -309,7 +302,16 @@ def _numbers(file: Any, name: str, data: bytes) -> npt.NDArray[Any]:
                 f"{name} ends in zero bytes, and the file with it: it was not written to its end (if the "
                 "responses are truly zero, save them compressed)"
             )
-    return np.asarray(found[()])
+    if found.id.get_storage_size() == 0:
+        raise Unreadable(f"{name} was never written: the file has room for it and nothing else")
+    packed = [one for one in ("scale_factor", "add_offset") if one in found.attrs]
+    if packed:
+        raise Unreadable(f"{name} is packed ({' and '.join(packed)} of netCDF); save the numbers themselves")
+    values = np.asarray(found[()])
+    for fill in ("_FillValue", "missing_value"):  # of netCDF
+        if fill in found.attrs:
+            values = np.where(values == np.asarray(found.attrs[fill]).reshape(-1)[0], np.nan, values)
+    return values
 
 
 def _ends(found: Any) -> list[int]:
@@ -328,7 +330,10 @@ def _names(file: Any, name: str) -> list[str]:
     import h5py
 
     found = _dataset(file, name)
-    _few(np.broadcast_to(np.empty(1), found.shape), name)
+    of = _class_of(found)
+    if of and of not in ("cell", "char"):
+        raise OfClass(name, of)
+    few(np.broadcast_to(np.empty(1), found.shape), name)
     if h5py.check_string_dtype(found.dtype) is not None:
         return [_short(str(one)) for one in np.asarray(found.asstr()[()]).reshape(-1)]
     if h5py.check_ref_dtype(found.dtype) is h5py.Reference:
@@ -346,6 +351,9 @@ def _names(file: Any, name: str) -> list[str]:
 
 def _characters(found: Any, name: str) -> list[str]:
     """A MATLAB character array, which HDF5 sees as (letters, rows)."""
+    of = _class_of(found)
+    if of and of != "char":
+        raise OfClass(name, of, True)
     if found.dtype != np.uint16 or found.ndim != 2 or found.shape[0] > MOST_LETTERS:
         raise Unreadable(f"an entry of {name} is {found.dtype} of shape {found.shape}, no text")
     if "MATLAB_empty" in found.attrs:
@@ -370,7 +378,7 @@ def _from_v5(data: bytes) -> FileTable:
     for name in wanted:
         if name not in found:
             raise Unreadable(f"there is no {name}")
-    cells = _few(np.asarray(found["stimulusID"]).reshape(-1), "stimulusID")
+    cells = few(np.asarray(found["stimulusID"]).reshape(-1), "stimulusID")
     names = [_short(_cell(one)) for one in cells]
     responses = np.asarray(found["tEvokedResp"])
     if responses.ndim != 2 or responses.size > MOST_NUMBERS:
@@ -386,6 +394,10 @@ def _from_v5(data: bytes) -> FileTable:
 def _cell(cell: Any) -> str:
     """One cell's text."""
     value = np.asarray(cell)
+    if value.dtype.kind == "V" and value.dtype.names and "s2" in value.dtype.names:  # SciPy's, of an object
+        of = value.reshape(-1)[0]["s2"]
+        said = of.decode("ascii", "replace") if isinstance(of, bytes) else str(of)
+        raise OfClass("stimulusID", said, True)
     if value.dtype.kind != "U" or value.size > 1:
         raise Unreadable("an entry of stimulusID is no text")
     return str(value.reshape(-1)[0]).rstrip() if value.size else ""

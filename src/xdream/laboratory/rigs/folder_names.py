@@ -16,7 +16,7 @@ from xdream.scoring.recordings import Values
 
 #: How long a note about a block's files may be.
 NOTE_BYTES = 16 << 20
-ORIGINAL_ANSWER = re.compile(rf"block(\d{{3,9}})\.({'|'.join(SUFFIXES)})")
+ORIGINAL_ANSWER = re.compile(rf"block(\d{{3,9}})\.((?i:{'|'.join(SUFFIXES)}))")
 MANIFEST_ANSWER = re.compile(r"block(\d{3,9})\.answer(-\d{1,9})?\.json")
 IMAGE = re.compile(r"block(\d{3,9})_.*\.(png|bmp)")
 MANIFEST = re.compile(r"block(\d{3,9})\.manifest\.json")

@@ -68,19 +68,21 @@ def serve(
     plan = plan if isinstance(plan, Plan) else Plan.read(plan)
     if plan.rig is None:
         raise BadInput("the plan has no rig; add a table [rig], or run it on a network with xdream evolve")
-    folder = Path(out) if out is not None else opening.new_folder(plan.name)
-    check_new(folder)
-    parts = assemble(_resolved(plan))
-    made = bridge or bridge_of(parts.plan)
-    with opening.new_store(parts, folder, [SCORES_NOTE], session=identity or secrets.token_hex(4)) as store:
-        orders.forget(folder)
-        try:
-            _serve(parts, store, made, callback or NoCallback(), stop)
-        except BadInput:
-            if not queries.has_blocks(store):  # the bridge could not be opened
-                store.discard()
-            raise
-    return Record(folder)
+    with opening.folder_for(out, plan.name) as folder:
+        check_new(folder)
+        parts = assemble(_resolved(plan))
+        made = bridge or bridge_of(parts.plan)
+        with opening.new_store(
+            parts, folder, [SCORES_NOTE], session=identity or secrets.token_hex(4)
+        ) as store:
+            orders.forget(folder)
+            try:
+                _serve(parts, store, made, callback or NoCallback(), stop)
+            except BadInput:
+                if not queries.has_blocks(store):  # the bridge could not be opened
+                    store.discard()
+                raise
+        return Record(folder)
 
 
 def resume(
@@ -157,6 +159,7 @@ class Server:
         self._heard = clock()
         self._silent = False
         self._trouble: str | None = None
+        self._put_aside: str | None = None  # why the last answer could not be used
         self._said: Mapping[str, Any] = {}
         self._watched = -1
         self._asks = False  # whether a rig asks for its blocks
@@ -239,7 +242,13 @@ class Server:
     def _answer(self, answer: Answer) -> None:
         receipt = self._written(lambda: self.session.take(answer))
         if {"taken", "missing", "repeated"} & receipt.counts.keys():
+            self._put_aside = None
             self._hear()
+        elif receipt.refused is not None and "quarantined" in receipt.counts:
+            # In the record it is an alarm already; who made the answer may hear it nowhere else.
+            text = self._put_aside = receipt.refused
+            self._to_callback(lambda: self.callback.trouble(f"an answer cannot be used: {text}"))
+            self.tell_status()
         answer.reply(receipt)
 
     def _order(self, command: Command) -> str | None:
@@ -338,7 +347,7 @@ class Server:
 
     def tell_status(self) -> None:
         """To the rig, when it has changed."""
-        status = self.session.status() | {"trouble": self._trouble}
+        status = self.session.status() | {"trouble": self._trouble or self._put_aside}
         if status == self._said:
             return
         self._said = status

@@ -486,12 +486,15 @@ def _axis(axis: int, bottom: Shape, least: int) -> int:
 def _pair(
     settings: Any, name: str, values: Sequence[int], default: int | None, least: int
 ) -> tuple[int, int]:
-    """(height, width) of a setting that is written once, twice, or as NAME_h and NAME_w."""
+    """(height, width) of a setting that is written once, twice, or as NAME_h and NAME_w.
+
+    Of a padding one of these may be alone: the other is 0, as in Caffe.
+    """
     sides = (f"{name}_h", f"{name}_w")
     given = [side for side in sides if settings.HasField(side)]
-    if given and (values or len(given) == 1):
+    if given and (values or (len(given) == 1 and name != "pad")):
         raise BadInput(f"give {name} once, or as both of {' and '.join(sides)}")
-    if given:
+    if given:  # 0 where it is not written
         return _two(name, [getattr(settings, side) for side in sides], default, least)
     return _two(name, values, default, least)
 

@@ -15,6 +15,7 @@ from xdream.errors import BadInput, WeightsInvalid
 from xdream.networks.caffe import layers, prototxt, weights
 from xdream.networks.caffe.layers import Op, Shape
 from xdream.networks.caffe.prototxt import Definition, Layer
+from xdream.text import shortened
 
 #: Weights of one network, in all, so that random ones stay near 1 GB; the largest of the published networks
 #: have 0.15 · 10⁹.
@@ -201,7 +202,7 @@ def _tops(layer: Layer, op: Op, bottoms: Sequence[Shape]) -> list[Shape]:
     try:
         made = op(*(torch.empty(shape, device="meta") for shape in bottoms))
     except (RuntimeError, ValueError, OverflowError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = shortened(str(error))
         raise BadInput(f"{layer} cannot take {', '.join(map(str, bottoms))}: {reason}") from None
     tops = made if isinstance(made, tuple) else (made,)
     if len(tops) != len(layer.tops):

@@ -11,7 +11,9 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from xdream import text
 from xdream.errors import BadInput
+from xdream.files import mistaken
 from xdream.networks.caffe.schema import NetParameter, layer_type
 
 #: Larger files are no definitions of networks (that of ResNet-269 has 0.2 MB, and 1,500 layers); a second or
@@ -64,20 +66,21 @@ def read(path: Path, known: Collection[str]) -> Definition:
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise BadInput(f"{path} has {size:,} bytes, which is no prototxt; give the deploy prototxt")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise BadInput(f"cannot read prototxt {path} ({type(error).__name__}: {error})") from None
     try:
-        return parse(text, known)
+        # Comments are in any encoding: networks are published by people of all languages.
+        return parse(text.decoded(data, comment=text.IN_PROTOTXT), known)
     except BadInput as error:
-        raise BadInput(f"prototxt {path}: {error}") from None
+        raise BadInput(f"prototxt {path}: {mistaken(data) or error}") from None
 
 
-def parse(text: str, known: Collection[str]) -> Definition:
+def parse(content: str, known: Collection[str]) -> Definition:
     """The same from its text."""
-    spans = list(_layer_spans(text))
+    spans = list(_layer_spans(content))
     # What the network does not use (data bases, losses, training) may stand in the file all the same.
-    net = _parsed(text, lenient=True)
+    net = _parsed(content, lenient=True)
     messages = [*net.layer, *net.layers]
     if len(net.layer) and len(net.layers):
         raise BadInput("it has both `layer` and `layers`; a network has one of them")
@@ -92,7 +95,7 @@ def parse(text: str, known: Collection[str]) -> Definition:
             continue
         layer = Layer(message.name, layer_type(message), (*message.bottom,), (*message.top,), message, line)
         if layer.type in (*known, "Input"):
-            _parsed(text[start:end], lenient=False, first_line=line)
+            _parsed(content[start:end], lenient=False, first_line=line)
         if layer.type == "Input":
             shapes = [tuple(shape.dim) for shape in message.input_param.shape]
             inputs |= _shaped(layer.tops, shapes, str(layer))
@@ -129,19 +132,19 @@ def _layer_spans(text: str) -> Iterator[tuple[int, int, int]]:
                 word, start = token.group(), token.start()
 
 
-def _parsed(text: str, *, lenient: bool, first_line: int = 1) -> Any:
+def _parsed(content: str, *, lenient: bool, first_line: int = 1) -> Any:
     """The network in a text, which begins in a line of the file. Raises BadInput with the line and column."""
     try:
         with warnings.catch_warnings():  # of escapes in strings that Python does not know
             warnings.simplefilter("ignore", DeprecationWarning)
-            return text_format.Parse(text, NetParameter(), allow_unknown_field=lenient)
+            return text_format.Parse(content, NetParameter(), allow_unknown_field=lenient)
     except text_format.ParseError as error:
         line, column = error.GetLine(), error.GetColumn()
         where = "" if line is None else f"line {line + first_line - 1}, column {column}: "
         said = str(error).removeprefix(f"{line}:{column} : ").replace("xdream.caffe.", "")
-        raise BadInput(f"{where}{' '.join(said.split())[:300]}") from None
+        raise BadInput(f"{where}{text.shortened(said)}") from None
     except (ValueError, RecursionError) as error:  # of numbers and escapes that nobody writes
-        raise BadInput(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
+        raise BadInput(f"{type(error).__name__}: {text.shortened(str(error))}") from None
 
 
 def _inputs(net: Any) -> dict[str, tuple[int, ...]]:

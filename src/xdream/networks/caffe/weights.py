@@ -12,10 +12,14 @@ import torch
 from google.protobuf.message import DecodeError
 
 from xdream.errors import WeightsInvalid
+from xdream.files import mistaken
 from xdream.networks.caffe.schema import BlobProto
+from xdream.text import shortened
 
 #: The protobuf library, and so Caffe, reads no larger ones.
 MOST_BYTES = 2**31
+#: How a file begins that Caffe wrote as HDF5.
+HDF5 = b"\x89HDF\r\n\x1a\n"
 #: What a file may have of layers, their blobs and other parts, far above any network's: an empty part takes
 #: two bytes in a file, but hundreds in memory.
 MOST_PARTS = 1_000_000
@@ -80,18 +84,45 @@ def read(path: Path) -> dict[str, tuple[Blob, ...]]:
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise WeightsInvalid(f"weights file {path} has {size:,} bytes, more than a caffemodel can have")
-        found = dict(_layers(memoryview(path.read_bytes())))
+        content = path.read_bytes()
+        found = dict(_hdf5_layers(path) if content.startswith(HDF5) else _layers(memoryview(content)))
     except OSError as error:
         raise WeightsInvalid(f"cannot read weights file {path} ({error.strerror})") from None
     except WeightsInvalid:
         raise
     except (DecodeError, ValueError) as error:
-        raise WeightsInvalid(
-            f"cannot read weights file {path}: truncated or no caffemodel ({' '.join(str(error).split())})"
-        ) from None
+        what = mistaken(path) or f"truncated or no caffemodel ({shortened(str(error))})"
+        raise WeightsInvalid(f"cannot read weights file {path}: {what}") from None
     if not found:
         raise WeightsInvalid(f"weights file {path} has no layers; is it a caffemodel?")
     return found
+
+
+def _hdf5_layers(path: Path) -> Iterator[tuple[str, tuple[Blob, ...]]]:
+    """The same of a `.caffemodel.h5`: a group for each layer, in it its blobs by number. Raises OSError."""
+    import h5py  # at run time: few files are of this kind
+
+    with h5py.File(path, "r") as file:
+        layers = file["data"] if isinstance(file.get("data", getlink=True), h5py.HardLink) else None
+        if not isinstance(layers, h5py.Group):
+            raise ValueError("an HDF5 file without a group 'data'")
+        for name in layers:
+            group = layers[name] if isinstance(layers.get(name, getlink=True), h5py.HardLink) else {}
+            blobs: list[Blob] = []
+            while str(len(blobs)) in group and len(blobs) <= MOST_BLOBS:
+                entry = group[str(len(blobs))]
+                if not isinstance(entry, h5py.Dataset) or entry.external or entry.is_virtual:
+                    raise ValueError(f"blob {len(blobs)} of '{name}' is no array of its own")
+                if entry.dtype.kind != "f" or entry.nbytes > MOST_BYTES:
+                    raise ValueError(f"blob {len(blobs)} of '{name}' is {entry.dtype} of shape {entry.shape}")
+                double = entry.dtype.itemsize > 4
+                message = BlobProto()
+                message.shape.dim.extend(entry.shape)
+                message.shape.SetInParent()
+                values = np.asarray(entry[()], dtype="<f8" if double else "<f4").tobytes()
+                (message.double_data if double else message.data).append(values)
+                blobs.append(Blob(message))
+            yield name, tuple(blobs)
 
 
 def _layers(content: memoryview) -> Iterator[tuple[str, tuple[Blob, ...]]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from xdream import files
+from xdream import files, text
 from xdream.description import Part
 from xdream.errors import BadInput, StoreError
 from xdream.experiment.plan import Plan
@@ -57,10 +57,10 @@ class Task(BaseModel):
         """Of an existing tuning. Raises StoreError."""
         path = folder / FILE_NAME
         try:
-            return cls(**tomllib.loads(path.read_text("utf-8")))
+            return cls(**tomllib.loads(text.toml(path.read_bytes())))
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error.strerror}; give a tuning's folder") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError):
+        except (tomllib.TOMLDecodeError, BadInput, ValidationError):
             raise StoreError(f"{path} is damaged; restore it from a copy") from None
 
     def write(self, folder: Path) -> None:
@@ -118,9 +118,9 @@ def _same(folder: Path, task: Task, *, any_threads: bool) -> Task:
     return task
 
 
-def replace(path: Path, text: str) -> None:
+def replace(path: Path, content: str) -> None:
     """A file's new text, whole or not at all. Raises StoreError."""
     try:
-        files.replace(path, text.encode())
+        files.replace(path, content.encode())
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from None
