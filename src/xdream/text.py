@@ -146,6 +146,11 @@ def shortened(text: str, most: int = 300) -> str:
     return f"{line[:head]} … {line[len(line) - (most - head - 3) :]}"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: "1 block", "2 blocks"."""
+    return f"{count} {noun}{'s' if count != 1 else ''}"
+
+
 def storable(text: str) -> str:
     """A text that can be encoded, and so stored: the bytes of a file's name that are no UTF-8 as \\xNN."""
     return _LONE.sub(lambda found: _escaped(found.group()), text)

@@ -14,7 +14,6 @@ import psutil
 import torch
 
 from xdream import random
-from xdream.cli import running
 from xdream.engines import openvino
 from xdream.errors import BadInput, XDreamError
 from xdream.experiment import opening
@@ -31,6 +30,7 @@ from xdream.optimizers import OPTIMIZERS
 from xdream.scoring.objectives import OBJECTIVES
 from xdream.studies.catalogue import STUDIES
 from xdream.subjects import KNOWN, SUBJECTS, known_pixels
+from xdream.text import counted
 from xdream.types import quantise
 
 #: What each extra of the package is for, by a module that it brings.
@@ -118,7 +118,7 @@ def preflight(plan: Plan) -> list[Check]:
         Check(
             "plan",
             True,
-            f"{running.counted(len(parts.runs), 'run')}: {', '.join(r.target for r in parts.runs[:8])}",
+            f"{counted(len(parts.runs), 'run')}: {', '.join(r.target for r in parts.runs[:8])}",
         )
     ]
     findings += [Check("note", True, text) for text in parts.notes]

@@ -85,11 +85,6 @@ def stopping(*, ignored: bool = True) -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def counted(count: int, noun: str) -> str:
-    """A number with its noun: "1 block", "2 blocks"."""
-    return f"{count} {noun}{'s' if count != 1 else ''}"
-
-
 def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int] | None = None) -> int:
     """Summary and figures of an experiment or a session.
 

@@ -15,6 +15,7 @@ from xdream.cli.command import Subcommand
 from xdream.cli.flags import FieldFlag
 from xdream.errors import BadInput
 from xdream.store import FILE_NAME, Record
+from xdream.text import counted
 
 #: Keys of the faults of `simulate-rig` that are no rates.
 NO_RATES = ("disconnect_s", "seed")
@@ -100,14 +101,14 @@ def _simulate_rig(options: argparse.Namespace) -> int:
         blocks = simulation.rehearse(
             plan, options.target, neurons, rates, options.answers, stop=stop, tell=_tell_block
         )
-    print(f"{running.counted(blocks, 'block')} answered", file=sys.stderr if options.json else sys.stdout)
+    print(f"{counted(blocks, 'block')} answered", file=sys.stderr if options.json else sys.stdout)
     if options.json:
         print(json.dumps({"blocks": blocks}))
     return 0
 
 
 def _tell_block(number: int, presentations: int) -> None:
-    print(f"block {number}: {running.counted(presentations, 'presentation')}", file=sys.stderr)
+    print(f"block {number}: {counted(presentations, 'presentation')}", file=sys.stderr)
 
 
 # ------------------------------------------------------------------ orders

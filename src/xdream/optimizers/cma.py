@@ -18,6 +18,7 @@ worst, alike, and a generation without two unlike scores changes nothing.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from pydantic import Field
 from xdream import random
 from xdream.errors import BadInput
 from xdream.optimizers import safe_start
-from xdream.optimizers.base import check, check_population, column, usable
+from xdream.optimizers.base import SCORE_LIMIT, check, check_population, column, usable
 from xdream.optimizers.ranks import by_rank
 from xdream.optimizers.safe_start import StartedState
 from xdream.optimizers.search_range import SearchRange
@@ -136,15 +137,18 @@ def separable_rates(d: int, population: int) -> Rates:
     )
 
 
+@dataclass(frozen=True)
 class _CMA:
     """What both have: a mean and a radius that follow the best half."""
 
-    population: int
-    search_radius: float | torch.Tensor
+    population: Annotated[int, Field(ge=4)] = 20
+    search_radius: Annotated[float, Field(ge=LEAST_RADIUS, le=MOST_RADIUS)] | torch.Tensor = 0.5
+
+    name: ClassVar[str]
     starts_from: ClassVar[str] = "spread"
 
-    def _check(self, name: str) -> None:
-        check_population(name, self.population, 4)
+    def __post_init__(self) -> None:
+        check_population(self.name, self.population, 4)
         check("search_radius", self.search_radius, LEAST_RADIUS, MOST_RADIUS)
 
     def _first(self, seeds: Seeds, initial: Codes) -> dict[str, torch.Tensor]:
@@ -163,19 +167,20 @@ class _CMA:
 
     def _asked(self, state: Any, y: torch.Tensor) -> Codes:
         followed = state.mean[:, None] + state.radius[:, None, None] * y
-        z = torch.where(state.awake[:, None, None], followed, safe_start.exploring(state, self.population))
-        return safe_start.codes(state, z)
+        drawn = functools.partial(safe_start.exploring, state, self.population)
+        return safe_start.codes(state, safe_start.sampled(state, followed, drawn))
 
     def _started(self, state: Any, scores: Scores, changed: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         """The fields of the next state: changed ones where scores were followed, else as they were."""
         told = safe_start.wakes(scores)
         begun, follow = told & ~state.awake, told & state.awake
-        first = safe_start.first_mean(safe_start.exploring(state, self.population), scores)
         kept = {
             name: torch.where(follow.reshape(-1, *(1,) * (value.ndim - 1)), value, getattr(state, name))
             for name, value in changed.items()
         }
-        kept["mean"] = torch.where(begun[:, None], first, kept["mean"])
+        if bool(begun.any()):
+            first = safe_start.first_mean(safe_start.exploring(state, self.population), scores)
+            kept["mean"] = torch.where(begun[:, None], first, kept["mean"])
         return {
             "seeds": state.seeds,
             "steps": state.steps + 1,
@@ -193,7 +198,7 @@ class _CMA:
 
 def _worst_if_unseen(scores: Scores) -> Scores:
     """Below all that were seen, alike."""
-    return torch.where(torch.isnan(usable(scores)), -torch.inf, usable(scores)).nan_to_num(neginf=-2e100)
+    return usable(scores).nan_to_num(nan=-SCORE_LIMIT)
 
 
 def _paths(
@@ -227,13 +232,8 @@ class SepCMA(_CMA):
     population λ, search_radius σ at the start, in units of the spread of the generator's initial codes.
     """
 
-    population: Annotated[int, Field(ge=4)] = 20
-    search_radius: Annotated[float, Field(ge=LEAST_RADIUS, le=MOST_RADIUS)] | torch.Tensor = 0.5
-
+    name: ClassVar[str] = "sep-cma"
     state_type: ClassVar[type[SepCMAState]] = SepCMAState
-
-    def __post_init__(self) -> None:
-        self._check("sep-cma")
 
     def start(self, seeds: Seeds, initial: Codes) -> SepCMAState:
         """initial: (runs, 2, d), centre and spread of the generator's initial codes."""
@@ -275,14 +275,9 @@ class CMA(_CMA):
     population λ, search_radius σ at the start, in units of the spread of the generator's initial codes.
     """
 
-    population: Annotated[int, Field(ge=4)] = 20
-    search_radius: Annotated[float, Field(ge=LEAST_RADIUS, le=MOST_RADIUS)] | torch.Tensor = 0.5
-
+    name: ClassVar[str] = "cma"
     state_type: ClassVar[type[CMAState]] = CMAState
     derived: ClassVar[frozenset[str]] = frozenset({"axes", "lengths"})
-
-    def __post_init__(self) -> None:
-        self._check("cma")
 
     def start(self, seeds: Seeds, initial: Codes) -> CMAState:
         """initial: (runs, 2, d), centre and spread of the generator's initial codes. Raises BadInput."""
@@ -315,8 +310,9 @@ class CMA(_CMA):
         y = self._steps(state)
         whitened = (y @ state.axes) / state.lengths[:, None]
         weights = rates.weights.to(y.device)
-        w = by_rank(_worst_if_unseen(scores), weights.expand(len(y), -1))
-        up = by_rank(_worst_if_unseen(scores), weights.clamp_min(0.0).expand(len(y), -1))
+        told = _worst_if_unseen(scores)
+        w = by_rank(told, weights.expand(len(y), -1))
+        up = by_rank(told, weights.clamp_min(0.0).expand(len(y), -1))
         step = (up[:, None] @ y)[:, 0]
         root = ((up[:, None] @ whitened) @ state.axes.mT)[:, 0]
         path, radius, along, moves = _paths(state, rates, step, root)

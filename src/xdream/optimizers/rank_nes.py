@@ -15,6 +15,7 @@ radius is that of separable NES with one radius for all components, scaled as it
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -80,8 +81,8 @@ class RankNES:
         """(runs, population, d): m + σ ε_i in the first half, m − σ ε_i in the second."""
         step = state.radius[:, None, None] * self._noise(state)
         followed = state.mean[:, None] + torch.cat((step, -step), dim=1)
-        z = torch.where(state.awake[:, None, None], followed, safe_start.exploring(state, self.population))
-        return safe_start.codes(state, z)
+        drawn = functools.partial(safe_start.exploring, state, self.population)
+        return safe_start.codes(state, safe_start.sampled(state, followed, drawn))
 
     def tell(self, state: RankNESState, scores: Scores) -> RankNESState:
         """Move the mean and change the radius; where no score has differed yet, start or draw again."""
@@ -95,8 +96,10 @@ class RankNES:
         change = eta * math.sqrt(d) / 4.0 * (u * (both**2 - 1.0).mean(-1)).sum(-1)
         radius = state.radius * change.clamp(-MOST_CHANGE, MOST_CHANGE).exp()  # (3)
         begun = safe_start.wakes(scores) & ~state.awake
-        first = safe_start.first_mean(safe_start.exploring(state, self.population), scores)
-        mean = torch.where(state.awake[:, None], mean, torch.where(begun[:, None], first, state.mean))
+        mean = torch.where(state.awake[:, None], mean, state.mean)
+        if bool(begun.any()):
+            first = safe_start.first_mean(safe_start.exploring(state, self.population), scores)
+            mean = torch.where(begun[:, None], first, mean)
         return RankNESState(
             state.seeds,
             state.steps + 1,

@@ -11,6 +11,7 @@ generator's initial codes, so that one set of constants serves all generators.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +59,13 @@ def exploring(state: StartedState, n: int) -> torch.Tensor:
     width = (1.0 + WIDER * state.steps.to(torch.float64)).clamp_max(WIDEST)
     drawn = random.normal(state.seeds, state.steps, "safe start", (n, state.centre.shape[-1]))
     return width[:, None, None] * drawn.to(torch.float64)
+
+
+def sampled(state: StartedState, followed: torch.Tensor, drawn: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """(runs, n, d): what follows the scores of runs that are awake; of others the draws, made only for them."""
+    if bool(state.awake.all()):
+        return followed
+    return torch.where(state.awake[:, None, None], followed, drawn())
 
 
 def wakes(scores: Scores) -> torch.Tensor:

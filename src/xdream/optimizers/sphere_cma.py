@@ -90,7 +90,7 @@ class SphereCMA:
 
     def ask(self, state: SphereCMAState) -> Codes:
         """(runs, population, d): the samples, then the base."""
-        z = torch.where(state.awake[:, None, None], self._around(state), self._anywhere(state))
+        z = safe_start.sampled(state, self._around(state), lambda: self._anywhere(state))
         return safe_start.codes(state, torch.cat((z, state.mean[:, None]), dim=1))
 
     def tell(self, state: SphereCMAState, scores: Scores) -> SphereCMAState:
@@ -98,17 +98,18 @@ class SphereCMA:
         told = scores[:, : self._samples]
         weights = by_rank(told, self._weights(told))[:, None, :]
         begun = safe_start.wakes(told) & ~state.awake
-        first = _on_sphere((weights @ self._anywhere(state))[:, 0])
         turned = self._turned(state.mean, _on_sphere((weights @ self._around(state))[:, 0]))
         seen = (weights != 0.0).any(-1)[:, 0]
         base = torch.where((state.awake & seen)[:, None], turned, state.mean)
+        if bool(begun.any()):
+            base = torch.where(begun[:, None], _on_sphere((weights @ self._anywhere(state))[:, 0]), base)
         return SphereCMAState(
             state.seeds,
             state.steps + 1,
             state.centre,
             state.spread,
             state.awake | begun,
-            torch.where(begun[:, None], first, base),
+            base,
             torch.where(state.awake, state.followed + 1, 0),
         )
 

@@ -45,6 +45,7 @@ from xdream.report.redraw import NOT_IDENTICAL, Panel, Redrawn, best_reference, 
 from xdream.report.summary import RunSummary, notes_of, plan_of, summarise
 from xdream.report.text_table import number
 from xdream.store import ImageRecord, Record
+from xdream.text import counted
 
 #: Runs of at most so many targets are told apart by colour.
 MOST_COLOURS = 5
@@ -247,7 +248,7 @@ def _overview(runs: Sequence[Curves], plan: Plan, frame: _Frame, path: Path) -> 
     together = {"": list(runs)} if len(targets) > MOST_COLOURS else targets
     count = max(len(curves.best) for curves in runs)
     x = np.arange(1, count + 1)
-    title = f"{len(runs)} runs of {_counted(len({s.summary.target for s in runs}), 'target')}"
+    title = f"{len(runs)} runs of {counted(len({s.summary.target for s in runs}), 'target')}"
     if len(targets) == 1:
         title = f"{len(runs)} runs of {next(iter(targets))}"
     figure = new_figure(
@@ -283,10 +284,6 @@ def _overview(runs: Sequence[Curves], plan: Plan, frame: _Frame, path: Path) -> 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     spread_labels(figure, [label for label in labels if label is not None])
     return figure_style.write_figure(figure, path)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
 # ------------------------------------------------------------------ images
