@@ -62,7 +62,7 @@ def exploring(state: StartedState, n: int) -> torch.Tensor:
 
 
 def sampled(state: StartedState, followed: torch.Tensor, drawn: Callable[[], torch.Tensor]) -> torch.Tensor:
-    """(runs, n, d): what follows the scores of runs that are awake; of others the draws, made only for them."""
+    """(runs, n, d): what follows the scores of runs that are awake; of others draws, made only for them."""
     if bool(state.awake.all()):
         return followed
     return torch.where(state.awake[:, None, None], followed, drawn())
