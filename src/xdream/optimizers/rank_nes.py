@@ -26,7 +26,7 @@ from pydantic import Field
 from xdream import random
 from xdream.optimizers import safe_start
 from xdream.optimizers.base import check, check_population, column
-from xdream.optimizers.ranks import by_rank, log_weights, number_seen
+from xdream.optimizers.ranks import by_rank, centred_log_weights, number_seen
 from xdream.optimizers.safe_start import StartedState
 from xdream.optimizers.search_range import SearchRange
 from xdream.registry import declares
@@ -88,8 +88,7 @@ class RankNES:
         """Move the mean and change the radius; where no score has differed yet, start or draw again."""
         noise = self._noise(state)
         both = torch.cat((noise, -noise), dim=1)
-        seen = number_seen(scores)
-        u = by_rank(scores, _centred(log_weights(seen, self.population), seen))  # (1)
+        u = by_rank(scores, centred_log_weights(number_seen(scores), self.population))  # (1)
         mean = state.mean + state.radius[:, None] * (u[:, None, :] @ both)[:, 0]  # (2)
         d = state.centre.shape[-1]
         eta = (3.0 + math.log(d)) / (5.0 * math.sqrt(d))
@@ -122,10 +121,3 @@ class RankNES:
     def _noise(self, state: RankNESState) -> torch.Tensor:
         shape = (self.population // 2, state.centre.shape[-1])
         return random.normal(state.seeds, state.steps, "rank-nes/steps", shape).to(torch.float64)
-
-
-def _centred(weights: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """Less 1/k for each of the k scores that were seen, so that the sum is 0."""
-    place = torch.arange(1, weights.shape[-1] + 1, device=weights.device)
-    mean = 1.0 / seen.to(torch.float64).clamp_min(1.0)[:, None]
-    return torch.where(place <= seen[:, None], weights - mean, 0.0)
