@@ -227,7 +227,6 @@ def test_runs_with_unlike_texts_share_an_experiment_in_groups_of_their_own(tmp_p
             optimizer={"name": "genetic", "population": 4},
             presentations=12,
             seed=3,
-            record="everything",
             **variants,
         )
 
@@ -235,7 +234,7 @@ def test_runs_with_unlike_texts_share_an_experiment_in_groups_of_their_own(tmp_p
         {"optimizer": {"name": "genetic", "population": 4, "selection": one}} for one in ("rank", "boltzmann")
     ]
     with xdream.run(plan(variants=both), tmp_path / "both") as record:
-        codes = [record.codes(run, 2) for run in (0, 1)]
-    assert not np.array_equal(*codes)
+        found = [record.scores(run)[2] for run in (0, 1)]
+    assert not np.array_equal(*found)
     with xdream.run(plan(variants=both[:1]), tmp_path / "alone") as record:
-        assert np.array_equal(record.codes(0, 2), codes[0])
+        assert np.array_equal(record.scores(0)[2], found[0])
