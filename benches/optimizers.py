@@ -37,7 +37,7 @@ NETWORKS = {
 DEPTHS = ("early", "middle", "late", "output")
 #: Unit numbers by set and depth; none is in both sets.
 UNITS = {
-    "tuning": ((2, 9, 7, 14), (11, 40, 15, 50), (17, 77, 40, 200), (65, 444, 340, 779)),
+    "tuning": ((2, 9, 7, 14), (11, 40, 15, 50), (17, 77, 40, 140), (65, 444, 340, 779)),
     "test": ((5, 12, 3), (30, 21, 8), (101, 150, 33), (22, 281, 954)),
 }
 #: Neurons of a space without images, by set.

@@ -16,6 +16,7 @@ import torch
 
 from xdream.experiment import engine_choice
 from xdream.experiment.assemble import assemble
+from xdream.experiment.defaults import hyperparameters
 from xdream.experiment.plan import Plan
 from xdream.generators import spread_of
 from xdream.generators.region import bounded
@@ -69,10 +70,11 @@ NOISES = {
 class Neurons(Protocol):
     """What is searched: n neurons of one space of codes.
 
-    names: (layer, unit) of each. best: (n,) response to the best reference. centre, spread: (d,) of the
-    initial codes.
+    space: the generator's name. names: (layer, unit) of each. best: (n,) response to the best reference.
+    centre, spread: (d,) of the initial codes.
     """
 
+    space: str
     names: Sequence[tuple[str, int]]
     best: np.ndarray
     centre: torch.Tensor
@@ -106,7 +108,7 @@ class Units:
         photographs: str,
         engine: str | None,
     ) -> None:
-        self.names = list(units)
+        self.space, self.names = generator, list(units)
         plan = Plan.make(
             targets=[f"{network}:{layer}:{unit}" for layer, unit in units],
             generator={"name": generator, "codes": "free"},
@@ -173,7 +175,7 @@ class Tuned:
     WIDTH = 0.7
 
     def __init__(self, d: int, units: Sequence[tuple[str, int]]) -> None:
-        self.names = list(units)
+        self.space, self.names = f"code-{d}", list(units)
         self.centre, self.spread = torch.zeros(d), torch.ones(d)
         self._preferred = np.stack(
             [np.random.default_rng([unit, d]).standard_normal((2, d)) for _, unit in units]
@@ -216,7 +218,7 @@ class Tuned:
 class Search(Protocol):
     """An optimizer of n runs side by side."""
 
-    def begin(self, neurons: Neurons, seeds: Sequence[int], presentations: int) -> None:
+    def begin(self, neurons: Neurons, seeds: Sequence[int], presentations: int, *, noisy: bool) -> None:
         """seeds: of each run, which is one neuron."""
         ...
 
@@ -235,14 +237,17 @@ class Search(Protocol):
 
 @dataclass
 class Ours:
-    """An optimizer of this package. scheduled: one whose `generations` are the budget's."""
+    """An optimizer of this package, with its defaults for the generator and the noise.
+
+    scheduled: one whose `generations` are the budget's.
+    """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     scheduled: bool = False
 
-    def begin(self, neurons: Neurons, seeds: Sequence[int], presentations: int) -> None:
-        options = dict(self.options)
+    def begin(self, neurons: Neurons, seeds: Sequence[int], presentations: int, *, noisy: bool) -> None:
+        options = {**hyperparameters(neurons.space, self.name, noisy=noisy), **self.options}
         if self.scheduled:
             population = OPTIMIZERS.make(self.name, **options).population
             options["generations"] = max(2, presentations // population)
@@ -286,7 +291,7 @@ class Theirs:
 
     make: Callable[[int, int, int], Any]
 
-    def begin(self, neurons: Neurons, seeds: Sequence[int], presentations: int) -> None:
+    def begin(self, neurons: Neurons, seeds: Sequence[int], presentations: int, *, noisy: bool) -> None:
         self._neurons = neurons
         self._each = [self.make(len(neurons.centre), seed + 1, presentations) for seed in seeds]
 
@@ -326,7 +331,7 @@ def searched(
     seeds = [seed * 1_000_003 + unit for _, unit in neurons.names]
     draws = [np.random.default_rng([one, 17]) for one in seeds]
     runs = len(neurons.names)
-    search.begin(neurons, seeds, presentations)
+    search.begin(neurons, seeds, presentations, noisy=noise != Noise())
     shown = np.zeros(runs, dtype=int)
     curves: list[list[float]] = [[] for _ in range(runs)]
     areas: list[list[tuple[int, float]]] = [[] for _ in range(runs)]

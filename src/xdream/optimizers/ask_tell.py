@@ -18,6 +18,7 @@ from xdream.types import Codes, Float32Array
 
 #: Every optimizer by name; a factory takes the hyperparameters. It may declare (`xdream.registry.declares`)
 #:     in_recordings: hyperparameters whose default is another when a rig records;
+#:     free: True where its codes stay free, whatever region the generator declares (`Generator`);
 #:     searched: how `xdream tune` searches hyperparameters, by name (`SearchRange`);
 #:     compared: True where the study `optimizers` is to run it beside those of the paper.
 OPTIMIZERS: Registry[Optimizer[Any]] = Registry("optimizer")

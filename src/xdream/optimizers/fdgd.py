@@ -46,6 +46,7 @@ class CentreState(State):
 
 
 @declares(
+    free=True,  # as published
     searched={
         "population": SearchRange(least=2.0, whole=True),
         "search_radius": SearchRange(),

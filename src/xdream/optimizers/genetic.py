@@ -39,6 +39,7 @@ class GeneticState(State):
 
 
 @declares(
+    free=True,  # as published
     in_recordings={"elites": 1},  # the best image is kept (Ponce et al. 2019)
     searched={
         "population": SearchRange(least=2.0, whole=True),

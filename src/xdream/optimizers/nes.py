@@ -57,6 +57,7 @@ class SafeNESState(ExploringState):
 
 
 @declares(
+    free=True,  # as published
     searched={
         "population": SearchRange(least=2.0, whole=True),
         "search_radius": SearchRange(),
