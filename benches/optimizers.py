@@ -56,6 +56,8 @@ METHODS: dict[str, tuple[Search, dict[str, Any]]] = {
     "nes": (Ours("nes"), FREE),
     "nes, ranks": (Ours("nes", {"scores": "ranks", "safe_start": True}), BALL),
     "rank-nes": (Ours("rank-nes"), BALL),
+    "rank-nes, 12": (Ours("rank-nes", {"population": 12}), BALL),
+    "rank-nes, 30": (Ours("rank-nes", {"population": 30}), BALL),
     "rank-nes, ball 1.0": (Ours("rank-nes"), BALL | {"radius": 1.0}),
     "rank-nes, free": (Ours("rank-nes", {"mean_limit": 1e6}), FREE),
     "sphere-cma": (Ours("sphere-cma", scheduled=True), FREE),
