@@ -144,7 +144,7 @@ class Record:
         [(seconds,)] = self._rows("SELECT coalesce(sum(seconds), 0) FROM process")
         return float(seconds)
 
-    def presentations(self, run: int) -> int:
+    def presentation_count(self, run: int) -> int:
         """Showings of generated images that were told, repeats included."""
         return self._presentations(run).get(run, 0)
 
