@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from xdream import store as stores
 from xdream.errors import BadInput
 from xdream.experiment import recommended, reported
 from xdream.experiment.assemble import assemble
@@ -38,6 +39,7 @@ from xdream.experiment.opening import (
     versions,
 )
 from xdream.experiment.plan import Plan
+from xdream.experiment.record import Record
 from xdream.experiment.record_policy import Answers, Chunk, record_policy
 from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Parts
@@ -45,7 +47,7 @@ from xdream.experiment.states import resume_states, start_states
 from xdream.experiment.stopping import FILE_NAME as END_NAME
 from xdream.experiment.stopping import StoppingCriteria, asked_to_end
 from xdream.optimizers import State
-from xdream.store import Record, Store, ToldRow, Writer, check_new, queries
+from xdream.store import Store, ToldRow, Writer, check_new, queries
 from xdream.subjects import GenerationNoise
 from xdream.types import Codes, Scores, ShownImages
 
@@ -54,7 +56,7 @@ def run(
     plan: Plan | str | Path,
     out: str | Path | None = None,
     callback: Callback | None = None,
-    like: Record | None = None,
+    like: stores.Record | None = None,
 ) -> Record:
     """Run an experiment from the start, in the folder `out` (default runs/DATE-TIME-NAME).
 
@@ -70,7 +72,7 @@ def run(
         return _run(plan, folder, callback or NoCallback(), like)
 
 
-def _run(plan: Plan, folder: Path, callback: Callback, like: Record | None) -> Record:
+def _run(plan: Plan, folder: Path, callback: Callback, like: stores.Record | None) -> Record:
     check_new(folder)  # now, and not after reading all photographs
     parts = assemble(plan)
     if like is not None:

@@ -144,7 +144,7 @@ class Record:
         [(seconds,)] = self._rows("SELECT coalesce(sum(seconds), 0) FROM process")
         return float(seconds)
 
-    def presentations(self, run: int) -> int:
+    def presentation_count(self, run: int) -> int:
         """Showings of generated images that were told, repeats included."""
         return self._presentations(run).get(run, 0)
 
@@ -215,6 +215,11 @@ class Record:
         image, of_run, at, slot, chunk, score, clean, pixels = rows[0]
         observed = np.nan if score is None else score
         return ImageRecord(image, of_run, at, slot, chunk, observed, clean, pixels)
+
+    def kept_image(self, pixels: str | None) -> bytes | None:
+        """The PNG file of a shown image, by the SHA-256 of its pixels; None where it was not kept."""
+        rows = self._rows("SELECT png FROM kept_image WHERE pixels = ?", pixels)
+        return bytes(rows[0][0]) if rows else None
 
     def chunk_codes(self, image: ImageRecord) -> tuple[npt.NDArray[np.float32], int]:
         """The codes that were drawn together with an image, (n, d), in order; and its row among them.
