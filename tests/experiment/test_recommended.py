@@ -84,3 +84,26 @@ def test_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
     record = xdream.run(plan(), tmp_path / "x")
     with pytest.raises(BadInput, match="has no run 7; it has 0 to 1"):
         replay.recommended(record, 7)
+
+
+def test_a_silent_start_is_in_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from xdream.experiment.forward import Forward
+    from xdream.report.summary import notes_of
+
+    respond = Forward.respond
+    calls = {"n": 0}
+
+    def silent_at_first(self: Forward, subject: int, images: torch.Tensor) -> torch.Tensor:
+        calls["n"] += subject == 0
+        found = respond(self, subject, images)
+        return found * 0.0 + 1.0 if subject == 0 and calls["n"] <= 3 else found
+
+    monkeypatch.setattr(Forward, "respond", silent_at_first)
+    record = xdream.run(plan(noise_scale=None, batch=12), tmp_path / "x")
+    assert record.silent_starts() == {0: 3}
+    [note] = [one for one in notes_of(record) if "silent" in one]
+    assert note == (
+        "silent start: all scores of the first generations of 1 run were equal (up to 3 generations)"
+    )
+    other = xdream.run(plan(noise_scale=None), tmp_path / "y")
+    assert other.silent_starts() == {}
