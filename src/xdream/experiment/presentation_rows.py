@@ -5,9 +5,10 @@ Generations, runs' images and ids are as users see them: generations count from 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -137,17 +138,18 @@ def images(record: Record) -> Iterator[list[ShownImage]]:
     if record.is_session:
         shown = "SELECT reference, pixels FROM planned WHERE reference IS NOT NULL GROUP BY 1"
         shas = dict(record.query(shown))
-    yield [
+    references = [
         ShownImage(
             reference_id(session, i), None, None, None, True, name, np.nan, np.nan, False, shas.get(i), None
         )
         for i, (name, _) in enumerate(record.references)
     ]
     [(last,)] = record.query("SELECT coalesce(max(generation), -1) FROM image")
-    yield from _batched(_images_of(record, session, generation) for generation in range(last + 1))
+    of_runs = (_images_of(record, session, generation) for generation in range(last + 1))
+    yield from _batched(chain([references], of_runs))
 
 
-def _batched(parts: Iterator[list[Any]]) -> Iterator[list[Any]]:
+def _batched(parts: Iterable[list[Any]]) -> Iterator[list[Any]]:
     batch: list[Any] = []
     for part in parts:
         batch += part
@@ -184,7 +186,8 @@ def _number(value: float | None) -> float:
 
 
 def _generations(record: Record) -> Iterator[list[PresentationRecord]]:
-    begin = start_utc(record)
+    begin, at = start_utc(record), ""
+    before_s = now_s = 0.0
     [(last,)] = record.query("SELECT coalesce(max(generation), -1) FROM presentation")
     for generation in range(last + 1):
         rows = record.query(
@@ -194,11 +197,11 @@ def _generations(record: Record) -> Iterator[list[PresentationRecord]]:
             " WHERE p.generation = ? ORDER BY p.id",
             generation,
         )
-        times: dict[str, float] = {}
         found = []
         for i, run, slot, reference, repeat, response, clean, score, utc, told in rows:
-            if utc not in times:
-                times[utc] = (datetime.fromisoformat(utc) - begin).total_seconds()
+            if utc != at:  # what was answered together was computed after what was answered before
+                at, before_s = utc, now_s
+                now_s = max((datetime.fromisoformat(utc) - begin).total_seconds(), before_s)
             is_reference = reference is not None
             found.append(
                 PresentationRecord(
@@ -206,7 +209,7 @@ def _generations(record: Record) -> Iterator[list[PresentationRecord]]:
                     reference_id(None, reference) if is_reference else image_id(None, generation, run, slot),
                     is_reference, repeat, np.array([_number(response)]), _number(clean), _number(score),
                     "missing" if response is None else "taken",
-                    times[utc], times[utc], True, np.nan, utc, bool(told), None,
+                    before_s, now_s, True, np.nan, utc, bool(told), None,
                 )
             )  # fmt: skip
         yield found
