@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ EVENTS = {
     "block": "block; -1: none",
     "text": "what happened",
 }
-RECORD = {"key": "what it is; parts of tables and lists after a point", "value": "as text; the plan is TOML"}
+RECORD = {"key": "what it is; parts of tables and lists after a point", "value": "as text"}
 
 
 class Appended:
@@ -195,7 +196,7 @@ def event_columns(events: Sequence[Mapping[str, Any]]) -> Columns:
 def record_columns(record: Record) -> Columns:
     """Plan, facts, versions and runs as texts: tables and lists with a row for each entry."""
     facts: dict[str, Any] = {key: _read(value) for key, value in record.facts.items()}
-    facts |= {"versions": record.versions()}
+    facts |= {"versions": record.versions(), "plan": tomllib.loads(record.facts["plan"])}
     facts["runs"] = [
         {"target": run.target, "seed": run.seed, "optimizer": run.optimizer, "objective": run.objective}
         for run in record.runs()
