@@ -39,6 +39,12 @@ class TargetPlan(Frozen):
         return f"{self.network}:{self.layer}:{self.units}"
 
 
+class NetworkPlan(Frozen):
+    """About a network, for tables and figures. names: a text file with the name of each unit, one a line."""
+
+    names: str = Field(min_length=1)
+
+
 class PreprocessingPlan(Frozen):
     """How 8-bit images become the input of a network of the user's own."""
 
@@ -124,6 +130,8 @@ class Plan(Description):
     (or what `engine` says). precision: of the products in generator and networks while searching; what is
     reported is computed in float32.
 
+    network: by its name, a file with the names of its units, for tables and figures.
+
     rig: the bridge to a laboratory, with its options; display: another bridge that carries the images, where
     the rig only records. session: channels, blocks and waiting. responses: how recordings become numbers.
     """
@@ -135,6 +143,7 @@ class Plan(Description):
     inner: ClassVar[dict[str, type[BaseModel]]] = {
         "targets": TargetPlan,
         "preprocessing": PreprocessingPlan,
+        "network": NetworkPlan,
         "variants": Variant,
         "session": SessionPlan,
         "responses": ResponsesPlan,
@@ -201,6 +210,7 @@ class Plan(Description):
         description="precision of the products in generator and networks while searching",
     )
     preprocessing: dict[str, PreprocessingPlan] = Field(default={})
+    network: dict[str, NetworkPlan] = Field(default={})
     rig: NamedPart | None = None
     display: NamedPart | None = None
     session: SessionPlan | None = None
