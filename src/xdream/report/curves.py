@@ -152,7 +152,7 @@ def draw_curves(axes: Axes, curves: Curves, plan: Plan, *, marks: bool) -> list[
         at = [image.generation for image in curves.images]
         errors = [curves.errors.get(image.id, np.nan) for image in curves.images]
         axes.plot(curves.x[at], curves.best[at], "o", mfc="white", mec=BLUE, mew=1.0, ms=4.0)
-        bars = {"fmt": "none", "ecolor": BLUE, "elinewidth": 0.8, "capsize": 1.5}
+        bars: dict[str, Any] = {"fmt": "none", "ecolor": BLUE, "elinewidth": 0.8, "capsize": 1.5}
         axes.errorbar(curves.x[at], curves.best[at], errors, **bars)
     labels += draw_reference_spread(axes, curves)
     labels += draw_references(axes, s)
