@@ -22,7 +22,7 @@ import torch
 
 from xdream import store as stores
 from xdream.errors import BadInput
-from xdream.experiment import reported
+from xdream.experiment import recommended, reported
 from xdream.experiment.assemble import assemble
 from xdream.experiment.batch_layout import BatchLayout, Stream, batch_layout, interleaved, populations_of
 from xdream.experiment.callbacks import Callback, NoCallback
@@ -79,7 +79,7 @@ def _run(plan: Plan, folder: Path, callback: Callback, like: stores.Record | Non
         check_draws(like)
         check_same_runs(parts, like)
         check_unchanged(parts, like)
-    with new_store(parts, folder, **reported.facts(parts.plan)) as store:
+    with new_store(parts, folder, **reported.facts(parts.plan), **recommended.facts(parts)) as store:
         try:
             if like is not None:
                 store.write_reference_responses(
@@ -103,7 +103,7 @@ def resume(folder: str | Path, callback: Callback | None = None) -> Record:
     Raises BadInput when the plan's parts have changed since: references, weights, images to match, draws.
     """
     record = Record(folder)
-    if record.finished and not reported.is_due(record):
+    if record.finished and not reported.is_due(record) and not recommended.is_due(record):
         return record
     if record.is_session:
         raise BadInput(f"{folder} is a session with a rig; continue with: xdream resume {folder}")
@@ -122,6 +122,8 @@ def _go_on(parts: Parts, store: Store, callback: Callback) -> None:
         _Experiment(parts, store, writer, callback).go()
     if reported.is_due(store):
         reported.compute(parts, store, callback)
+    if recommended.is_due(store):
+        recommended.compute(parts, store)
 
 
 class _Experiment:
