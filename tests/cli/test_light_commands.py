@@ -18,7 +18,7 @@ try:
     status = main({arguments!r})
 except SystemExit as end:
     status = end.code or 0
-print("imported:", *sorted({{"torch", "scipy", "matplotlib"}} & set(sys.modules)))
+print("imported:", *sorted({{"torch", "scipy", "matplotlib", "pandas", "pynwb"}} & set(sys.modules)))
 sys.exit(status)
 """
 

@@ -44,7 +44,7 @@ def test_of_several_runs_one_figure_is_drawn(
     assert [path.name for path in (six_runs / "figures").iterdir()] == ["runs.png"]
     said = capsys.readouterr().out
     assert f"figure: {six_runs / 'figures' / 'runs.png'}" in said
-    assert f"xdream show {six_runs} --run N" in said
+    assert f"xdream show {six_runs} RUN" in said
 
 
 def test_figures_of_single_runs_are_drawn_when_they_are_asked_for(six_runs: Path, drawn: list[str]) -> None:

@@ -192,6 +192,7 @@ def test_a_single_run_gives_plain_names(record: Record) -> None:
         "best_last_generation.png",
         "figure.png",
         "montage.png",
+        "references.png",
         "response.png",
     ]
 

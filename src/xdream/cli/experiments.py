@@ -43,7 +43,7 @@ KEY_FLAGS = {
 PLAN_FLAGS = TARGET_FLAGS | PART_FLAGS | KEY_FLAGS
 #: Keys for plan files only.
 PLAN_FILE_ONLY = (
-    *("variants", "batch", "threads", "preprocessing"),
+    *("variants", "batch", "threads", "preprocessing", "network"),
     *("rig", "display", "session", "responses"),
 )
 

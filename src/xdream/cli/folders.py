@@ -46,15 +46,24 @@ def _resume(options: argparse.Namespace) -> int:
 
 def _show_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="the folder of the experiment, tuning or study; or a table of studies")
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        type=int,
+        metavar="RUN",
+        help="of several runs, also the figures of these (default: only the figure of all runs together)",
+    )
     parser.add_argument("--no-figures", action="store_true", help="only the summary")
+    parser.add_argument(
+        "--format", choices=("png", "pdf", "svg"), default="png", help="of the figures; images stay PNG"
+    )
     parser.add_argument(
         "--run",
         action="append",
         default=[],
         type=int,
         metavar="N",
-        help="of several runs, also the figures of this one; may be given several times (default: only the "
-        "figure of all runs together)",
+        help="the same as RUN; may be given several times",
     )
 
 
@@ -70,7 +79,7 @@ def _show(options: argparse.Namespace) -> int:
 
         return running.print_tuning(tuning.read(options.folder), options)
     with contextlib.closing(Record(options.folder)) as record:
-        return running.print_run(record, options, runs=options.run)
+        return running.print_run(record, options, runs=[*options.runs, *options.run])
 
 
 COMMANDS = {

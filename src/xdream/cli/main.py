@@ -34,6 +34,7 @@ COMMANDS = {
     "rescore": ("sessions", "compute the scores of a session again from its recordings"),
     "pause": ("sessions", "pause a session: show no further block for now"),
     "go-on": ("sessions", "continue a paused session"),
+    "export": ("exporting", "write a record as CSV, Parquet, MATLAB, NWB or images"),
     "codes": ("codes", "write the codes of an experiment, as recorded or derived from its scores"),
     "encode": ("codes", "find codes whose images resemble given images, to start from them"),
     "train-generator": ("training", "train a generator of your own from images and a network"),

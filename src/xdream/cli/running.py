@@ -90,7 +90,11 @@ def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int
 
     runs: of several, those with figures of their own (None: the first ones).
     """
-    drawn = None if options.no_figures else report.show(record, runs=runs)
+    drawn = (
+        None
+        if options.no_figures
+        else report.show(record, runs=runs, file_format=getattr(options, "format", "png"))
+    )
     summaries = report.summarise(record)
     out = sys.stderr if options.json else sys.stdout
     print(report.table(summaries), file=out)
@@ -104,7 +108,7 @@ def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int
         for figure in [one.figure for one in drawn.runs] if runs else [drawn.main]:
             print(f"figure: {figure}", file=out)
         if drawn.overview and not drawn.runs:
-            print(f"figures of one run: xdream show {shlex.quote(str(record.folder))} --run N", file=out)
+            print(f"figures of one run: xdream show {shlex.quote(str(record.folder))} RUN", file=out)
     if options.json:
         objects = [summary.as_json() for summary in summaries]
         whole = objects[0] if len(objects) == 1 else {"runs": objects, "seconds": record.seconds}

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, model_validator
 
 from xdream.description import Description, Frozen, Part
 from xdream.errors import BadInput
+from xdream.experiment.session_plan import SessionPlan as SessionPlan
 from xdream.generators.cards import SHIPPED
 from xdream.scoring.responses import ResponsesPlan
 from xdream.subjects.target import RIG, split
@@ -40,6 +41,12 @@ class TargetPlan(Frozen):
         return f"{self.network}:{self.layer}:{self.units}"
 
 
+class NetworkPlan(Frozen):
+    """About a network, for tables and figures. names: a text file with the name of each unit, one a line."""
+
+    names: str = Field(min_length=1)
+
+
 class PreprocessingPlan(Frozen):
     """How 8-bit images become the input of a network of the user's own."""
 
@@ -49,47 +56,6 @@ class PreprocessingPlan(Frozen):
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     layout: Literal["NCHW", "NHWC"] = "NCHW"
-
-
-class SessionPlan(Frozen):
-    """What a rig shows and how long is waited for it.
-
-    channels: their names, in the order in which a rig sends them, or how many there are (then their names
-    are their numbers from 0). block_size: most presentations in a block; None: a generation is one block.
-    show_ms, gap_ms: for how long an image and the background after it are to be shown. reshow: how often a
-    presentation without a response is shown again within its generation, before it counts as missing.
-    silence_s: after so long without an answer the session says so and, as `on_silence` has it, waits on,
-    closes the block (what was not answered is missing) or stops. lease_s: a rig that took a block and is
-    silent for so long may lose it to another one. empty_rows: an answer of so many rows or more whose numbers
-    are all zero is taken for an empty file and put aside; 0: never.
-    """
-
-    channels: tuple[str, ...]
-    block_size: int | None = Field(default=None, ge=1)
-    image_format: Literal["png", "bmp"] = "png"
-    background: tuple[Annotated[int, Field(ge=0, le=255)], ...] = Field(
-        default=(128, 128, 128), min_length=3, max_length=3
-    )
-    show_ms: float = Field(default=100.0, gt=0)
-    gap_ms: float = Field(default=150.0, ge=0)
-    reshow: int = Field(default=0, ge=0, le=100)
-    silence_s: float = Field(default=120.0, gt=0)
-    on_silence: Literal["wait", "close", "stop"] = "wait"
-    lease_s: float = Field(default=120.0, gt=0)
-    empty_rows: int = Field(default=8, ge=0)
-
-    @field_validator("channels", mode="before")
-    @classmethod
-    def _counted(cls, value: Any) -> Any:
-        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 100_000:
-            return tuple(str(number) for number in range(value))
-        return value
-
-    @model_validator(mode="after")
-    def _different(self) -> Self:
-        if not self.channels or len(set(self.channels)) < len(self.channels):
-            raise ValueError("channels must be a number, or names that are all different")
-        return self
 
 
 def _target(value: Any) -> Any:
@@ -168,6 +134,8 @@ class Plan(Description):
     (or what `engine` says). precision: of the products in generator and networks while searching; what is
     reported is computed in float32.
 
+    network: by its name, a file with the names of its units, for tables and figures.
+
     rig: the bridge to a laboratory, with its options; display: another bridge that carries the images, where
     the rig only records. session: channels, blocks and waiting. responses: how recordings become numbers.
     """
@@ -179,6 +147,7 @@ class Plan(Description):
     inner: ClassVar[dict[str, type[BaseModel]]] = {
         "targets": TargetPlan,
         "preprocessing": PreprocessingPlan,
+        "network": NetworkPlan,
         "variants": Variant,
         "session": SessionPlan,
         "responses": ResponsesPlan,
@@ -245,6 +214,7 @@ class Plan(Description):
         description="precision of the products in generator and networks while searching",
     )
     preprocessing: dict[str, PreprocessingPlan] = Field(default={})
+    network: dict[str, NetworkPlan] = Field(default={})
     rig: NamedPart | None = None
     display: NamedPart | None = None
     session: SessionPlan | None = None

@@ -5,9 +5,10 @@ Generations, runs' images and ids are as users see them: generations count from 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from xdream.subjects.target import split
 
 #: Presentations or images of a batch, or a few more: blocks and generations are not cut.
 BATCH = 20_000
+#: Images carry their codes, which may be long.
+IMAGE_BATCH = 1_000
 #: Statuses of recordings, the first of them says most of a presentation.
 STATUSES = ("taken", "missing", "late", "duplicate", "superseded", "stale", "quarantined")
 
@@ -127,7 +130,7 @@ def image_count(record: Record) -> int:
 def presentations(record: Record) -> Iterator[list[PresentationRecord]]:
     """Every presentation, in the order in which they were planned or answered."""
     parts = _session_blocks(record) if record.is_session else _generations(record)
-    yield from _batched(parts)
+    yield from _batched(parts, BATCH)
 
 
 def images(record: Record) -> Iterator[list[ShownImage]]:
@@ -137,21 +140,22 @@ def images(record: Record) -> Iterator[list[ShownImage]]:
     if record.is_session:
         shown = "SELECT reference, pixels FROM planned WHERE reference IS NOT NULL GROUP BY 1"
         shas = dict(record.query(shown))
-    yield [
+    references = [
         ShownImage(
             reference_id(session, i), None, None, None, True, name, np.nan, np.nan, False, shas.get(i), None
         )
         for i, (name, _) in enumerate(record.references)
     ]
     [(last,)] = record.query("SELECT coalesce(max(generation), -1) FROM image")
-    yield from _batched(_images_of(record, session, generation) for generation in range(last + 1))
+    of_runs = (_images_of(record, session, generation) for generation in range(last + 1))
+    yield from _batched(chain([references], of_runs), IMAGE_BATCH)
 
 
-def _batched(parts: Iterator[list[Any]]) -> Iterator[list[Any]]:
+def _batched(parts: Iterable[list[Any]], size: int) -> Iterator[list[Any]]:
     batch: list[Any] = []
     for part in parts:
         batch += part
-        if len(batch) >= BATCH:
+        if len(batch) >= size:
             yield batch
             batch = []
     if batch:
@@ -184,7 +188,7 @@ def _number(value: float | None) -> float:
 
 
 def _generations(record: Record) -> Iterator[list[PresentationRecord]]:
-    begin = start_utc(record)
+    begin, before_s = start_utc(record), 0.0
     [(last,)] = record.query("SELECT coalesce(max(generation), -1) FROM presentation")
     for generation in range(last + 1):
         rows = record.query(
@@ -194,11 +198,11 @@ def _generations(record: Record) -> Iterator[list[PresentationRecord]]:
             " WHERE p.generation = ? ORDER BY p.id",
             generation,
         )
-        times: dict[str, float] = {}
-        found = []
-        for i, run, slot, reference, repeat, response, clean, score, utc, told in rows:
-            if utc not in times:
-                times[utc] = (datetime.fromisoformat(utc) - begin).total_seconds()
+        found: list[PresentationRecord] = []
+        spans, before_s = _spans([row[8] for row in rows], begin, before_s)
+        for (i, run, slot, reference, repeat, response, clean, score, utc, told), span in zip(
+            rows, spans, strict=True
+        ):
             is_reference = reference is not None
             found.append(
                 PresentationRecord(
@@ -206,10 +210,23 @@ def _generations(record: Record) -> Iterator[list[PresentationRecord]]:
                     reference_id(None, reference) if is_reference else image_id(None, generation, run, slot),
                     is_reference, repeat, np.array([_number(response)]), _number(clean), _number(score),
                     "missing" if response is None else "taken",
-                    times[utc], times[utc], True, np.nan, utc, bool(told), None,
+                    *span, True, np.nan, utc, bool(told), None,
                 )
             )  # fmt: skip
         yield found
+
+
+def _spans(times: Sequence[str], begin: datetime, before_s: float) -> tuple[list[tuple[float, float]], float]:
+    """Seconds in which each was computed, and when the last was: what was answered together, one after the
+    other since the answer before."""
+    found: list[tuple[float, float]] = []
+    for utc, group in groupby(times):
+        count = len(list(group))
+        now_s = max((datetime.fromisoformat(utc) - begin).total_seconds(), before_s)
+        each_s = (now_s - before_s) / count
+        found += [(before_s + k * each_s, before_s + (k + 1) * each_s) for k in range(count)]
+        before_s = now_s
+    return found, before_s
 
 
 # ------------------------------------------------------------------ a session

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
-from xdream.experiment.plan import Plan
+from xdream.experiment.plan import DEFAULT_OBJECTIVE, Plan
 from xdream.report.figure_style import BLUE, GREY, LIGHT, VERMILION, quiet
-from xdream.report.summary import RunSummary
+from xdream.report.spreads import Level, bootstrap, drift_of_references, electrodes, repeat_error
+from xdream.report.summary import RunSummary, reference_scores
 from xdream.scoring.objectives import OBJECTIVES
 from xdream.store import ImageRecord, Record
 from xdream.subjects import SUBJECTS
@@ -33,7 +34,10 @@ class Curves:
     """One run as it is drawn. best, mean, observed: (generations,), NaN where nothing was seen.
 
     observed: the mean with noise, None without. images: the best of some generations, in order.
-    even: whether every generation has as many presentations, and all count.
+    even: whether every generation has as many presentations, and all count. presentations: (generations,)
+    shown until the end of each, those that do not count left out. valid: which count. low, high: 95 % of the
+    mean over images. references: (N,) scores. drift: of interleaved references. errors: of images, over
+    repeats, by their ids.
     """
 
     summary: RunSummary
@@ -41,27 +45,65 @@ class Curves:
     mean: Array
     observed: Array | None
     images: tuple[ImageRecord, ...]
+    presentations: Array
+    valid: npt.NDArray[np.bool_]
+    low: Array
+    high: Array
+    references: Array
     even: bool = True
+    drift: tuple[Level, ...] = ()
+    errors: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def x(self) -> Array:
+        """Where each generation stands: its number from 1; presentations where generations are unlike."""
+        return np.arange(1.0, len(self.best) + 1) if self.even else self.presentations
 
 
-def curves_of(record: Record, summary: RunSummary) -> Curves:
+def curves_of(record: Record, summary: RunSummary, plan: Plan) -> Curves:
     """What is drawn of one run."""
     clean = record.scores(summary.run)
     observed = record.scores(summary.run, noise_free=False)[: len(clean)]
     best = each_generation(np.nanmax, clean)
     noisy = any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(clean, observed, strict=True))
-    generations = log_spaced(len(clean))
+    void = set(record.void_generations())
+    counting = [number for number in range(len(clean)) if number not in void]
+    generations = [counting[at] for at in log_spaced(len(counting))] if counting else []
     if not np.isnan(best).all():
         generations = sorted({*generations, int(np.nanargmax(best))})
-    images = [record.best_image(summary.run, g) for g in generations]
+    found = [record.best_image(summary.run, g) for g in generations]
+    images = tuple(i for i in found if i is not None)
+    valid = np.array([number not in void for number in range(len(clean))], dtype=bool)
+    shown = np.array([len(scores) for scores in clean]) * valid
+    repeats = summary.presentations / max(int(shown.sum()), 1)
+    run = next(one for one in record.runs() if one.id == summary.run)
     return Curves(
         summary,
         best,
         each_generation(np.nanmean, clean),
         each_generation(np.nanmean, observed) if noisy else None,
-        tuple(i for i in images if i is not None),
-        len({len(scores) for scores in clean}) <= 1 and not record.void_generations(),
+        images,
+        np.cumsum(shown) * repeats,
+        valid,
+        *bootstrap(clean),
+        reference_scores(record, run),
+        len({len(scores) for scores in clean}) <= 1 and bool(valid.all()),
+        drift(record, summary, plan),
+        {} if record.is_session else {i.id: repeat_error(record, i.id) for i in images},
     )
+
+
+def drift(record: Record, summary: RunSummary, plan: Plan) -> tuple[Level, ...]:
+    """Of the references that were interleaved, where scores are responses as they came."""
+    if summary.objective != DEFAULT_OBJECTIVE:
+        return ()
+    if not record.is_session:
+        return drift_of_references(record, summary.run)
+    channel, how = summary.target.rpartition(":")[2], plan.responses
+    plain = how.zscore_blocks is None and how.baseline != "overall" and not plan.variants
+    if not plain or not channel.isdigit():
+        return ()
+    return electrodes(record, plan)[int(channel)].references
 
 
 def each_generation(function: Callable[[Array], Any], generations: Sequence[Array]) -> Array:
@@ -93,23 +135,31 @@ def log_spaced(count: int, most: int = MONTAGE_GENERATIONS) -> list[int]:
 
 def draw_curves(axes: Axes, curves: Curves, plan: Plan, *, marks: bool) -> list[Text]:
     """Best and mean over generations, references as lines; the labels that stand beside them."""
-    s, count = curves.summary, len(curves.best)
-    x = np.arange(1, count + 1)
+    s, ok = curves.summary, curves.valid
+    x, count = curves.x[ok], int(ok.sum())
     labels = []
     if curves.observed is not None:
-        axes.plot(x, curves.observed, color=LIGHT, lw=0.8, marker=".", ms=dot_size(count))
+        axes.plot(x, curves.observed[ok], color=LIGHT, lw=0.8, marker=".", ms=dot_size(count))
         labels.append(label_beside(axes, last_seen(curves.observed), "mean as observed", LIGHT))
-    axes.plot(x, curves.mean, color=GREY, lw=1.0, marker=".", ms=dot_size(count))
-    labels.append(label_beside(axes, last_seen(curves.mean), "mean of the generation", GREY))
-    axes.plot(x, curves.best, color=BLUE, lw=1.6, marker=".", ms=dot_size(count))
+    axes.fill_between(x, curves.low[ok], curves.high[ok], color=GREY, alpha=0.25, lw=0)
+    axes.plot(x, curves.mean[ok], color=GREY, lw=1.0, marker=".", ms=dot_size(count))
+    labels.append(
+        label_beside(axes, last_seen(curves.mean), "mean of the generation\n(95 % over images)", GREY)
+    )
+    axes.plot(x, curves.best[ok], color=BLUE, lw=1.6, marker=".", ms=dot_size(count))
     labels.append(label_beside(axes, last_seen(curves.best), "best of the generation", BLUE))
     if marks:
         at = [image.generation for image in curves.images]
-        axes.plot(x[at], curves.best[at], "o", mfc="white", mec=BLUE, mew=1.0, ms=4.0)
+        errors = [curves.errors.get(image.id, np.nan) for image in curves.images]
+        axes.plot(curves.x[at], curves.best[at], "o", mfc="white", mec=BLUE, mew=1.0, ms=4.0)
+        bars: dict[str, Any] = {"fmt": "none", "ecolor": BLUE, "elinewidth": 0.8, "capsize": 1.5}
+        axes.errorbar(curves.x[at], curves.best[at], errors, **bars)
+    labels += draw_reference_spread(axes, curves)
     labels += draw_references(axes, s)
     if np.isnan(curves.best).all():
         axes.text(0.5, 0.5, "no response was seen", transform=axes.transAxes, ha="center")
-    axes.set(xlabel="generation", ylabel=score_label(plan, s.objective), xlim=x_limits(count))
+    axes.set(ylabel=score_label(plan, s.objective))
+    label_x(axes, curves.even, float(curves.x[-1]))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     each = s.presentations / s.generations
     if each > 0 and curves.even:
@@ -117,6 +167,32 @@ def draw_curves(axes: Axes, curves: Curves, plan: Plan, *, marks: bool) -> list[
         top.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         top.set_xlabel("presentations")
     return [label for label in labels if label is not None]
+
+
+def label_x(axes: Axes, even: bool, last: float) -> None:
+    """The name and the limits of an axis of generations, or of presentations."""
+    margin = 0.02 * last
+    axes.set(xlabel="generation" if even else "presentations")
+    axes.set_xlim(*(x_limits(int(last)) if even else (-margin, last + margin)))
+
+
+def draw_reference_spread(axes: Axes, curves: Curves) -> list[Text | None]:
+    """The middle 80 % of the references as a band, their mean over the generations with its error."""
+    labels: list[Text | None] = []
+    seen = curves.references[np.isfinite(curves.references)]
+    if len(seen) > 1:
+        low, middle, high = np.percentile(seen, [10, 50, 90])
+        axes.axhspan(low, high, color=VERMILION, alpha=0.1, lw=0, zorder=0)
+        labels.append(label_beside(axes, middle, f"10 to 90 % of {len(seen):,}\nreferences", VERMILION))
+    told = len(curves.best)
+    levels = [one for one in curves.drift if one.generation < told and curves.valid[one.generation]]
+    if levels:
+        x = curves.x[[one.generation for one in levels]]
+        means, errors = [one.mean for one in levels], [one.error for one in levels]
+        axes.errorbar(x, means, errors, color=VERMILION, fmt=".", ms=2.5, elinewidth=0.6, alpha=0.8)
+        text = "references between\n(mean, standard error)"
+        labels.append(label_beside(axes, levels[-1].mean, text, VERMILION))
+    return labels
 
 
 def draw_references(axes: Axes, s: RunSummary) -> list[Text | None]:

@@ -43,6 +43,17 @@ STYLE = {
     "lines.solid_capstyle": "round",
     "text.parse_math": False,  # names of targets and files may hold dollar signs
     "savefig.dpi": 200,
+    "svg.hashsalt": "xdream",
+    "svg.fonttype": "none",  # letters stay letters, in PDF too
+    "pdf.fonttype": 42,
+}
+
+
+#: What would differ from one writing to the next.
+_NO_TIMES: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Producer": None},
+    "svg": {"Date": None},
 }
 
 
@@ -76,10 +87,13 @@ def _small_print(notes: Sequence[str], columns: int) -> str:
 
 
 def write_figure(figure: Figure, path: Path) -> Path:
-    """A figure as a PNG file, whole or not at all; its path. Raises BadInput where it cannot be written."""
-    page = io.BytesIO()
+    """A figure as a file of the kind that its name has (png, pdf, svg), whole or not at all; its path.
+
+    Raises BadInput where it cannot be written.
+    """
+    page, kind = io.BytesIO(), path.suffix.removeprefix(".")
     with style(), quiet():
-        figure.savefig(page, format="png", metadata={"Software": None})
+        figure.savefig(page, format=kind, metadata=_NO_TIMES[kind])
     return files.write(path, page.getvalue(), "figure")
 
 

@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from xdream.errors import BadInput
 from xdream.experiment.plan import Plan
 from xdream.images import files
-from xdream.report import figure_style
+from xdream.report import figure_style, natural
 from xdream.report.curves import (
     Curves,
     curves_of,
@@ -28,10 +28,10 @@ from xdream.report.curves import (
     draw_references,
     each_generation,
     label_beside,
+    label_x,
     last_seen,
     score_label,
     spread_labels,
-    x_limits,
 )
 from xdream.report.figure_style import (
     COLOURS,
@@ -70,7 +70,7 @@ class RunFigures:
 
 @dataclass(frozen=True)
 class Figures:
-    """What was written. overview: all runs in one, when there are several.
+    """What was written. overview: all runs in one, when there are several. beside: of references, electrodes.
 
     warnings: sentences on what is missing or is not as it was shown.
     """
@@ -78,6 +78,7 @@ class Figures:
     runs: tuple[RunFigures, ...]
     overview: Path | None
     warnings: tuple[str, ...]
+    beside: tuple[Path, ...] = ()
 
     @property
     def main(self) -> Path:
@@ -91,6 +92,11 @@ class _Frame:
 
     plan: Plan
     notes: tuple[str, ...]
+    file_format: str = "png"
+
+    def name(self, stem: str) -> str:
+        """Of a figure's file."""
+        return f"{stem}.{self.file_format}"
 
 
 def show(
@@ -99,16 +105,20 @@ def show(
     most_runs: int = 12,
     *,
     runs: Collection[int] | None = None,
+    file_format: str = "png",
 ) -> Figures:
     """Draw a record, finished or not, into `folder` (default: `figures` in the record's).
 
     A single run gives figure.png, response.png, montage.png, best.png and best_last_generation.png; several
     give these with run000- before the name for the first `most_runs` of them (or for `runs`, by number),
-    and runs.png. Whatever the images need and is gone (weights, references) is left out with a warning. An
-    image that does not come out bit for bit as it was shown is written as best_not_identical.png. Raises
-    BadInput when no generation is complete yet, a run is not there or the folder cannot be written.
+    and runs.png. Beside them references.png (the references with the best and the worst responses) and, of a
+    session, electrodes.png. file_format: of the figures, png, pdf or svg; images stay PNG. Whatever the
+    images need and is gone (weights, references) is left out with a warning. An image that does not come out
+    bit for bit as it was shown is written as best_not_identical.png. Raises BadInput when no generation is
+    complete yet, a run is not there or the folder cannot be written.
     """
-    every = [curves_of(record, s) for s in summarise(record) if s.generations]
+    plan = plan_of(record)
+    every = [curves_of(record, s, plan) for s in summarise(record) if s.generations]
     if not every:
         raise BadInput(
             f"{record.folder} has no complete generation to show yet; wait for it, or go on with it: "
@@ -116,8 +126,7 @@ def show(
         )
     folder = record.folder / "figures" if folder is None else folder
     single = _single(every, most_runs, runs, record)
-    plan = plan_of(record)
-    frame = _Frame(plan, notes_of(record))
+    frame = _Frame(plan, notes_of(record), file_format)
     drawn, alarms = redraw(record, plan, [i for one in single for i in one.images])
     width = max(3, len(str(max(s.summary.run for s in every))))
     written = []
@@ -127,10 +136,12 @@ def show(
             reference, missing = best_reference(record, plan, one.summary, drawn)
             alarms += [missing] if missing else []
             written.append(_run_figures(one, reference, drawn, frame, folder, before))
-        overview = _overview(every, plan, frame, folder / "runs.png") if len(every) > 1 else None
+        overview = _overview(every, plan, frame, folder / frame.name("runs")) if len(every) > 1 else None
+    beside, said = natural.figures(record, plan, single, folder, frame.name, frame.notes)
+    alarms += [] if any("best reference is left out" in text for text in alarms) else said
     if runs is None and len(every) > most_runs:
         alarms.append(f"figures of single runs are drawn for the first {most_runs} of {len(every)}")
-    return Figures(tuple(written), overview, tuple(dict.fromkeys(alarms)))
+    return Figures(tuple(written), overview, tuple(dict.fromkeys(alarms)), tuple(beside))
 
 
 def _single(
@@ -169,17 +180,17 @@ def _run_figures(
     )
     _montage(figure.add_subfigure(places[1]), panels, reference)
     spread_labels(figure, labels)
-    whole = figure_style.write_figure(figure, folder / f"{before}figure.png")
+    whole = figure_style.write_figure(figure, folder / frame.name(f"{before}figure"))
 
     figure = new_figure(CURVE_IN, title, notes)
     spread_labels(figure, draw_curves(figure.add_subplot(), curves, frame.plan, marks=False))
-    response = figure_style.write_figure(figure, folder / f"{before}response.png")
+    response = figure_style.write_figure(figure, folder / frame.name(f"{before}response"))
 
     montage = None
     if panels:
         figure = new_figure(row_in, title, notes)
         _montage(figure, panels, reference)
-        montage = figure_style.write_figure(figure, folder / f"{before}montage.png")
+        montage = figure_style.write_figure(figure, folder / frame.name(f"{before}montage"))
     shown = [image for image in curves.images if image.id in drawn]
     ever = max(shown, key=lambda image: image.noise_free_score, default=None)
     return RunFigures(
@@ -194,6 +205,7 @@ def _run_figures(
 
 def _title(s: RunSummary) -> str:
     target = s.target if len(s.target) <= 60 else f"{s.target[:28]}…{s.target[-31:]}"
+    target = f"{target} ({s.name[:30]})" if s.name else target
     text = f"{target}  ·  {s.generator}, {s.optimizer}, seed {s.seed}"
     return text if s.finished else f"{text}  ·  unfinished, {s.generations} generations so far"
 
@@ -243,11 +255,14 @@ def _overview(runs: Sequence[Curves], plan: Plan, frame: _Frame, path: Path) -> 
     for curves in runs:
         s = curves.summary
         unlike = [s.optimizer] * (len(optimizers) > 1) + [s.objective] * (len(objectives) > 1)
-        targets[", ".join([s.target, *unlike])].append(curves)
+        target = f"{s.target} ({s.name[:30]})" if s.name else s.target
+        targets[", ".join([target, *unlike])].append(curves)
     relative = len(targets) > 1 and all((s.summary.best_reference or 0.0) > 0.0 for s in runs)
     together = {"": list(runs)} if len(targets) > MOST_COLOURS else targets
     count = max(len(curves.best) for curves in runs)
-    x = np.arange(1, count + 1)
+    first = [c.presentations[0] for c in runs]
+    # A few missing answers do not make runs unlike.
+    even = all(c.even for c in runs) and max(first) <= 1.2 * min(first)
     title = f"{len(runs)} runs of {counted(len({s.summary.target for s in runs}), 'target')}"
     if len(targets) == 1:
         title = f"{len(runs)} runs of {next(iter(targets))}"
@@ -262,14 +277,27 @@ def _overview(runs: Sequence[Curves], plan: Plan, frame: _Frame, path: Path) -> 
             scale = curves.summary.best_reference if relative else 1.0
             values[row, : len(curves.best)] = curves.best / (scale or 1.0)
         name = target if len(together) > 1 else ""
+        alike = even or all(np.array_equal(c.presentations, members[0].presentations) for c in members)
+        x = np.full(count, np.nan)
+        longest = max(members, key=lambda c: len(c.best))
+        x[: len(longest.best)] = np.arange(1.0, count + 1) if even else longest.presentations
         if len(members) == 1:
-            axes.plot(x, values[0], color=colour, lw=1.2, marker=".", ms=dot_size(count))
+            ok = members[0].valid
+            of_run, scores = x[: len(ok)][ok], values[0, : len(ok)][ok]
+            axes.plot(of_run, scores, color=colour, lw=1.2, marker=".", ms=dot_size(count))
             labels.append(label_beside(axes, last_seen(values[0]), name, colour))
             continue
-        thin = 0.7 if len(members) <= 30 else 0.5
-        axes.plot(x, values.T, color=colour, lw=thin, alpha=0.45 if len(members) <= 30 else 0.3)
+        thin, alpha = (0.7, 0.45) if len(members) <= 30 else (0.5, 0.3)
+        for curves, row_values in zip(members, values, strict=True):
+            ok, n = curves.valid, len(curves.best)
+            of_run = (x[:n] if even else curves.presentations)[ok]
+            axes.plot(of_run, row_values[:n][ok], color=colour, lw=thin, alpha=alpha)
+        if not alike:
+            labels.append(label_beside(axes, last_seen(values[0]), name, colour))
+            continue
         median = each_generation(np.median, list(values.T))
-        axes.plot(x, median, color=colour, lw=2.2, marker=".", ms=dot_size(count))
+        seen = np.isfinite(median)
+        axes.plot(x[seen], median[seen], color=colour, lw=2.2, marker=".", ms=dot_size(count))
         label = "\n".join(filter(None, (name, f"median of {len(members)} runs")))
         labels.append(label_beside(axes, last_seen(median), label, colour))
     if relative:
@@ -280,7 +308,8 @@ def _overview(runs: Sequence[Curves], plan: Plan, frame: _Frame, path: Path) -> 
     what = f"best {score_label(plan, objectives[0])}" if len(objectives) == 1 else "best score"
     if relative:
         what = f"best {'response' if objectives == ['mean'] else 'score'} / best reference"
-    axes.set(xlabel="generation", xlim=x_limits(count), ylabel=what)
+    axes.set(ylabel=what)
+    label_x(axes, even, max(float(count if even else c.presentations[-1]) for c in runs))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     spread_labels(figure, [label for label in labels if label is not None])
     return figure_style.write_figure(figure, path)

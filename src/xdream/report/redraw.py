@@ -14,7 +14,7 @@ import numpy.typing as npt
 from xdream.errors import BadInput, XDreamError
 from xdream.experiment.plan import Plan
 from xdream.images import references
-from xdream.images.files import pixels_of
+from xdream.images.files import chw, pixels_of, png
 from xdream.images.references import References
 from xdream.report.summary import RunSummary
 from xdream.report.text_table import number
@@ -43,6 +43,11 @@ class Panel:
 
     pixels: PixelArray
     caption: str
+
+
+def png_of(image: Redrawn) -> bytes:
+    """The image as the bytes of a PNG file."""
+    return png(chw(image.pixels))
 
 
 def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[dict[int, Redrawn], list[str]]:
@@ -89,9 +94,9 @@ def _kept(record: Record, images: Sequence[ImageRecord]) -> dict[int, Redrawn]:
     """The images that the record kept as they were shown, by their id."""
     found = {}
     for image in images:
-        png = record.kept_image(image.pixels)
-        if png is not None:
-            found[image.id] = Redrawn(pixels_of(png), exact=True)
+        kept = record.kept_image(image.pixels)
+        if kept is not None:
+            found[image.id] = Redrawn(pixels_of(kept), exact=True)
     return found
 
 

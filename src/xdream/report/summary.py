@@ -14,6 +14,7 @@ import numpy.typing as npt
 from xdream.experiment.plan import Plan
 from xdream.experiment.plan import plan_of as plan_of
 from xdream.images.comparison import expected_best, relative_activation
+from xdream.report.unit_names import unit_name
 from xdream.store import Record, RunRecord
 from xdream.text import counted
 
@@ -26,6 +27,7 @@ _DEFAULT_OBJECTIVE = Plan.model_fields["objective"].default.model_dump()
 class RunSummary:
     """One run. Scores in the unit of the target's response; None: no references, or nothing told yet.
 
+    name: of the target's class or electrode, if it has one. first, last generation: of those that count.
     best_ever: over all generations; the paper's measures use the last generation. expected_best_reference:
     of as many natural images as were presented (at most all), drawn without replacement.
     relative_activation: last_generation_best over best_reference (Xiao & Kreiman 2020). recommended: of the
@@ -39,6 +41,7 @@ class RunSummary:
 
     run: int
     target: str
+    name: str | None
     generator: str
     optimizer: str
     objective: str
@@ -164,6 +167,10 @@ def _summary(
 ) -> RunSummary:
     """again: noise-free scores in float32, where the search had another precision."""
     clean, observed = (record.scores(run.id, noise_free=flag) for flag in (True, False))
+    generations, void = len(clean), set(record.void_generations())
+    clean, observed = (
+        [scores for number, scores in enumerate(every) if number not in void] for every in (clean, observed)
+    )
     references = reference_scores(record, run)
     best_reference = _best([references])
     first, searched, searched_ever = _best(clean[:1]), _best(clean[-1:]), _best(clean)
@@ -174,12 +181,13 @@ def _summary(
     return RunSummary(
         run=run.id,
         target=run.target,
+        name=unit_name(plan, run.target),
         generator=plan.generator.name,
         optimizer=run.optimizer["name"],
         objective=run.objective["name"],
         seed=run.seed,
         presentations=presentations,
-        generations=len(clean),
+        generations=generations,
         finished=run.finished,
         ending=run.ending,
         first_generation_best=first,

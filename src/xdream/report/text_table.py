@@ -16,6 +16,8 @@ FEW_REFERENCES = 1_000
 #: A table of more runs shows the first ones, the last one and the medians.
 MOST_ROWS, FIRST_ROWS = 30, 10
 MISSING = "\N{EN DASH}"
+#: Of a name in the table.
+MOST_LETTERS = 30
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class _Column:
     cell: Callable[[RunSummary], str | float | None]
 
 
+_NAME = (_Column(("", "name"), lambda s: printable((s.name or MISSING)[:MOST_LETTERS])),)
 _NUMBER = (_Column(("", "run"), lambda s: str(s.run)),)
 _OPTIMIZER = (_Column(("", "optimizer"), lambda s: s.optimizer),)
 _OBJECTIVE = (_Column(("", "objective"), lambda s: s.objective),)
@@ -65,6 +68,7 @@ def table(summaries: Sequence[RunSummary]) -> str:
     fewer = any(s.presentations < s.references for s in summaries)
     columns = (
         _Column(("", "target"), lambda s: s.target),
+        *(_NAME if any(s.name for s in summaries) else ()),
         *(_NUMBER if len(summaries) > 1 else ()),
         *(_OPTIMIZER if len({s.optimizer for s in summaries}) > 1 else ()),
         *(_OBJECTIVE if any(s.objective != DEFAULT_OBJECTIVE for s in summaries) else ()),

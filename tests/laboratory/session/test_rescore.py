@@ -15,6 +15,7 @@ from xdream.errors import BadInput
 from xdream.laboratory.rigs import Answer, AnswerRow, Block
 from xdream.laboratory.session import rescore
 from xdream.scoring.recordings import Spikes
+from xdream.store import Record
 
 
 def recorded(folder: Path, **changes: Any) -> Path:
@@ -88,7 +89,12 @@ def test_the_command_prints_and_writes_what_would_have_changed(
     assert "not run again" in err
     generations = json.loads(out)["generations"]
     rows = list(csv.DictReader(table.read_text().splitlines()))
-    assert len(rows) == len(generations) == 6
+    assert len(generations) == 6
+    with Record(folder) as record:
+        assert {row["image"] for row in rows} == {one for (one,) in record.query("SELECT name FROM planned")}
+        told = [score for scores in record.scores(0) for score in scores]
+    assert [float(row["score_told"] or "nan") for row in rows] == pytest.approx(told, nan_ok=True)
+    assert [-float(row["score"] or "nan") for row in rows] == pytest.approx(told, nan_ok=True)
     assert float(rows[0]["rank_correlation"]) == generations[0]["rank_correlation"] == pytest.approx(-1.0)
     assert main(["rescore", str(folder), "--set", "windows_ms=3"]) == 2
     nested = ["--set", "responses.baseline=none", "--set", "responses.baseline.x=1"]

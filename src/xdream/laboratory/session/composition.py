@@ -13,16 +13,6 @@ from xdream.store.ledger import Planned
 Showing = tuple[tuple[int, int] | None, int | None, int, str, str]
 
 
-def image_name(session: str, generation: int, run: int, slot: int) -> str:
-    """The id of an image of a run, as rigs see it."""
-    return f"{session}-g{generation:04d}-r{run:02d}-s{slot:03d}"
-
-
-def reference_name(session: str, reference: int) -> str:
-    """The id of a natural image, the same in every generation."""
-    return f"{session}-n{reference:05d}"
-
-
 def showings(
     images: Sequence[tuple[tuple[int, int], str, str]],
     references: Sequence[tuple[int, str, str]],

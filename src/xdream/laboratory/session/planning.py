@@ -11,10 +11,11 @@ from xdream.errors import BadInput
 from xdream.experiment.batch_layout import batch_layout, interleaved, populations_of
 from xdream.experiment.forward import BatchSize
 from xdream.experiment.kept_images import of_session
+from xdream.experiment.presentation_rows import image_id, reference_id
 from xdream.experiment.record_policy import identity
 from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Parts
-from xdream.laboratory.session.composition import compose, image_name, reference_name, showings
+from xdream.laboratory.session.composition import compose, showings
 from xdream.laboratory.session.generation import Generation
 from xdream.optimizers import State
 from xdream.store import AskedRow, ShownRow, queries
@@ -45,7 +46,7 @@ class Planner:
             store.write_asked(number, (AskedRow(*place, values[i]) for place, i in places))
         known = {(run, slot): (chunk, sha) for run, slot, chunk, sha in rows if chunk is not None}
         shown, images = self._draw(codes, places, known)
-        names = {place: image_name(self._session, number, *place) for place, _ in places}
+        names = {place: image_id(self._session, number, *place) for place, _ in places}
         references = self._references(number)
         planned = self._ledger.planned(number)
         if not planned:
@@ -53,7 +54,7 @@ class Planner:
             assert plan.session is not None
             rounds = showings(
                 [((s.run, s.slot), names[s.run, s.slot], s.pixels) for s in shown],
-                [(i, reference_name(self._session, i), identity(image)) for i, image in references],
+                [(i, reference_id(self._session, i), identity(image)) for i, image in references],
                 plan.repeats,
             )
             planned = compose(rounds, plan.session.block_size, plan.seed, number, self._ledger.next_ids())
@@ -70,7 +71,7 @@ class Planner:
             tuple(self._ledger.blocks(number)),
             self._ledger.answered(number),
             {names[place]: image for place, image in images.items()}
-            | {reference_name(self._session, i): image for i, image in references},
+            | {reference_id(self._session, i): image for i, image in references},
         )
 
     def _draw(

@@ -18,6 +18,7 @@ import numpy as np
 from xdream.errors import BadInput
 from xdream.experiment.assemble import score_of
 from xdream.experiment.plan import Plan, plan_of
+from xdream.experiment.presentation_rows import image_id, session_id
 from xdream.laboratory.session.scoring import ScoredRun, Scorer, recorded_generation
 from xdream.scoring.recordings import Array
 from xdream.store import Record
@@ -55,11 +56,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Rescored:
-    """One generation of one run, from 0. scores: (population,) made anew. change: against those told."""
+    """One generation of one run, from 0. images: ids, by slot. told, scores: (population,) as told and made
+    anew. change: between these."""
 
     run: int
     target: str
     generation: int
+    images: tuple[str, ...]
+    told: Array
     scores: Array
     change: Change
 
@@ -94,7 +98,8 @@ def rescore(folder: str | Path, changes: Mapping[str, Mapping[str, Any]] | None 
                 before = told[run.id][number]
                 new = scored.scores[run.id].numpy()[: len(before)]
                 change = compare(before, new)
-                found.append(Rescored(run.id, targets[run.id], number, new, change))
+                ids = tuple(image_id(session_id(record), number, run.id, slot) for slot in range(len(new)))
+                found.append(Rescored(run.id, targets[run.id], number, ids, before, new, change))
     return found
 
 
@@ -154,18 +159,21 @@ def said(found: list[Rescored]) -> str:
 
 
 def write_table(found: list[Rescored], path: Path) -> None:
-    """A row for each run and generation (from 1), with the scores made anew. Raises BadInput."""
+    """A row for each image: run, target, generation (from 1), image id, score told and score made anew, and
+    what became of its generation. An empty score is missing. Raises BadInput."""
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             names = [field.name for field in fields(Change)]
             table = csv.writer(file)
-            table.writerow(["run", "target", "generation", *names, "scores"])
+            table.writerow(["run", "target", "generation", "slot", "image", "score_told", "score", *names])
             for one in found:
-                scores = " ".join(repr(x) for x in one.scores.tolist())  # in the order of slots; nan: none
                 values = asdict(one.change)
-                table.writerow(
-                    [one.run, one.target, one.generation + 1, *(values[name] for name in names), scores]
-                )
+                for slot, (image, told, score) in enumerate(
+                    zip(one.images, one.told.tolist(), one.scores.tolist(), strict=True)
+                ):
+                    both = ("" if math.isnan(x) else repr(x) for x in (told, score))
+                    place = (one.run, one.target, one.generation + 1, slot, image)
+                    table.writerow([*place, *both, *(values[name] for name in names)])
     except OSError as error:
         raise BadInput(f"table '{path}' cannot be written: {error.strerror}") from None
 

@@ -1,0 +1,338 @@
+"""Exports: the numbers of the store in the formats of other programs, whole or not at all."""
+
+import csv
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import xdream
+from xdream.cli.main import main
+from xdream.errors import BadInput
+from xdream.experiment.plan import Plan
+from xdream.export.export import export
+from xdream.laboratory import session
+from xdream.laboratory.rigs import Answer, AnswerRow, Block, Direct
+from xdream.scoring.recordings import Recorded, Spikes, Traces, Values
+
+ANIMAL = {"id": "m1", "species": "Macaca mulatta", "sex": "M", "age": "P7Y"}
+NWB = {"experimenter": ["Doe, Jane"], "institution": "Institute", "description": "A session"}
+ELECTRODES = {"labels": ["U1", "U2", "U3"], "areas": ["IT"], "device": "array", "manufacturer": "Maker"}
+
+
+def spikes(one: Any, rng: np.random.Generator) -> Recorded:
+    counts = rng.poisson(5, 3)
+    times = np.concatenate([rng.uniform(-20, 200, n) for n in counts])
+    return Spikes(times, np.repeat(np.arange(3), counts), 3, -20.0, 200.0)
+
+
+def values(one: Any, rng: np.random.Generator) -> Recorded:
+    return Values(rng.normal(size=3))
+
+
+def traces(one: Any, rng: np.random.Generator) -> Recorded:
+    return Traces(rng.normal(size=(3, 25)), -20.0, 10.0)
+
+
+def serve(folder: Path, photographs: Path, record: Callable[..., Recorded], **more: Any) -> Path:
+    """A session of 3 channels; some answers are missing; onsets a quarter of a second apart, with jitter."""
+    rng, clock = np.random.default_rng(0), [500.0]
+
+    def answer(block: Block) -> list[Answer]:
+        rows = []
+        for one in block.presentations:
+            clock[0] += 0.25 + 0.02 * rng.random()
+            found = None if one.place == 3 else record(one, rng)
+            rows.append(AnswerRow(one.image, one.repeat, found, clock[0] if record is not values else None))
+        last = Answer((), block=block.number, fence=block.fence, last=True)
+        return [Answer(tuple(rows), block=block.number), last]
+
+    table = {"channels": ["a", "b", "c"], "block_size": 9, "animal": ANIMAL, "nwb": NWB}
+    plan = Plan.make(
+        targets=["rig::0-2"],
+        generator={"name": "pixels", "size_px": 8},
+        optimizer={"name": "genetic", "population": 4},
+        presentations=24,
+        repeats=3,
+        threads=1,
+        rig="direct",
+        references=str(photographs),
+        references_per_generation=2,
+        session=table | {"electrodes": ELECTRODES} | more,
+    )
+    session.serve(plan, folder, bridge=Direct(answer)).close()
+    return folder
+
+
+def network(folder: Path, **more: Any) -> Path:
+    small = {
+        "targets": ["known:linear::0-2"],
+        "generator": {"name": "pixels", "size_px": 8},
+        "optimizer": {"name": "genetic", "population": 4},
+        "presentations": 12,
+        "repeats": 3,
+        "noise_scale": 1.0,
+        "threads": 1,
+    }
+    xdream.run(Plan.make(**small | more), folder).close()
+    return folder
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, photographs: Path) -> Path:
+    return serve(tmp_path / "x", photographs, spikes)
+
+
+# ------------------------------------------------------------------ tables
+
+
+def test_csv_has_the_tables_of_the_record_with_the_kept_images(recorded: Path, tmp_path: Path) -> None:
+    assert export(recorded, "csv", tmp_path / "out", spikes=True) == []
+    with xdream.Record(recorded) as record, (tmp_path / "out" / "presentations.csv").open() as file:
+        frame, rows = record.presentations(spikes=True), list(csv.DictReader(file))
+        assert [float(row["response"] or "nan") for row in rows] == pytest.approx(
+            frame["response"].tolist(), nan_ok=True, rel=0, abs=0
+        )
+        assert [row["image"] for row in rows] == frame["image"].tolist()
+        times = [[float(x) for x in row["spike_times_ms"].split()] for row in rows]
+        assert times == [[] if one is None else one.tolist() for one in frame["spike_times_ms"]]
+        with (tmp_path / "out" / "images.csv").open() as table:
+            images = list(csv.DictReader(table))
+        assert len(images) == len(record.images())
+        for row in images:
+            if row["file"]:
+                assert (tmp_path / "out" / row["file"]).read_bytes() == record.kept_image(row["sha256"])
+        of_run = next(row for row in images if row["reference"] == "False")
+        np.testing.assert_array_equal(np.float32(of_run["code"].split()), record.codes(0, 0)[0])
+        about = json.loads((tmp_path / "out" / "about.json").read_text())
+        assert about["plan"] == record.facts["plan"]
+        assert any("no response" in event["text"] for event in about["events"])
+
+
+def test_parquet_is_the_same(recorded: Path, tmp_path: Path) -> None:
+    import pandas as pd
+
+    export(recorded, "parquet", tmp_path / "out")
+    read = pd.read_parquet(tmp_path / "out" / "presentations.parquet")
+    with xdream.Record(recorded) as record:
+        frame = record.presentations()
+    assert list(read) == list(frame)
+    for name in ("response", "score", "onset_s", "presentation", "counts"):
+        np.testing.assert_array_equal(read[name], frame[name])
+    assert read["image"].tolist() == frame["image"].tolist()
+
+
+def test_a_record_of_scores_gives_its_images(tmp_path: Path) -> None:
+    folder = network(tmp_path / "x", record="scores")
+    [note] = export(folder, "csv", tmp_path / "out")
+    assert "only the images" in note
+    assert not (tmp_path / "out" / "presentations.csv").exists()
+    assert len((tmp_path / "out" / "images.csv").read_text().splitlines()) == 1 + 3 * 4
+
+
+# ------------------------------------------------------------------ images
+
+
+def test_images_are_written_as_shown_also_those_that_were_not_kept(tmp_path: Path, photographs: Path) -> None:
+    """Of an experiment only the best were kept; the others are drawn again."""
+    folder = network(tmp_path / "x", keep_images="none")
+    assert export(folder, "images", tmp_path / "out") == []
+    with xdream.Record(folder) as record:
+        for one in record.images().itertuples():
+            pixels = np.asarray(Image.open(tmp_path / "out" / f"{one.image}.png")).transpose(2, 0, 1)
+            import hashlib
+
+            assert hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest() == one.sha256
+    other = serve(tmp_path / "s", photographs, values)
+    export(other, "images", tmp_path / "out-s")
+    assert (tmp_path / "out-s" / "reference-00000-0.png").exists()
+
+
+# ------------------------------------------------------------------ MATLAB
+
+
+@pytest.mark.skipif(shutil.which("octave-cli") is None, reason="Octave is not installed")
+def test_octave_reads_structs_and_numbers(recorded: Path, tmp_path: Path) -> None:
+    export(recorded, "mat", tmp_path / "out.mat", spikes=True)
+    program = """
+        s = load('out.mat'); p = s.xdream.presentations; x = s.xdream.images;
+        ok = p.status == 1;
+        printf('%.17g\\n', size(p.response), sum(p.response(ok, :)), sum(isnan(p.response(:))), ...
+            sum(cellfun(@numel, p.spike_times_ms(:))), sum(double(x.code(~x.reference, :)(:))));
+        printf('%s\\n', x.id{p.image(2)}, p.statuses{p.status(4)}, s.xdream.channels{3}, class(p.response));
+    """
+    done = subprocess.run(
+        ["octave-cli", "--no-gui", "--eval", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = done.stdout.split()
+    with xdream.Record(recorded) as record:
+        frame = record.presentations(spikes=True)
+        wide = frame["response"].to_numpy().reshape(-1, 3)
+        numbers = [*wide.shape, *wide[~np.isnan(wide[:, 0])].sum(0), np.isnan(wide).sum()]
+        numbers.append(sum(0 if one is None else len(one) for one in frame["spike_times_ms"]))
+        numbers.append(
+            sum(float(c.astype(np.float64).sum()) for c in record.images(codes=True)["code"].dropna())
+        )
+        assert [float(x) for x in lines[:-4]] == pytest.approx([float(x) for x in numbers], rel=1e-6)
+        assert lines[-4:] == [frame["image"][3], "missing", "c", "double"]
+
+
+def test_what_matlab_cannot_hold_is_refused_before_it_is_made(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xdream.export import matlab
+
+    monkeypatch.setattr(matlab, "MOST_BYTES", 1000)
+    with pytest.raises(BadInput, match=r"holds 2 GB.*export it to parquet"):
+        export(recorded, "mat", tmp_path / "out.mat")
+
+
+# ------------------------------------------------------------------ NWB
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("batch", [20_000, 10])
+def test_an_nwb_file_reads_back_with_the_numbers_of_the_store(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    import pynwb
+
+    from xdream.experiment import presentation_rows
+
+    monkeypatch.setattr(presentation_rows, "BATCH", batch)
+    export(recorded, "nwb", tmp_path / "out.nwb")
+    with xdream.Record(recorded) as record, pynwb.NWBHDF5IO(str(tmp_path / "out.nwb"), "r") as io:
+        file, frame = io.read(), record.presentations(spikes=True)
+        trials, wide = file.trials.to_dataframe(), frame["response"].to_numpy().reshape(-1, 3)
+        one_each = frame.iloc[::3].reset_index(drop=True)
+        np.testing.assert_array_equal(np.stack(trials["response"]), wide)
+        for mine, theirs in (("score", "score"), ("onset_s", "start_time"), ("status", "status")):
+            np.testing.assert_array_equal(trials[theirs], one_each[mine])
+        assert trials["image_id"].tolist() == one_each["image"].tolist()
+        assert trials.index.tolist() == list(range(len(trials)))
+        # Of every presentation and channel, the spikes around its onset are those that were recorded.
+        for row in range(len(one_each)):
+            for channel in range(3):
+                stored = frame["spike_times_ms"][3 * row + channel]
+                if stored is None:
+                    continue
+                onset = one_each["onset_s"][row]
+                every = file.units["spike_times"][channel]
+                inside = every[(every > onset - 0.0201) & (every < onset + 0.2001)]
+                np.testing.assert_allclose(inside, onset + stored / 1000.0, atol=2e-6)
+        assert file.units["channel"][:].tolist() == ["U1", "U2", "U3"]
+        images = file.processing["misc"]["images"].to_dataframe()
+        codes = record.images(codes=True)
+        np.testing.assert_array_equal(images["code"].iloc[-1], codes["code"].iloc[-1])
+        assert images["image_id"].tolist() == codes["image"].tolist()
+        # What was shown when is the image of that trial.
+        shown = file.stimulus["presented_images"]
+        order = [one.name for one in file.stimulus_template["shown_images"].order_of_images]
+        pixels = dict(zip(codes["image"], codes["sha256"], strict=True))
+        assert len(shown.data) == len(trials)
+        for place, image in zip(shown.data[:], trials["image_id"], strict=True):
+            assert pixels[order[place]] == pixels[image]
+        assert file.subject.species == "Macaca mulatta"
+        known = file.processing["misc"]["record"].to_dataframe().set_index("key")["value"]
+        assert known["plan.generator.name"] == "pixels"
+        assert file.source_script == record.facts["plan"]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["spikes", "values", "network"])
+def test_the_inspector_finds_nothing_that_could_be_avoided(
+    kind: str, tmp_path: Path, photographs: Path
+) -> None:
+    from nwbinspector import Importance, inspect_nwbfile, load_config
+
+    maker = {"spikes": spikes, "values": values}
+    folder = tmp_path / "x"
+    network(folder) if kind == "network" else serve(folder, photographs, maker[kind])
+    export(folder, "nwb", tmp_path / "out.nwb")
+    config = load_config("dandi")
+    found = list(inspect_nwbfile(nwbfile_path=str(tmp_path / "out.nwb"), config=config))
+    assert not [one for one in found if one.importance in (Importance.ERROR, Importance.PYNWB_VALIDATION)]
+    checks = {one.check_function_name for one in found}
+    # An experiment on a network has no subject, and nobody who must have been there.
+    exempt = {"check_subject_exists", "check_experimenter_exists", "check_institution"}
+    assert checks <= (exempt if kind == "network" else set()), found
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_traces_are_there_row_by_row(tmp_path: Path, photographs: Path) -> None:
+    import pynwb
+
+    folder = serve(tmp_path / "x", photographs, traces)
+    export(folder, "nwb", tmp_path / "out.nwb")
+    with xdream.Record(folder) as record, pynwb.NWBHDF5IO(str(tmp_path / "out.nwb"), "r") as io:
+        from xdream.experiment import presentation_rows
+
+        found = io.read().acquisition["traces"]
+        [batch] = presentation_rows.presentations(record)
+        stored = [one for one in batch if isinstance(one.recorded, Traces)]
+        assert len(stored) > 20
+        for row, one in enumerate(stored):
+            np.testing.assert_array_equal(found.data[row].T, one.recorded.samples)  # type: ignore[union-attr]
+            assert found.timestamps[row] == one.onset_s - 0.02
+
+
+def test_what_dandi_requires_is_asked_for_by_name_and_can_be_given(tmp_path: Path, photographs: Path) -> None:
+    folder = serve(tmp_path / "x", photographs, values, animal={"id": "m1"})
+    with pytest.raises(
+        BadInput, match=r"session.animal.species .*; session.animal.sex .*; session.animal.age"
+    ):
+        export(folder, "nwb", tmp_path / "out.nwb")
+    assert not list(tmp_path.glob("*.nwb"))
+    given = [f"session.animal.{key}={value}" for key, value in ANIMAL.items() if key != "id"]
+    arguments = [text for one in given for text in ("--set", one)]
+    place = str(tmp_path / "out.nwb")
+    assert main(["export", str(folder), "--to", "nwb", "--out", place, "--quiet", *arguments]) == 0
+    with pytest.raises(BadInput, match="exists already"):
+        export(folder, "nwb", place, changes={"session": {"animal": ANIMAL}})
+
+
+# ------------------------------------------------------------------ bad input
+
+
+def test_bad_input_is_refused_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = network(tmp_path / "x")
+    for arguments, said in (
+        (["--to", "xls", "--out", "y"], "invalid choice: 'xls'"),
+        (["--to", "csv"], "--out"),
+        (["--to", "csv", "--out", str(tmp_path / "y"), "--set", "seed=2"], "is not session.TABLE.KEY=VALUE"),
+        (
+            ["--to", "csv", "--out", str(tmp_path / "y"), "--set", "session.animal.id=m"],
+            "of a session can be",
+        ),
+        (["--to", "csv", "--out", str(folder)], "exists already"),
+    ):
+        with pytest.raises(SystemExit) if "xls" in arguments or len(arguments) == 2 else _nothing():
+            assert main(["export", str(folder), "--quiet", *arguments]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "no"), "--to", "csv", "--out", str(tmp_path / "y")]) == 2
+
+    def broken(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("xdream.export.tables._images", broken)
+    with pytest.raises(RuntimeError):
+        export(folder, "csv", tmp_path / "y")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x"]
+
+
+def _nothing() -> Any:
+    import contextlib
+
+    return contextlib.nullcontext()
