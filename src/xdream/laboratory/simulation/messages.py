@@ -128,7 +128,11 @@ class MessageDriver:
         try:
             code, said = self._medium.ask(do, message, spoil)
         except NoReply:
-            self._over = self._over or self._clock() - self._heard >= self._gone_s
+            if not self._over and self._clock() - self._heard >= self._gone_s:
+                raise RigError(
+                    f"the session has not answered for {self._gone_s:g} s, and did not say that it is over; "
+                    "is xdream serve running?"
+                ) from None
             return 0, {}
         self._heard = self._clock()
         if code == 401:
