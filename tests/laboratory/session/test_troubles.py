@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -561,3 +562,16 @@ def test_formats_without_a_baseline_are_refused_where_one_is_subtracted(
     assert "carry no baseline" in said
     assert "session in" not in said, "no folder is named before the plan is accepted"
     assert not (tmp_path / "s").exists()
+
+
+def test_a_simulated_rig_whose_session_went_away_does_not_end_as_if_all_were_well() -> None:
+    from xdream.errors import RigError
+    from xdream.laboratory.simulation.http import HttpDriver
+    from xdream.laboratory.simulation.rig import simulate
+
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        driver = HttpDriver(f"http://127.0.0.1:{nobody.getsockname()[1]}", gone_s=0.0)
+        with pytest.raises(RigError, match="does not answer any more"):
+            simulate(driver, None)  # type: ignore[arg-type]
+    assert RigError.exit_status == 3

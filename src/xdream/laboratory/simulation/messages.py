@@ -59,6 +59,8 @@ class MessageDriver:
         self._answered: set[tuple[str | None, int, int | None]] = set()
         self._heard = clock()
         self._over = False
+        #: Whether the session is over for this rig only because it does not answer any more.
+        self.gone = False
         self._ended = threading.Event()
         #: The digital word of each presentation of the latest block.
         self.codes: dict[tuple[str, int], int] = {}
@@ -129,10 +131,7 @@ class MessageDriver:
             code, said = self._medium.ask(do, message, spoil)
         except NoReply:
             if not self._over and self._clock() - self._heard >= self._gone_s:
-                raise RigError(
-                    f"the session has not answered for {self._gone_s:g} s, and did not say that it is over; "
-                    "is xdream serve running?"
-                ) from None
+                self._over = self.gone = True
             return 0, {}
         self._heard = self._clock()
         if code == 401:
