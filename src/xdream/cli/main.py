@@ -28,6 +28,7 @@ COMMANDS = {
     "merge": ("study_commands", "merge shards, studies and tables into one table"),
     "resume": ("folders", "continue an experiment, session, tuning or study that was interrupted"),
     "show": ("folders", "summary and figures of an experiment, a tuning or a study, running or finished"),
+    "watch": ("watching", "show an experiment, session, tuning or study in the browser, as it goes on"),
     "end": ("experiments", "end runs of an experiment before their budget is used up"),
     "reject-block": ("sessions", "a block of a session was corrupted: show it again, discard its answers"),
     "take-back": ("sessions", "take back the rejection of a block that is still held"),
