@@ -43,6 +43,7 @@ EXTRAS = {
     "zmq": "rig: the ZMQ bridge, Open Ephys",
     "scipy": "rig: answers as MATLAB v5 files",
     "pylsl": "lsl: the LabStreamingLayer bridge",
+    "starlette": "watch: the live page",
 }
 GENERATIONS = 40
 SIZE_PX = 16

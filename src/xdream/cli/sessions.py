@@ -30,6 +30,9 @@ def _serve_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", help="a plan file (TOML) with a table [rig]")
     flags.add(parser, Plan, {"name": FieldFlag("NAME")})
     parser.add_argument("--out", metavar="FOLDER", help="default runs/DATE-TIME-NAME")
+    parser.add_argument(
+        "--watch", action="store_true", help="also show the session in the browser, as xdream watch does"
+    )
     running.add_figure_flags(parser)
 
 
@@ -42,18 +45,35 @@ def _serve(options: argparse.Namespace) -> int:
     plan = Plan.read(options.plan)
     if options.name is not None:
         plan = Plan.make(**plan.model_dump(exclude_unset=True) | {"name": options.name})
-    with opening.folder_for(options.out, plan.name) as folder, running.stopping() as stop:
+    with (
+        opening.folder_for(options.out, plan.name) as folder,
+        running.stopping() as stop,
+        contextlib.ExitStack() as page,
+    ):
+
+        def say_folder(folder: Path) -> None:  # once nothing is wrong with the plan any more
+            print(f"session in {folder}; its state: xdream show {shlex.quote(str(folder))}", file=sys.stderr)
+            if options.watch:
+                _open_page(folder, page)
+
         return running.watched(
-            lambda bar: session.serve(plan, folder, bar, stop=stop, begun=_say_folder),
+            lambda bar: session.serve(plan, folder, bar, stop=stop, begun=say_folder),
             running.print_run,
             folder / FILE_NAME,
             options,
         )
 
 
-def _say_folder(folder: Path) -> None:
-    """Once nothing is wrong with the plan any more."""
-    print(f"session in {folder}; its state: xdream show {shlex.quote(str(folder))}", file=sys.stderr)
+def _open_page(folder: Path, page: contextlib.ExitStack) -> None:
+    """The live page beside a session, which goes on without one that cannot be had."""
+    from xdream.dashboard import View
+
+    try:
+        view = page.enter_context(View(folder))
+    except BadInput as error:
+        print(f"note: the session is not shown in the browser: {error}", file=sys.stderr)
+    else:
+        print(f"watch: {view.url}", file=sys.stderr)
 
 
 # ------------------------------------------------------------------ simulate-rig

@@ -19,7 +19,10 @@ DEFAULT_PORT = 8770
 def _watch_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="the folder of the experiment, session, tuning or study")
     parser.add_argument(
-        "--port", type=int, metavar="N", help=f"0: any free one (default {DEFAULT_PORT}, or any if it is taken)"
+        "--port",
+        type=int,
+        metavar="N",
+        help=f"0: any free one (default {DEFAULT_PORT}, or any if it is taken)",
     )
     parser.add_argument(
         "--host",
@@ -54,7 +57,9 @@ def _watch(options: argparse.Namespace) -> int:
             print(json.dumps({"url": url, "port": number}), flush=True)
         else:
             print(f"watch {options.folder}: {url}", flush=True)
-            print("whoever has this address can steer; Ctrl-C ends the page, and nothing else", file=sys.stderr)
+            print(
+                "whoever has this address can steer; Ctrl-C ends the page, and nothing else", file=sys.stderr
+            )
         if options.open:
             webbrowser.open(url)
         if options.with_parent:

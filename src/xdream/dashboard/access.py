@@ -52,7 +52,9 @@ class Access:
             return "this page is served to 127.0.0.1 and localhost only"
         if request.headers.get("origin") not in (None, f"http://{host}"):
             return "pages of other servers are not answered"
-        if request.headers.get("sec-fetch-site") == "cross-site" and request.headers.get("sec-fetch-dest") not in (
+        if request.headers.get("sec-fetch-site") == "cross-site" and request.headers.get(
+            "sec-fetch-dest"
+        ) not in (
             "document",
             "iframe",
         ):

@@ -189,7 +189,12 @@ class Feed:
             "over": all(ending is not None for ending in endings.values()),
             "void": since.voids(record),
             "references": {
-                str(run): [_finite(mean), _finite(math.sqrt(max(square - mean**2, 0.0))), _finite(best), count]
+                str(run): [
+                    _finite(mean),
+                    _finite(math.sqrt(max(square - mean**2, 0.0))),
+                    _finite(best),
+                    count,
+                ]
                 for run, (mean, square, best, count) in since.reference_statistics(record).items()
             },
         }
@@ -220,7 +225,9 @@ def is_running(folder: Path) -> bool | None:
         locks = Path("/proc/locks").read_text("ascii").splitlines()
     except OSError:
         return False if Path("/proc/locks").exists() else None
-    return any(fields[5].rpartition(":")[2] == str(inode) for line in locks if len(fields := line.split()) > 5)
+    return any(
+        fields[5].rpartition(":")[2] == str(inode) for line in locks if len(fields := line.split()) > 5
+    )
 
 
 def _finite(value: float | None) -> float | None:

@@ -264,7 +264,9 @@ def _error(text: str, status: int) -> Response:
 def _static_files() -> dict[str, bytes]:
     """The page's own files, and those of the charting library. Raises BadInput where that is missing."""
     own = resources.files("xdream.dashboard").joinpath("static")
-    found = {one.name: one.read_bytes() for one in own.iterdir() if f".{one.name.rpartition('.')[2]}" in TYPES}
+    found = {
+        one.name: one.read_bytes() for one in own.iterdir() if f".{one.name.rpartition('.')[2]}" in TYPES
+    }
     library = importlib.util.find_spec("uplot")  # which is not imported: it would bring a shell
     if library is None or library.origin is None:
         raise BadInput("the live page needs the package uplot-python: pip install 'xdream[watch]'")
@@ -284,6 +286,7 @@ def listening(host: str, port: int | None, default: int) -> socket.socket:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             taken.bind((host.strip("[]"), number))
+            taken.listen(128)  # who hears of the address may come at once
         except (OSError, OverflowError) as error:
             taken.close()
             problem = error

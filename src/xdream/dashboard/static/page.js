@@ -181,7 +181,7 @@ function drawRun(box, run, rows, width, height, large) {
   const sums = new Map(); let sum = 0;
   for (const row of rows) { sum += row.images * S.about.repeats; sums.set(row.generation + 1, [sum, row.t]); }
   const text = (g) => sums.has(g) ? `${sums.get(g)[0]} / ${minutes(sums.get(g)[1])}` : "";
-  const unit = S.about.zscore ? "response (SD of references)" : "score (unit of the response)";
+  const unit = S.about.zscore ? "score (SD of references)" : S.kind === "spikes" ? "score (spikes/s)" : "score (unit of the response)";
   draw(box, `run-${run.id}`, { x: large ? "generation" : "", y: large ? unit : "", width, height, series, bands, data, top: large ? { label: "presentations / time since the start", text } : null });
   box.dataset.points = String(gens.length);
 }
@@ -289,12 +289,18 @@ function showEvents() {
 let asked = "";
 async function showChannel() {
   choose("channel", S.about.channels.map((name, i) => [i, name]), () => { asked = ""; forget("channel"); $("channel-charts").replaceChildren(); soon(); });
+  if (!$("channel").dataset.chosen) {  // at first that of the first run
+    $("channel").dataset.chosen = "1";
+    const own = Number(runs()[0].target.split(":").pop());
+    if (Number.isInteger(own) && own < S.about.channels.length) $("channel").value = String(own);
+  }
   const number = Number($("channel").value || 0), key = `${number}/${Math.max(-1, ...runs().map((run) => last(rowsOf(run.id))?.generation ?? -1))}`;
   if (asked === key) return;
   asked = key;
   const reply = await fetch(url(`/channel/${number}`));
   if (!reply.ok || asked !== key) return;
   const view = await reply.json(), box = $("channel-charts");
+  if (S.kind !== view.kind) { S.kind = view.kind; soon(); }
   $("channel-text").textContent = !view.kind ? "Nothing was recorded yet." : view.kind === "spikes" ? `Spikes: one line per presentation, and the rate in bins of 10 ms with its standard error. Counted from ${view.windows_ms.map((w) => w.join(" to ")).join(", ")} ms after the onset.`
     : view.kind === "traces" ? "Mean trace with its standard error." : "Responses, one per presentation, as the rig sent them (without baseline, if one is subtracted).";
   const all = view.groups.flatMap((g) => g.values || g.mean.map((m, i) => (m ?? 0) + (g.error[i] ?? 0))), most = Math.max(1e-9, ...all), least = Math.min(0, ...all);

@@ -58,8 +58,8 @@ def rejection_cost(record: Record, number: int, trial_s: float) -> RejectionCost
         [lost] = [count for block, _, count in answered if block == number] or [0]
         return RejectionCost(number, None, lost, lost * each / 60)
     lost = sum(count for _, generation, count in answered if generation >= row.generation)
-    last = max([told - 1, *(generation for _, generation, _ in answered)])
-    return RejectionCost(number, (row.generation + 1, last + 1), lost, lost * each / 60)
+    # The one that is under way, with the number of those told, is void with them.
+    return RejectionCost(number, (row.generation + 1, told + 1), lost, lost * each / 60)
 
 
 def _seconds_each(record: Record, answered: list[tuple[int, int, int]]) -> float | None:
