@@ -97,7 +97,7 @@ def test_nothing_of_the_page_comes_from_elsewhere_or_is_inline(client: Client) -
     assert "style=" not in text
     assert "onclick" not in text
     for part in text.split("<script")[1:]:
-        assert part.startswith(' src="/static/') or part.startswith(' type="module" src="/static/')
+        assert part.startswith((' src="/static/', ' type="module" src="/static/'))
 
 
 def test_pages_of_others_are_not_answered(client: Client) -> None:
@@ -281,7 +281,10 @@ def test_a_notebook_may_frame_it_and_nothing_else_may(folder: Path, client: Clie
 
 
 def test_the_page_ends_when_who_has_started_it_is_killed(folder: Path) -> None:
-    code = f"from xdream.dashboard import View; v = View({str(folder)!r}, port=0); print(v._process.pid, flush=True); import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    code = (
+        f"import os, signal; from xdream.dashboard import View; v = View({str(folder)!r}, port=0);"
+        "print(v._process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     pid = int(done.stdout)
     deadline = time.monotonic() + 20

@@ -273,8 +273,8 @@ def _order(options: argparse.Namespace, word: str, value: str, more: str = "") -
         print(f"the session has obeyed{more}", file=out)
     else:
         print(
-            "the session has not answered yet: it obeys when it has computed what it is about or, where it is "
-            f"not running, is resumed{more}",
+            "the session has not answered yet: it obeys when it has computed what it is about or, where "
+            f"it is not running, is resumed{more}",
             file=out,
         )
     if options.json:

@@ -26,7 +26,7 @@ from starlette.routing import Route
 from xdream.dashboard import feed, places
 from xdream.dashboard.access import Access
 from xdream.dashboard.channels import channel_view
-from xdream.dashboard.hub import Hub, Source
+from xdream.dashboard.hub import Hub
 from xdream.errors import BadInput, StoreError, XDreamError
 from xdream.experiment.plan import plan_of
 from xdream.experiment.stopping import ask_to_end

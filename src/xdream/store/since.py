@@ -1,4 +1,4 @@
-"""What is new in a record since it was looked at last: each query costs what is new, not the whole history."""
+"""What is new in a record since it was looked at last: a query costs what is new, not the whole history."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class BlockTimes:
 def told_since(store: Readable, last: Mapping[int, int]) -> list[ToldGeneration]:
     """The generations of each run after the last one that is known (-1: none), in order."""
     rows = store.query(
-        "SELECT t.run, t.generation, t.told_utc, count(*), count(i.noise_free_score), max(i.noise_free_score),"
-        " avg(i.noise_free_score), avg(i.noise_free_score * i.noise_free_score)"
+        "SELECT t.run, t.generation, t.told_utc, count(*), count(i.noise_free_score),"
+        " max(i.noise_free_score), avg(i.noise_free_score), avg(i.noise_free_score * i.noise_free_score)"
         " FROM json_each(?) AS k"
         " JOIN told AS t ON t.run = k.value ->> 0 AND t.generation > k.value ->> 1"
         " JOIN image AS i ON i.run = t.run AND i.generation = t.generation"
@@ -75,7 +75,7 @@ def told_since(store: Readable, last: Mapping[int, int]) -> list[ToldGeneration]
 
 def events_since(store: Readable, last: int) -> list[tuple[int, str, int | None, int | None, str, str]]:
     """(id, utc, generation, block, kind, text) of the events after one, in order."""
-    return store.query(  # type: ignore[return-value]
+    return store.query(
         "SELECT id, utc, generation, block, kind, text FROM event WHERE id > ? ORDER BY id", last
     )
 
@@ -153,7 +153,7 @@ def open_block(store: Readable) -> dict[str, Any] | None:
 
 def rejectable_blocks(store: Readable, count: int) -> list[tuple[int, int, str | None]]:
     """(number, generation, ending) of the latest blocks that can be rejected, the latest first."""
-    return store.query(  # type: ignore[return-value]
+    return store.query(
         "SELECT id, generation, ending FROM block WHERE coalesce(ending, '') NOT IN (?, ?)"
         " AND generation NOT IN (SELECT generation FROM void) ORDER BY id DESC LIMIT ?",
         *VOID_ENDINGS,

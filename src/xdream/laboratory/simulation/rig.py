@@ -60,8 +60,8 @@ def simulate(
         ]
     if getattr(driver, "gone", False):
         raise RigError(
-            f"after {counted(blocks, 'block')} the session does not answer any more, and did not say that it is "
-            "over; is xdream serve running?"
+            f"after {counted(blocks, 'block')} the session does not answer any more, and did not say that it "
+            "is over; is xdream serve running?"
         )
     return blocks
 
