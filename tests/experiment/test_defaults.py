@@ -35,7 +35,10 @@ def test_the_genetic_algorithm_has_the_published_defaults_of_each_generator(
     generator: str, noisy: bool
 ) -> None:
     found = defaults.hyperparameters(generator, "genetic", noisy=noisy)
-    assert found == dict(zip(NAMES, PUBLISHED[generator], strict=True)) | {"elites": 0}
+    assert found == dict(zip(NAMES, PUBLISHED[generator], strict=True)) | {
+        "elites": 0,
+        "selection": "boltzmann",
+    }
 
 
 @pytest.mark.parametrize("generator", ["deepsim-fc6", "deepsim-fc8", "elsewhere"])
@@ -44,6 +47,8 @@ def test_the_gradient_optimizers_have_the_published_defaults(generator: str) -> 
         "population": 20,
         "search_radius": 1.25,
         "learning_rate": 1.25,
+        "scores": "raw",
+        "safe_start": False,
     }
     assert defaults.hyperparameters(generator, "nes", noisy=False) == {
         "population": 20,
@@ -51,6 +56,8 @@ def test_the_gradient_optimizers_have_the_published_defaults(generator: str) -> 
         "learning_rate": 1.75,
         "radius_learning_rate": 0.05,
         "least_radius": 0.01,
+        "scores": "raw",
+        "safe_start": False,
     }
 
 
@@ -102,6 +109,8 @@ def test_in_recordings_the_best_image_is_kept() -> None:
     for optimizer in ("fdgd", "nes"):
         recorded = defaults.hyperparameters("pixels", optimizer, noisy=True, in_recording=True)
         assert recorded == defaults.hyperparameters("pixels", optimizer, noisy=True)
+    recorded = defaults.hyperparameters("pixels", "rank-nes", noisy=True, in_recording=True)
+    assert recorded["mean_every"] == 5
 
 
 def test_every_default_is_taken_by_its_optimizer() -> None:

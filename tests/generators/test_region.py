@@ -85,7 +85,37 @@ def test_a_generator_whose_codes_have_no_spread_is_refused(monkeypatch: pytest.M
         return made
 
     monkeypatch.setitem(GENERATORS._factories, "odd", odd)
-    assert GENERATORS.filled("odd", {}) == {"codes": "sphere", "radius": 0.7}
     with pytest.raises(BadInput, match=r"declares no spread of its initial codes .* no sphere"):
-        GENERATORS.make("odd")
-    assert GENERATORS.make("odd", codes="free").image_size_px == 8
+        GENERATORS.make("odd", codes="sphere")
+    assert GENERATORS.make("odd").image_size_px == 8
+
+
+def test_a_search_keeps_codes_where_the_generator_declares_but_for_published_optimizers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    @declares(region=("sphere", 0.7))
+    def odd(size_px: int = 8) -> Any:
+        return GENERATORS.make("pixels", size_px=size_px)
+
+    monkeypatch.setitem(GENERATORS._factories, "odd", odd)
+
+    def region(optimizer: str, **options: Any) -> tuple[Any, Any]:
+        plan = Plan.make(
+            targets=["known:linear::3"],
+            generator={"name": "odd", **options},
+            optimizer={"name": optimizer, "population": 4},
+            presentations=4,
+        )
+        with xdream.run(plan, tmp_path / f"{optimizer}{options}".replace("'", "")) as record:
+            found = plan_of(record).generator.options
+        evolution: Any = xdream.Evolution("odd", optimizer, generator_options=options)
+        made = evolution.generator
+        assert getattr(made, "region", "free") == found["codes"]
+        return found["codes"], found.get("radius")
+
+    assert region("rank-nes") == ("sphere", 0.7)
+    assert region("rank-nes", radius=1.5) == ("sphere", 1.5)
+    assert region("rank-nes", codes="ball") == ("ball", 1.3)
+    assert region("rank-nes", codes="free") == ("free", None)
+    assert region("genetic") == region("fdgd") == region("nes") == ("free", None)
+    assert region("genetic", codes="ball") == ("ball", 1.3)

@@ -114,14 +114,15 @@ def test_killed_while_it_is_migrated_it_is_as_it_was(old: Path, monkeypatch: pyt
         pass
 
     def half(connection: apsw.Connection) -> None:
-        connection.execute("ALTER TABLE session RENAME TO process")
+        connection.execute("DROP TABLE void")
         raise Killed
 
+    before = schema_of(old / FILE_NAME)
     with monkeypatch.context() as patch:
         patch.setattr(migrations, "migrate", half)
         with pytest.raises(Killed):
             resumed(old)
-    assert schema_of(old / FILE_NAME) == int(SCHEMAS[0].rpartition("-")[2])
+    assert schema_of(old / FILE_NAME) == before
     with resumed(old) as record:
         compare(record, old)
 
@@ -168,7 +169,7 @@ def test_a_key_that_an_old_plan_lacks_has_the_value_of_its_time(
     assert found.record == whole.record
     assert found.session is None or found.session.silence_s == 7.5
     # A plan of the release that brought the keys has them, or that release's default.
-    assert Plan.stored(text, schema + 1) == whole
+    assert Plan.stored(text, schema + 1) == Plan.stored(text, schema)
 
 
 def test_a_key_of_one_part_goes_to_the_parts_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,6 +195,28 @@ def test_one_score_or_equal_ones_leave_rank_nes_as_it_is() -> None:
         torch.testing.assert_close(after.radius, state.radius)
 
 
+def test_rank_nes_shows_its_mean_now_and_then_and_gives_it_no_weight() -> None:
+    optimizer, without = RankNES(population=6, mean_every=3), RankNES(population=6)
+    state = awake(optimizer)
+    shown = []
+    for _ in range(9):
+        codes, plain = optimizer.ask(state), without.ask(state)
+        assert torch.equal(codes[:, :5], plain[:, :5])
+        last = torch.equal(codes[0, 5], optimizer.recommended(state)[0])
+        assert last != torch.equal(codes, plain)
+        shown.append((int(state.steps), last))
+        scores = scores_of(codes)
+        missing = scores.clone()
+        if last:
+            missing[0, 5] = NAN
+            scores[0, 5] = 1e9  # whatever it is
+        told = optimizer.tell(state, scores)
+        assert torch.equal(told.mean, without.tell(state, missing).mean)
+        assert torch.equal(told.radius, without.tell(state, missing).radius)
+        state = told
+    assert [step for step, last in shown if last] == [3, 6, 9]
+
+
 # ------------------------------------------------------------------ sphere-cma
 
 

@@ -22,6 +22,7 @@ from xdream.experiment.evolution import Evolution
 from xdream.experiment.plan import Plan
 from xdream.experiment.runs import Parts
 from xdream.generators import GENERATORS
+from xdream.images.files import png
 from xdream.laboratory.rigs import BRIDGES, check
 from xdream.laboratory.session import bridge_of, check_baseline
 from xdream.laboratory.simulation import DRIVERS
@@ -53,6 +54,8 @@ LEAST_SHARE = 0.3
 MOST_WAIT_S = 5.0
 #: Bytes that must stay free on the disk.
 LEAST_FREE = 500_000_000
+#: Images from which the size of one as a file is estimated.
+PNG_TRIAL = 8
 #: It is there and works; it is not there; it is there and does not work.
 CheckState = Literal["ok", "missing", "broken"]
 
@@ -174,12 +177,20 @@ def _room(parts: Parts) -> Check:
         r.generations * r.population * (numbers * 4 + plan.repeats * (len(plan.session.channels) * 16 + 400))
         for r in parts.runs
     )
+    codes = parts.generator.initial.draw(torch.tensor([plan.seed]), PNG_TRIAL)[0]
+    pictures = parts.forward.draw(codes.to(parts.generator.centre.device)).cpu()
+    size = sum(len(png(one)) for one in pictures) / PNG_TRIAL
+    kept = {"all": [r.population for r in parts.runs], "best": [1 for _ in parts.runs], "none": []}
+    count = sum(n * r.generations for n, r in zip(kept[plan.images_kept], parts.runs, strict=False))
+    if plan.images_kept == "all" and parts.references is not None and plan.references_per_generation:
+        count += len(parts.references)
+    images = size * count
     free = psutil.disk_usage(".").free
     return Check(
         "disk",
-        free > 2 * each + LEAST_FREE,
-        f"{each / 1e6:.0f} MB for codes and numbers (spike times and traces take more); {free / 1e9:.1f} GB "
-        "are free",
+        free > 2 * (each + images) + LEAST_FREE,
+        f"{each / 1e6:.0f} MB for codes and numbers (spike times and traces take more) and "
+        f"{images / 1e6:.0f} MB for images (keep_images {plan.images_kept}: {size / 1e3:.0f} kB each); {free / 1e9:.1f} GB are free",
     )
 
 

@@ -33,6 +33,7 @@ KEY_FLAGS = {
     "image_size_px": FieldFlag("PX", name="image-size"),
     "plateau": FieldFlag("N"),
     "record": FieldFlag(),
+    "keep_images": FieldFlag(),
     "device": FieldFlag("NAME"),
     "engine": FieldFlag("NAME"),
     "compiled": FieldFlag(),

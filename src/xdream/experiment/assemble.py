@@ -99,7 +99,8 @@ def _resolved(plan: Plan) -> Plan:
     # What is drawn at any size is drawn at the size at which it is shown.
     if plan.image_size_px and "size_px" in GENERATORS.options(generator.name):
         generator = Part(name=generator.name, **{"size_px": plan.image_size_px} | generator.options)
-    generator = Part(name=generator.name, **GENERATORS.filled(generator.name, generator.options))
+    options = defaults.with_region(generator.name, plan.optimizer.name, generator.options)
+    generator = Part(name=generator.name, **GENERATORS.filled(generator.name, options))
     update["generator"] = absolute_generator(generator)
     if plan.references is not None:
         update["references"] = references.absolute(plan.references)

@@ -37,6 +37,19 @@ def hyperparameters(
     return found
 
 
+def with_region(generator: str, optimizer: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a generator with the region in which a search keeps its codes when it draws them.
+
+    That is what the options say, else what the generator declares; the published optimizers leave codes free
+    (they declare `free`). Raises UnknownName.
+    """
+    declared = GENERATORS.declared(generator, "region")
+    if declared is None or "codes" in options or OPTIMIZERS.declared(optimizer, "free", False):
+        return dict(options)
+    codes, radius = declared
+    return {"codes": codes, "radius": radius, **options}
+
+
 def _tuned(generator: str) -> Mapping[str, Tuned]:
     try:
         declared: Mapping[str, Tuned] = GENERATORS.declared(generator, "tuned", {})

@@ -49,7 +49,8 @@ class Evolution:
         **hyperparameters: Any,
     ) -> None:
         if isinstance(generator, str):
-            generator = GENERATORS.make(generator, **(generator_options or {}))
+            options = defaults.with_region(generator, optimizer, generator_options or {})
+            generator = GENERATORS.make(generator, **options)
         filled = defaults.hyperparameters(generator.name, optimizer, noisy=True) | hyperparameters
         self.generator = generator
         self.optimizer = OPTIMIZERS.make(optimizer, **filled)

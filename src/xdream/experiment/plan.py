@@ -140,7 +140,7 @@ class Variant(Frozen):
 #: Keys that came with a schema of the store, and what releases before it did: a plan that was stored then
 #: has these values where it lacks the keys, whatever the default is today. Schema -> dotted key -> value.
 #: A key of the part of one name alone is written `generator:fourier.size_px`. Parts of variants have it too.
-VALUES_BEFORE: dict[int, dict[str, Any]] = {}
+VALUES_BEFORE: dict[int, dict[str, Any]] = {5: {"keep_images": "none"}}
 
 
 class Plan(Description):
@@ -154,7 +154,9 @@ class Plan(Description):
     image_size_px: the size at which images are shown. variants: runs that differ in more than their seed,
     each a change of these keys; without any, the plan itself is the only one. plateau: a run ends when the
     mean score of a generation has not been above that of all before for so many generations. record:
-    "everything", or "scores", from which the rest follows, for large studies of networks.
+    "everything", or "scores", from which the rest follows, for large studies of networks. keep_images: which
+    of the shown images the record keeps as PNG: all, the best of each generation, or none; None: all of a
+    session's, the best of an experiment's, none in a record of scores.
 
     batch: most images in one pass through generator and network (recorded, because the last digit of a
     network's response depends on it); None: as many as fit. threads: of the CPU, recorded for the same
@@ -218,6 +220,11 @@ class Plan(Description):
     )
     record: Literal["everything", "scores"] = Field(
         default="everything", description="scores: a small record, for large studies"
+    )
+    keep_images: Literal["best", "all", "none"] | None = Field(
+        default=None,
+        description="images kept as PNG (default: of a session all, of an experiment the best of each "
+        "generation, in a record of scores none)",
     )
     batch: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
@@ -289,9 +296,22 @@ class Plan(Description):
             raise ValueError(f"seed {self.seed} leaves no room for {self.runs} runs below 2**63")
         if self.record == "scores" and self.references_per_generation:
             raise ValueError("references_per_generation needs record everything, which keeps their responses")
+        if self.record == "scores" and self.keep_images in ("best", "all"):
+            raise ValueError(
+                f"keep_images '{self.keep_images}' needs record everything; a record of scores keeps none"
+            )
         self._check_rig()
         self.each()
         return self
+
+    @property
+    def images_kept(self) -> Literal["best", "all", "none"]:
+        """Which of the shown images are kept."""
+        if self.keep_images is not None:
+            return self.keep_images
+        if self.record == "scores":
+            return "none"
+        return "best" if self.rig is None else "all"
 
     def _check_rig(self) -> None:
         """What a recording cannot have, and what only a recording has."""

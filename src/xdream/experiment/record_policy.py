@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from xdream.experiment.batch_layout import BatchLayout, Stream
+from xdream.experiment.kept_images import KeptImages, Which
 from xdream.experiment.run_groups import STATE_EVERY, RunGroup, saved_states, state_is_due
 from xdream.experiment.runs import Parts
 from xdream.optimizers import State
@@ -90,9 +91,10 @@ class RecordPolicy(Protocol):
 class Everything:
     """Every code, presentation, response and score; the state of each generation where it is due."""
 
-    def __init__(self, store: Store, writer: Writer) -> None:
+    def __init__(self, store: Store, writer: Writer, keep_images: Which = "none") -> None:
         self._store, self._writer = store, writer
         self._last = queries.last_asked(store)
+        self._kept = KeptImages(keep_images)
 
     def answered_before(
         self, generation: int, layout: BatchLayout, answers: Answers
@@ -113,6 +115,9 @@ class Everything:
                 row = at[run, slot]
                 answers.observed[row, repeat] = response
                 answers.clean[row] = noise_free
+        for r in layout.runs:
+            rows = [row for (run, _), row in at.items() if run == r.id]
+            self._kept.note(generation, r, answers.clean[rows])
         return done, queries.last_chunk(self._store, generation) + 1
 
     def asked(self, generation: int, layout: BatchLayout, codes: Codes) -> None:
@@ -141,6 +146,9 @@ class Everything:
             ShownRow(*place, chunk.number, identity(image))
             for place, image in zip(places, chunk.images.cpu(), strict=True)
         ]
+        kept = self._kept.of_chunk(
+            generation, chunk.stream.runs, places, chunk.clean, chunk.images, [s.pixels for s in shown]
+        )
         rows = [
             PresentationRow(run, chunk.number, slot, None, repeat, response, noise_free)
             for (run, slot), noise_free, responses in zip(
@@ -159,7 +167,7 @@ class Everything:
                 )
                 for repeat, response in enumerate(responses)
             ]
-        self._store.write_answers(generation, shown, rows)
+        self._store.write_answers(generation, shown, rows, kept)
 
     def told(
         self, generation: int, layout: BatchLayout, codes: Codes, rows: Sequence[ToldRow], tell: Tell
@@ -246,7 +254,9 @@ class ScoresOnly:
 
 def record_policy(parts: Parts, store: Store, writer: Writer) -> RecordPolicy:
     """The one that the plan asks for."""
-    return Everything(store, writer) if parts.plan.record == "everything" else ScoresOnly(store, writer)
+    if parts.plan.record == "everything":
+        return Everything(store, writer, parts.plan.images_kept)
+    return ScoresOnly(store, writer)
 
 
 def identity(image: ShownImages) -> str:

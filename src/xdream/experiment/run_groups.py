@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from xdream.experiment.runs import Run
-from xdream.optimizers import Optimizer, State, grouped, joined, restored, rows, saved
+from xdream.optimizers import Optimizer, State, group_key, grouped, joined, restored, rows, saved
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +32,10 @@ class RunGroup:
 
 
 def groups_of(runs: Sequence[Run]) -> list[RunGroup]:
-    """Runs of the same algorithm and population, with the same names of hyperparameters, in order."""
-    alike: dict[tuple[str, int, frozenset[str]], list[Run]] = defaultdict(list)
+    """Runs of the same algorithm and population that can be computed at once, in order."""
+    alike: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for one in runs:
-        alike[one.optimizer, one.population, frozenset(one.hyperparameters)].append(one)
+        alike[one.population, *group_key(one.optimizer, one.hyperparameters)].append(one)
     return [_group(members) for members in alike.values()]
 
 

@@ -74,7 +74,8 @@ class Generator(Protocol):
 
     A factory may declare (`xdream.registry.declares`):
         tuned: optimizer's name -> `Tuned`, the default hyperparameters with this generator.
-        region: (codes, radius), where its codes are kept when they are drawn: ("ball", 1.3), say.
+        region: (codes, radius), where a search keeps its codes when they are drawn: ("ball", 1.3), say;
+            but for optimizers that declare `free`.
         absolute: a function from the generator's name to the same name with absolute paths, for names that
             hold some.
 
@@ -144,14 +145,13 @@ def spread_of(distribution: CodeDistribution, centre: torch.Tensor) -> torch.Ten
 
 class GeneratorRegistry(Registry[Generator]):
     """Generators by name. Each has two options beside its factory's: `codes` and `radius`, the region in
-    which its codes are drawn (`xdream.generators.region`). Their defaults are declared as `region`."""
+    which its codes are drawn (`xdream.generators.region`)."""
 
     def options(self, name: str) -> Mapping[str, Option]:
         """What the factory behind a name takes, and the region. Raises UnknownName."""
-        codes, radius = self.declared(name, "region", ("free", None))
         region = {
-            "codes": Option("codes", CodeRegion, codes, False),
-            "radius": Option("radius", Radius | None, radius, False),
+            "codes": Option("codes", CodeRegion, "free", False),
+            "radius": Option("radius", Radius | None, None, False),
         }
         return {**region, **super().options(name)}
 
@@ -172,7 +172,7 @@ class GeneratorRegistry(Registry[Generator]):
             except ValueError as error:
                 raise BadInput(f"generator '{name}': {error}") from None
         if region["codes"] == "free":
-            if region["radius"] is not None and known["radius"].default is None:
+            if region["radius"] is not None:
                 raise BadInput(
                     f"generator '{name}': radius is for codes in a ball or on a sphere; give codes"
                 )

@@ -70,6 +70,12 @@ def decoded(data: bytes, formats: Sequence[str] = FORMATS) -> ShownImages:
     return chw(pixels)
 
 
+def pixels_of(png: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The pixels of a PNG file that a record kept, (h, w, 3) uint8, without PyTorch."""
+    with Image.open(io.BytesIO(png), formats=("PNG",)) as file:
+        return np.array(file.convert("RGB"))
+
+
 def decoded_photograph(data: bytes) -> ShownImages:
     """The bytes of any image file -> (3, h, w) uint8, RGB.
 

@@ -2,6 +2,7 @@ from .ask_tell import OPTIMIZERS as OPTIMIZERS
 from .ask_tell import AskTell as AskTell
 from .ask_tell import checked_codes as checked_codes
 from .ask_tell import checked_seed as checked_seed
+from .ask_tell import group_key as group_key
 from .ask_tell import grouped as grouped
 from .ask_tell import make as make
 from .base import Optimizer as Optimizer

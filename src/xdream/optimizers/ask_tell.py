@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy.typing as npt
 import torch
@@ -18,9 +18,22 @@ from xdream.types import Codes, Float32Array
 
 #: Every optimizer by name; a factory takes the hyperparameters. It may declare (`xdream.registry.declares`)
 #:     in_recordings: hyperparameters whose default is another when a rig records;
+#:     free: True where its codes stay free, whatever region the generator declares (`Generator`);
 #:     searched: how `xdream tune` searches hyperparameters, by name (`SearchRange`);
 #:     compared: True where the study `optimizers` is to run it beside those of the paper.
 OPTIMIZERS: Registry[Optimizer[Any]] = Registry("optimizer")
+
+
+def group_key(name: str, options: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The same for runs whose optimizer can be computed at once (`grouped`): the names of their
+    hyperparameters, and the values of those that are one for all runs."""
+    declared = OPTIMIZERS.options(name)
+    one_for_all = sorted(
+        (key, value)
+        for key, value in options.items()
+        if key in declared and torch.Tensor not in get_args(declared[key].annotation)
+    )
+    return name, frozenset(options), tuple(one_for_all)
 
 
 def grouped(name: str, options: Sequence[Mapping[str, Any]]) -> Optimizer[Any]:

@@ -44,14 +44,21 @@ S = TypeVar("S", bound=State)
 class Optimizer(Protocol[S]):
     """A search algorithm. `population` codes are asked for and scored per generation.
 
-    state_type: what its states are. starts_from: "population" when `start` needs `population` initial
+    starts_from: "population" when `start` needs `population` initial
     codes, "centre" when it starts from their mean, "spread" when it is given two rows: the centre and the
     standard deviation of each component of the initial codes, among which it finds its start itself
     (`safe_start`). An optimizer may also be `Varying`, `PartlySaved` or `Recommending`.
     """
 
-    state_type: ClassVar[type[Any]]
-    starts_from: ClassVar[str]
+    @property
+    def state_type(self) -> type[Any]:
+        """What its states are."""
+        ...
+
+    @property
+    def starts_from(self) -> str:
+        """What `start` needs: "population", "centre" or "spread"."""
+        ...
 
     @property
     def population(self) -> int:

@@ -7,7 +7,7 @@ clipping, (2) parent probabilities, (3) elites and recombination, (4) mutation, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -22,6 +22,7 @@ from xdream.optimizers.base import (
     limited,
     usable,
 )
+from xdream.optimizers.ranks import by_rank, log_weights
 from xdream.optimizers.search_range import SHARES, SearchRange
 from xdream.registry import declares
 from xdream.types import Codes, Scores, Seeds
@@ -38,6 +39,7 @@ class GeneticState(State):
 
 
 @declares(
+    free=True,  # as published
     in_recordings={"elites": 1},  # the best image is kept (Ponce et al. 2019)
     searched={
         "population": SearchRange(least=2.0, whole=True),
@@ -50,12 +52,13 @@ class GeneticState(State):
 )
 @dataclass(frozen=True)
 class Genetic:
-    """Selection by a softmax of the scores, uniform crossover of two parents, Gaussian mutation.
+    """Selection of parents by score, uniform crossover of two of them, Gaussian mutation.
 
     population n, mutation_rate m (probability per component), mutation_size v (standard deviation),
     selectivity q (0: all parents alike), heritability h (probability that a component comes from the
     first parent; below 0.5 it means 1 − h), elites e (best codes kept unchanged). Defaults: the paper's
-    for fc6.
+    for fc6. selection: "boltzmann", a softmax of the scores, as published; "rank", a parent's probability
+    is the logarithmic weight of its rank (`ranks.log_weights`: the better half), and q says nothing.
     """
 
     population: Annotated[int, Field(ge=1)] = 20
@@ -64,6 +67,7 @@ class Genetic:
     selectivity: Annotated[float, Field(ge=0, le=1e12)] | torch.Tensor = 2.0
     heritability: Annotated[float, Field(ge=0, le=1)] | torch.Tensor = 0.5
     elites: Annotated[float, Field(ge=0)] | torch.Tensor = 0
+    selection: Literal["boltzmann", "rank"] = "boltzmann"
 
     state_type: ClassVar[type[GeneticState]] = GeneticState
     starts_from: ClassVar[str] = "population"
@@ -77,6 +81,8 @@ class Genetic:
         check("elites", self.elites, 0, self.population - 1)
         if bool((torch.as_tensor(self.elites) % 1 != 0).any()):
             raise BadInput(f"elites is {self.elites}; it must be a whole number")
+        if self.selection not in ("boltzmann", "rank"):
+            raise BadInput(f"selection is {self.selection!r}; choose boltzmann or rank")
 
     def start(self, seeds: Seeds, initial: Codes) -> GeneticState:
         """initial: (runs, population, d), the first generation itself."""
@@ -108,6 +114,8 @@ class Genetic:
 
     def _parent_probability(self, scores: Scores, seen: torch.Tensor) -> torch.Tensor:
         """(runs, n) float64, not normalised; zero where unseen."""
+        if self.selection == "rank":
+            return by_rank(scores, log_weights(seen.sum(-1), scores.shape[-1]))
         count = seen.sum(-1, keepdim=True).clamp_min(1)
         mean = torch.where(seen, scores, 0.0).sum(-1, keepdim=True) / count
         variance = torch.where(seen, (scores - mean) ** 2, 0.0).sum(-1, keepdim=True) / count

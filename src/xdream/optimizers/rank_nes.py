@@ -10,7 +10,9 @@ In z = (code − centre) / spread of the generator's initial codes:
 (1) as in Hansen 2016, eq. 49, and xNES (Glasmachers et al. 2010), whose learning rate is η; the step of the
 radius is that of separable NES with one radius for all components, scaled as it was found to be best
 (benches/optimizers.py). The exponent is kept within ±0.5, the radius in [0.02, 3]. The start is that of
-`safe_start`; the mean may be kept in a ball of root mean square `mean_limit`.
+`safe_start`; the mean may be kept in a ball of root mean square `mean_limit`. In every `mean_every`-th
+generation the mean takes the place of the last sample and has no weight: nearly the same image again and
+again, so that a recording shows the best code so far, and a drift.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from pydantic import Field
 from xdream import random
 from xdream.optimizers import safe_start
 from xdream.optimizers.base import check, check_population, column
-from xdream.optimizers.ranks import by_rank, log_weights, number_seen
+from xdream.optimizers.ranks import by_rank, centred_log_weights, number_seen
 from xdream.optimizers.safe_start import StartedState
 from xdream.optimizers.search_range import SearchRange
 from xdream.registry import declares
@@ -45,6 +47,7 @@ class RankNESState(StartedState):
 
 
 @declares(
+    in_recordings={"mean_every": 5},
     searched={
         "population": SearchRange(least=2.0, whole=True),
         "search_radius": SearchRange(least=LEAST_RADIUS, most=MOST_RADIUS),
@@ -56,12 +59,14 @@ class RankNES:
     """Follows the ranks of mirrored Gaussian samples, with one radius, from a safe start.
 
     population λ (an odd one is rounded down), search_radius σ at the start, in units of the spread of the
-    generator's initial codes; mean_limit: the root mean square in which the mean is kept, in the same units.
+    generator's initial codes; mean_limit: the root mean square in which the mean is kept, in the same units;
+    mean_every: the mean is shown in every so many generations (0: in none).
     """
 
     population: Annotated[int, Field(ge=2)] = 20
     search_radius: Annotated[float, Field(ge=LEAST_RADIUS, le=MOST_RADIUS)] | torch.Tensor = 0.5
     mean_limit: Annotated[float, Field(gt=0, le=1e6)] | torch.Tensor = 1.3
+    mean_every: Annotated[int, Field(ge=0)] = 0
 
     state_type: ClassVar[type[RankNESState]] = RankNESState
     starts_from: ClassVar[str] = "spread"
@@ -78,9 +83,11 @@ class RankNES:
         return RankNESState(**safe_start.fields(seeds, initial), radius=radius)
 
     def ask(self, state: RankNESState) -> Codes:
-        """(runs, population, d): m + σ ε_i in the first half, m − σ ε_i in the second."""
+        """(runs, population, d): m + σ ε_i in the first half, m − σ ε_i in the second; m in the last slot
+        where it is due."""
         step = state.radius[:, None, None] * self._noise(state)
-        followed = state.mean[:, None] + torch.cat((step, -step), dim=1)
+        step = torch.where(self._shows_mean(state), 0.0, torch.cat((step, -step), dim=1))
+        followed = state.mean[:, None] + step
         drawn = functools.partial(safe_start.exploring, state, self.population)
         return safe_start.codes(state, safe_start.sampled(state, followed, drawn))
 
@@ -88,8 +95,8 @@ class RankNES:
         """Move the mean and change the radius; where no score has differed yet, start or draw again."""
         noise = self._noise(state)
         both = torch.cat((noise, -noise), dim=1)
-        seen = number_seen(scores)
-        u = by_rank(scores, _centred(log_weights(seen, self.population), seen))  # (1)
+        scores = torch.where(self._shows_mean(state)[..., 0], torch.nan, scores)
+        u = by_rank(scores, centred_log_weights(number_seen(scores), self.population))  # (1)
         mean = state.mean + state.radius[:, None] * (u[:, None, :] @ both)[:, 0]  # (2)
         d = state.centre.shape[-1]
         eta = (3.0 + math.log(d)) / (5.0 * math.sqrt(d))
@@ -114,6 +121,12 @@ class RankNES:
         """(runs, d): the mean, the code to show when the search ends."""
         return safe_start.codes(state, state.mean[:, None])[:, 0]
 
+    def _shows_mean(self, state: RankNESState) -> torch.Tensor:
+        """(runs, population, 1) bool, which slots the mean takes."""
+        slots = torch.arange(self.population, device=state.steps.device) == self.population - 1
+        due = state.awake & (state.steps % max(1, self.mean_every) == 0) & (self.mean_every > 0)
+        return (due[:, None] & slots)[..., None]
+
     def _within(self, mean: torch.Tensor) -> torch.Tensor:
         rms = mean.square().mean(-1, keepdim=True).sqrt()
         limit = column(self.mean_limit, 2, mean)
@@ -122,10 +135,3 @@ class RankNES:
     def _noise(self, state: RankNESState) -> torch.Tensor:
         shape = (self.population // 2, state.centre.shape[-1])
         return random.normal(state.seeds, state.steps, "rank-nes/steps", shape).to(torch.float64)
-
-
-def _centred(weights: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """Less 1/k for each of the k scores that were seen, so that the sum is 0."""
-    place = torch.arange(1, weights.shape[-1] + 1, device=weights.device)
-    mean = 1.0 / seen.to(torch.float64).clamp_min(1.0)[:, None]
-    return torch.where(place <= seen[:, None], weights - mean, 0.0)

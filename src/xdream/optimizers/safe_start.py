@@ -10,9 +10,11 @@ generator's initial codes, so that one set of constants serves all generators.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -26,42 +28,55 @@ WIDER, WIDEST = 0.05, 2.0
 
 
 @dataclass(frozen=True)
-class StartedState(State):
+class ExploringState(State):
     """centre, spread: (runs, d) float32, of the generator's initial codes. awake: (runs,) bool, whether
-    scores have differed. mean: (runs, d) float64, of z; zero before that."""
+    scores have differed; a search whose centre moves has its own from then on."""
 
     centre: torch.Tensor
     spread: torch.Tensor
     awake: torch.Tensor
+
+
+@dataclass(frozen=True)
+class StartedState(ExploringState):
+    """mean: (runs, d) float64, of z; zero before the scores differ."""
+
     mean: torch.Tensor
 
 
-def fields(seeds: Seeds, initial: Codes) -> dict[str, torch.Tensor]:
-    """Of a first state. initial: (runs, 2, d), centre and spread."""
-    centre, spread = limited(initial[:, 0]), limited(initial[:, 1])
+E = TypeVar("E", bound=ExploringState)
+
+
+def explores(seeds: Seeds, initial: Codes) -> dict[str, torch.Tensor]:
+    """Of a first `ExploringState`. initial: (runs, 2, d), centre and spread."""
     return {
         "seeds": seeds,
         "steps": torch.zeros_like(seeds),
-        "centre": centre,
-        "spread": spread,
+        "centre": limited(initial[:, 0]),
+        "spread": limited(initial[:, 1]),
         "awake": torch.zeros_like(seeds, dtype=torch.bool),
-        "mean": torch.zeros_like(centre, dtype=torch.float64),
     }
 
 
-def codes(state: StartedState, z: torch.Tensor) -> Codes:
+def fields(seeds: Seeds, initial: Codes) -> dict[str, torch.Tensor]:
+    """Of a first `StartedState`. initial: (runs, 2, d), centre and spread."""
+    found = explores(seeds, initial)
+    return {**found, "mean": torch.zeros_like(found["centre"], dtype=torch.float64)}
+
+
+def codes(state: ExploringState, z: torch.Tensor) -> Codes:
     """z: (runs, n, d) -> codes."""
     return limited(state.centre[:, None].to(torch.float64) + state.spread[:, None].to(torch.float64) * z)
 
 
-def exploring(state: StartedState, n: int) -> torch.Tensor:
+def exploring(state: ExploringState, n: int) -> torch.Tensor:
     """(runs, n, d) float64: z of the draws of a neuron that is silent so far; asking twice gives the same."""
     width = (1.0 + WIDER * state.steps.to(torch.float64)).clamp_max(WIDEST)
     drawn = random.normal(state.seeds, state.steps, "safe start", (n, state.centre.shape[-1]))
     return width[:, None, None] * drawn.to(torch.float64)
 
 
-def sampled(state: StartedState, followed: torch.Tensor, drawn: Callable[[], torch.Tensor]) -> torch.Tensor:
+def sampled(state: ExploringState, followed: torch.Tensor, drawn: Callable[[], torch.Tensor]) -> torch.Tensor:
     """(runs, n, d): what follows the scores of runs that are awake; of others draws, made only for them."""
     if bool(state.awake.all()):
         return followed
@@ -78,9 +93,43 @@ def wakes(scores: Scores) -> torch.Tensor:
 
 
 def first_mean(z: torch.Tensor, scores: Scores) -> torch.Tensor:
-    """(runs, d) float64: the mean of z weighted by rank, with a root mean square of 1."""
+    """(runs, d) float64: the mean of z weighted by rank, with a root mean square of 1.
+
+    Of a neuron that answers to a few codes only, the silent others share the least weight and have none.
+    """
     weights = by_rank(scores, log_weights(number_seen(scores), scores.shape[-1]))
-    mean = (weights[:, None, :] @ z)[:, 0]
+    seen = ~torch.isnan(usable(scores))
+    least = torch.where(seen, weights, torch.inf).amin(-1, keepdim=True)
+    mean = (torch.where(seen, weights - least, 0.0)[:, None, :] @ z)[:, 0]
     length = mean.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
     found: torch.Tensor = mean * (math.sqrt(z.shape[-1]) / length)
     return found
+
+
+# ------------------------------------------------------------------ searches whose centre is a code
+
+
+def asked(state: ExploringState, followed: Codes) -> Codes:
+    """(runs, n, d): what a search asks around its centre; of runs that are not awake draws."""
+    return sampled(state, followed, lambda: codes(state, exploring(state, followed.shape[1])))
+
+
+def told(state: E, moved: E, scores: Scores) -> E:
+    """`moved` of the runs that were awake; others stay, or begin at their first mean when scores differ."""
+    begun = wakes(scores) & ~state.awake
+    first = moved.centre
+    if bool(begun.any()):
+        first = codes(state, first_mean(exploring(state, scores.shape[-1]), scores)[:, None])[:, 0]
+    kept = {
+        f.name: torch.where(_beside(state.awake, before), getattr(moved, f.name), before)
+        for f in dataclasses.fields(state)
+        if f.name not in ("seeds", "steps", "awake")
+        for before in [getattr(state, f.name)]
+    }
+    kept["centre"] = torch.where(begun[:, None], first, kept["centre"])
+    return dataclasses.replace(moved, **kept, awake=state.awake | begun)
+
+
+def _beside(runs: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
+    """(runs,) with as many axes as a field."""
+    return runs.reshape(-1, *(1,) * (field.ndim - 1))

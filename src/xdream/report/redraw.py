@@ -14,6 +14,7 @@ import numpy.typing as npt
 from xdream.errors import BadInput, XDreamError
 from xdream.experiment.plan import Plan
 from xdream.images import references
+from xdream.images.files import pixels_of
 from xdream.images.references import References
 from xdream.report.summary import RunSummary
 from xdream.report.text_table import number
@@ -48,11 +49,14 @@ def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[d
     """Images by their id, each drawn in the company in which it was shown; and what went wrong."""
     if not images:
         return {}, []
+    drawn = _kept(record, images)
+    images = [image for image in images if image.id not in drawn]
+    if not images:
+        return drawn, []
     import torch
 
     from xdream.experiment.record_policy import identity
 
-    drawn: dict[int, Redrawn] = {}
     chunk, pixels = None, torch.empty(0)
     try:
         with _threads(plan.threads):
@@ -67,7 +71,11 @@ def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[d
                 exact = image.pixels in (identity(pixels[row]), None)  # in a record of scores: not known
                 drawn[image.id] = Redrawn(pixels[row].permute(1, 2, 0).numpy().copy(), exact)
     except XDreamError as error:
-        return {}, [f"the images are left out: {error}"]
+        return drawn, [
+            f"the images that were not kept are left out: {error}"
+            if drawn
+            else f"the images are left out: {error}"
+        ]
     if all(one.exact for one in drawn.values()):
         return drawn, said
     return drawn, [
@@ -75,6 +83,16 @@ def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[d
         f"images are {NOT_IDENTICAL} (another machine, device, engine or library version): "
         "the captions and the names of the files say which",
     ]
+
+
+def _kept(record: Record, images: Sequence[ImageRecord]) -> dict[int, Redrawn]:
+    """The images that the record kept as they were shown, by their id."""
+    found = {}
+    for image in images:
+        png = record.kept_image(image.pixels)
+        if png is not None:
+            found[image.id] = Redrawn(pixels_of(png), exact=True)
+    return found
 
 
 def _derived(record: Record, images: Sequence[ImageRecord]) -> dict[int, CodeArray]:

@@ -11,7 +11,7 @@ import apsw
 
 from xdream.store.base import ShownRow, ToldRow
 from xdream.store.record import Record
-from xdream.store.sqlite import Store, utc_now
+from xdream.store.sqlite import Store, keep_images, utc_now
 
 #: Blocks whose recordings do not count.
 VOID_ENDINGS = ("rejected", "abandoned")
@@ -114,8 +114,12 @@ class Ledger:
         shown: Iterable[ShownRow] = (),
         events: Iterable[Event] = (),
         closing: Closing | None = None,
+        kept: Mapping[str, bytes] | None = None,
     ) -> None:
-        """New blocks of a generation, with the pixels of its images where they are new."""
+        """New blocks of a generation, with the pixels of its images where they are new.
+
+        kept: PNG files of images to be kept, by the SHA-256 of their pixels.
+        """
         utc = utc_now()
         with self.store.transaction() as connection:
             if closing is not None:
@@ -141,6 +145,7 @@ class Ledger:
                     for p in planned
                 ],
             )
+            keep_images(connection, kept or {})
             self._note(connection, events)
 
     def blocks(self, generation: int) -> list[BlockRow]:
@@ -253,9 +258,14 @@ class Ledger:
         rows: Sequence[ToldRow],
         references: Mapping[tuple[int, int], float],
         events: Iterable[Event] = (),
+        kept: Mapping[str, bytes] | None = None,
     ) -> None:
-        """The scores of a generation, the next states, and (reference, run) -> mean response so far."""
+        """The scores of a generation, the next states, and (reference, run) -> mean response so far.
+
+        kept: PNG files of images to be kept, by the SHA-256 of their pixels.
+        """
         with self.store.transaction() as connection:
+            keep_images(connection, kept or {})
             self.store.tell(connection, generation, rows, since=1)
             connection.executemany(
                 "INSERT OR REPLACE INTO reference_response VALUES (?, ?, ?)",

@@ -15,7 +15,7 @@ from pathlib import Path
 import apsw
 
 #: The schema that this release writes, and the oldest that it reads.
-SCHEMA_VERSION, OLDEST_VERSION = 4, 3
+SCHEMA_VERSION, OLDEST_VERSION = 5, 3
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,13 @@ MIGRATIONS = {
         read="CREATE TEMP VIEW process AS SELECT * FROM main.session;",
         write="ALTER TABLE session RENAME TO process; ALTER TABLE run DROP COLUMN generations;"
         "INSERT INTO experiment VALUES ('plan_schema', '3');",
+    ),
+    # 5: images that were shown are kept, and the onsets that a rig says.
+    4: Migration(
+        read="CREATE TEMP VIEW kept_image AS SELECT NULL AS pixels, NULL AS png WHERE false;"
+        "CREATE TEMP VIEW recording AS SELECT *, NULL AS onset_s FROM main.recording;",
+        write="CREATE TABLE kept_image (pixels TEXT PRIMARY KEY, png BLOB NOT NULL) STRICT;"
+        "ALTER TABLE recording ADD COLUMN onset_s REAL;",
     ),
 }
 

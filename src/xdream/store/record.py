@@ -216,6 +216,11 @@ class Record:
         observed = np.nan if score is None else score
         return ImageRecord(image, of_run, at, slot, chunk, observed, clean, pixels)
 
+    def kept_image(self, pixels: str | None) -> bytes | None:
+        """The PNG file of a shown image, by the SHA-256 of its pixels; None where it was not kept."""
+        rows = self._rows("SELECT png FROM kept_image WHERE pixels = ?", pixels)
+        return bytes(rows[0][0]) if rows else None
+
     def chunk_codes(self, image: ImageRecord) -> tuple[npt.NDArray[np.float32], int]:
         """The codes that were drawn together with an image, (n, d), in order; and its row among them.
 

@@ -1,4 +1,4 @@
--- Schema 4 of experiment.sqlite. A missing (NaN) number is NULL; `answered_utc` says that an answer came.
+-- Schema 5 of experiment.sqlite. A missing (NaN) number is NULL; `answered_utc` says that an answer came.
 -- A record of "everything" has every row below. A record of "scores" has no presentations, and of its images
 -- only the scores; of each run the codes of its best image and of its last generation (kept_code), its first
 -- state and a late one. What else there was follows from these (xdream.experiment.replay). A session with a rig has the
@@ -53,6 +53,11 @@ CREATE TABLE image (                      -- one per code that was asked
     UNIQUE (run, generation, slot)
 ) STRICT;
 CREATE INDEX image_of_chunk ON image (generation, chunk) WHERE chunk IS NOT NULL;
+
+CREATE TABLE kept_image (                 -- what was shown, as far as the plan's keep_images has it; references, too
+    pixels TEXT PRIMARY KEY,              -- SHA-256, as in `image` and `planned`
+    png BLOB NOT NULL
+) STRICT;
 
 CREATE TABLE kept_code (                  -- a table of its own: a best code goes when a better one comes
     run INTEGER NOT NULL REFERENCES run,
@@ -133,7 +138,8 @@ CREATE TABLE recording (                  -- each row of each answer, in the ord
     raw BLOB,                             -- safetensors (xdream.scoring.recordings); for an unreadable answer its bytes
     source TEXT NOT NULL,
     arrived_utc TEXT NOT NULL,
-    arrived_monotonic_s REAL NOT NULL
+    arrived_monotonic_s REAL NOT NULL,
+    onset_s REAL                          -- of the image, on the rig's clock, where the rig said it
 ) STRICT;
 CREATE INDEX recording_of_planned ON recording (planned) WHERE planned IS NOT NULL;
 

@@ -178,9 +178,16 @@ class Store:
             )
 
     def write_answers(
-        self, generation: int, shown: Iterable[ShownRow], rows: Iterable[PresentationRow]
+        self,
+        generation: int,
+        shown: Iterable[ShownRow],
+        rows: Iterable[PresentationRow],
+        kept: Mapping[str, bytes] | None = None,
     ) -> None:
-        """One chunk: what was shown and what was answered, in one transaction."""
+        """One chunk: what was shown and what was answered, in one transaction.
+
+        kept: PNG files of images to be kept, by the SHA-256 of their pixels.
+        """
         utc, monotonic = utc_now(), time.monotonic()
         with self.transaction() as connection:
             connection.executemany(
@@ -193,6 +200,7 @@ class Store:
                 " WHERE run = ?1 AND generation = ?2 AND slot = ?4), ?5, ?6, ?7, ?8, ?9, ?10)",
                 [(r.run, generation, *dataclasses.astuple(r)[1:], utc, monotonic) for r in rows],
             )
+            keep_images(connection, kept or {})
 
     def write_told(self, generation: int, rows: Iterable[ToldRow]) -> None:
         """The scores of a generation, and with them what else of it is to be kept, in one transaction."""
@@ -271,6 +279,11 @@ class Store:
         self._connection.pragma("journal_mode", "delete" if notes_on(self.folder) else "wal")
         self._connection.pragma("synchronous", "full")
         self._connection.pragma("foreign_keys", True)
+
+
+def keep_images(connection: apsw.Connection, kept: Mapping[str, bytes]) -> None:
+    """Write PNG files, by the SHA-256 of their pixels, within a transaction; one that is there stays."""
+    connection.executemany("INSERT OR IGNORE INTO kept_image VALUES (?, ?)", kept.items())
 
 
 def check_new(folder: Path) -> None:

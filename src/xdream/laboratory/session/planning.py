@@ -10,6 +10,7 @@ import torch
 from xdream.errors import BadInput
 from xdream.experiment.batch_layout import batch_layout, interleaved, populations_of
 from xdream.experiment.forward import BatchSize
+from xdream.experiment.kept_images import of_session
 from xdream.experiment.record_policy import identity
 from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Parts
@@ -56,7 +57,10 @@ class Planner:
                 plan.repeats,
             )
             planned = compose(rounds, plan.session.block_size, plan.seed, number, self._ledger.next_ids())
-            self._ledger.plan(number, planned, shown)
+            pixels = {s.pixels: images[s.run, s.slot] for s in shown}
+            pixels |= {identity(image): image for _, image in references}
+            kept = of_session(plan.images_kept, pixels)
+            self._ledger.plan(number, planned, shown, kept=kept)
         elif any(known[s.run, s.slot][1] != s.pixels for s in shown):
             text = "images are drawn with another last digit than before the restart"
             self._ledger.note(Event("pixels", text, number))

@@ -25,6 +25,7 @@ from xdream.experiment.run_groups import RunGroup, loaded_state, saved_states, s
 from xdream.experiment.runs import Parts
 from xdream.experiment.states import resume_states, start_states, told_scores
 from xdream.experiment.stopping import StoppingCriteria, asked_to_end
+from xdream.images.files import png
 from xdream.laboratory.rigs import Answer, Block, NoBlock, Presentation, Receipt
 from xdream.laboratory.session.composition import again
 from xdream.laboratory.session.generation import Generation
@@ -385,9 +386,23 @@ class Session:
                 told = seen.tolist()
                 rows.append(ToldRow(r.id, told, told, written.get(r.id), ending))
         flags = [self._event("flag", text) for text in found.flags]
-        self.ledger.tell(self.generation, rows, found.references, flags)
+        kept = self._best_images(now, rows)
+        self.ledger.tell(self.generation, rows, found.references, flags, kept)
         self._scorer = found.scorer
         self._next(states, {row.run for row in rows if row.ending is not None})
+
+    def _best_images(self, now: Generation, rows: Sequence[ToldRow]) -> dict[str, bytes]:
+        """PNG files of the best image of each run, where the plan keeps these alone."""
+        if self.parts.plan.images_kept != "best":
+            return {}
+        shown = {one.at: one for one in now.planned if one.at is not None}
+        best = {}
+        for row in rows:
+            scores = torch.tensor(row.scores).nan_to_num(-math.inf)
+            one = shown.get((row.run, int(scores.argmax())))
+            if one is not None and scores.max() > -math.inf:
+                best[one.pixels] = png(now.pixels[one.name])
+        return best
 
     def _scorer_before(self, generation: int) -> Scorer:
         """The scorer as it is before a generation: the earlier ones that count are scored again."""
