@@ -80,6 +80,30 @@ def test_curves_grow_while_a_session_goes_on(tmp_path: Path, browser: object, ta
         expect(one.page.locator("#channel-charts canvas").first).to_be_visible()
 
 
+def test_images_of_the_block_and_the_best_of_each_generation_appear(
+    tmp_path: Path, browser: object, tab: list[Tab]
+) -> None:
+    with led_session(tmp_path / "s") as led, View(tmp_path / "s", port=0) as view:
+        tab.append(one := Tab(browser, view.url))  # type: ignore[arg-type]
+        drawn = "images => images.length > 0 && images.every((i) => i.complete && i.naturalWidth === 8)"
+        block = one.page.locator("#block-images img")
+        expect(block).to_have_count(4)  # both runs begin with the same images
+        strip = one.page.locator("#strip li")
+        for generations in (1, 2):
+            led.allow(1)
+            expect(strip).to_have_count(generations)
+        strip.last.scroll_into_view_if_needed()
+        expect(one.page.locator("#strip img").last).to_have_js_property("naturalWidth", 8)
+        block.last.scroll_into_view_if_needed()
+        expect(block.last).to_have_js_property("naturalWidth", 8)
+        assert one.page.locator("#strip img").evaluate_all(drawn)
+        with Record(tmp_path / "s") as record:
+            best = record.best_image(0, 1)
+            assert best is not None
+            assert f"/image/{best.pixels}" == strip.last.locator("img").get_attribute("src")
+            expect(strip.last.locator("b")).to_have_text(f"{best.score:.4g}")
+
+
 def test_an_alarm_appears_and_goes_and_can_be_acknowledged(
     tmp_path: Path, browser: object, tab: list[Tab]
 ) -> None:

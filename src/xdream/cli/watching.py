@@ -28,7 +28,7 @@ def _watch_flags(parser: argparse.ArgumentParser) -> None:
         "--host",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="the address to listen on; other than on this machine's own, the page is seen with the token only",
+        help="where to listen; elsewhere than on this machine's own address, the page needs the token",
     )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.add_argument("--framed", action="store_true", help=argparse.SUPPRESS)  # within a notebook

@@ -108,7 +108,7 @@ class Feed:
             "channels": [] if session is None else list(session.channels),
             "show_ms": 0 if session is None else session.show_ms,
             "undo_s": 0 if session is None else session.undo_s,
-            "images": queries.keeps_images(record),
+            "images": plan.images_kept != "none",
         }
 
     # ------------------------------------------------------------------ what is new

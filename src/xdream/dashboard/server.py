@@ -32,7 +32,7 @@ from xdream.experiment.plan import plan_of
 from xdream.experiment.stopping import ask_to_end
 from xdream.laboratory.session.costs import rejection_cost
 from xdream.laboratory.session.orders import give, obeyed
-from xdream.store import Record, queries
+from xdream.store import Record
 
 Answering = Callable[[Request], Awaitable[Response]]
 #: Of one order; viewers at a time; how long one that does not read is waited for at the end.
@@ -151,7 +151,7 @@ class Page:
         if not _SHA.fullmatch(sha):
             return _error("that is no image", 404)
         folder = await asyncio.to_thread(self._place, request)
-        png = await asyncio.to_thread(_reading, folder, lambda record: queries.picture(record, sha))
+        png = await asyncio.to_thread(_reading, folder, lambda record: record.kept_image(sha))
         if png is None:
             return _error("this image is not kept in the record", 404)
         response = Response(png, media_type="image/png")

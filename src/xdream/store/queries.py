@@ -169,16 +169,3 @@ def generation_times(store: Readable) -> list[tuple[int, str, str]]:
         " USING (generation) GROUP BY b.generation ORDER BY 1"
     )
     return found
-
-
-def keeps_images(store: Readable) -> bool:
-    """Whether pictures of images that were shown are in the record."""
-    return bool(store.query("SELECT 1 FROM sqlite_schema WHERE name = 'picture'"))
-
-
-def picture(store: Readable, pixels: str) -> bytes | None:
-    """The PNG of an image by the SHA-256 of its pixels; None where it is not kept."""
-    if not keeps_images(store):
-        return None
-    rows = store.query("SELECT png FROM picture WHERE pixels = ?", pixels)
-    return bytes(rows[0][0]) if rows else None
