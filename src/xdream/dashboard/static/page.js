@@ -255,7 +255,7 @@ function showBlock() {
   $("block-images").dataset.block = key;
   $("block-images").replaceChildren(...block.images.slice(0, 200).map(([pixels, name, reference]) => {
     const one = make("li", "", { title: name, class: reference ? "reference" : "" });
-    one.append(picture(pixels, name), document.createTextNode(name.split("-").slice(1).join("-") || name));
+    one.append(picture(pixels, name), document.createTextNode(reference ? name.split("-").pop() : name.split("-").slice(2).join(" ") || name));
     return one;
   }));
 }
@@ -364,11 +364,12 @@ function showParts() {
     const line = make("tr"), cell = make("td"), link = make("a", row.at);
     link.href = `?at=${encodeURIComponent(row.at)}${location.hash}`;
     cell.append(link);
+    cell.className = "text";
     line.append(make("td", row.part), cell);
     const state = row.error || (row.runs && row.ended === row.runs ? "done" : row.running ? "running" : "not running");
-    for (const text of [(row.targets || []).join(", ") + (row.more ? ` and ${row.more} more` : ""), `${row.ended ?? "–"} of ${row.runs ?? "–"}`, row.generations ?? "–", short(row.best), short(row.reference), state]) line.append(make("td", String(text)));
+    for (const text of [(row.targets || []).join(", ") + (row.more ? ` and ${row.more} more` : ""), `${row.ended ?? "–"} of ${row.runs ?? "–"}`, row.generations ?? "–", short(row.best), short(row.reference), state]) line.append(make("td", String(text), typeof text === "string" && /[a-z]/.test(text) ? { class: "text" } : {}));
     return line;
-  }), ...(whole.waiting || []).map((name) => { const line = make("tr"); line.append(make("td", name)); for (let i = 0; i < 6; i++) line.append(make("td", "–")); line.append(make("td", "not begun")); return line; }));
+  }), ...(whole.waiting || []).map((name) => { const line = make("tr"); line.append(make("td", name)); for (let i = 0; i < 6; i++) line.append(make("td", "–")); line.append(make("td", "not begun", { class: "text" })); return line; }));
 }
 
 // ------------------------------------------------------------------ keys and buttons
