@@ -254,10 +254,11 @@ def main() -> None:
                 f"| {name} | {middle:.4f} ({min(found):.4f} to {max(found):.4f}) | {middle / base:.2f} |"
             )
         *commands, inside = orders_take(place / "orders")
+        middle, most = statistics.median(commands), max(commands)
         lines += [
             "",
-            "`xdream pause` and `go-on`, start of the program included: median "
-            f"{statistics.median(commands):.2f}, most {max(commands):.2f} of {len(commands)}; the order alone, from Python: {inside:.2f}. "
+            f"`xdream pause` and `go-on`, start of the program included: median {middle:.2f}, most {most:.2f} "
+            f"of {len(commands)}; the order alone, from Python: {inside:.2f}. "
             f"`xdream show --no-figures` of that session: {show_takes(place / 'orders'):.2f}.",
             "",
         ]

@@ -53,24 +53,18 @@ class BlockTimes:
 def told_since(store: Readable, last: Mapping[int, int]) -> list[ToldGeneration]:
     """The generations of each run after the last one that is known (-1: none), in order."""
     rows = store.query(
+        # Columns beside one max() are those of the row that has it (SQLite's "bare columns").
         "SELECT t.run, t.generation, t.told_utc, count(*), count(i.noise_free_score),"
-        " max(i.noise_free_score), avg(i.noise_free_score), avg(i.noise_free_score * i.noise_free_score)"
-        " FROM json_each(?) AS k"
+        " max(i.noise_free_score), avg(i.noise_free_score), avg(i.noise_free_score * i.noise_free_score),"
+        " i.slot, i.pixels FROM json_each(?) AS k"
         " JOIN told AS t ON t.run = k.value ->> 0 AND t.generation > k.value ->> 1"
         " JOIN image AS i ON i.run = t.run AND i.generation = t.generation"
         " GROUP BY t.run, t.generation ORDER BY t.generation, t.run",
         json.dumps([list(one) for one in last.items()]),
     )
-    found = []
-    for run, generation, utc, images, scored, best, mean, square in rows:
-        best_rows = store.query(
-            "SELECT slot, pixels FROM image WHERE run = ? AND generation = ? AND noise_free_score = ?"
-            " ORDER BY slot LIMIT 1",
-            *(run, generation, best),
-        )
-        slot, pixels = best_rows[0] if best_rows else (None, None)
-        found.append(ToldGeneration(run, generation, utc, images, scored, best, mean, square, slot, pixels))
-    return found
+    return [
+        ToldGeneration(*row) if row[5] is not None else ToldGeneration(*row[:8], None, None) for row in rows
+    ]
 
 
 def events_since(store: Readable, last: int) -> list[tuple[int, str, int | None, int | None, str, str]]:
@@ -100,9 +94,12 @@ def blocks_since(store: Readable, last: int) -> list[BlockTimes]:
 
 
 def answers_ended(store: Readable, generation: int) -> str | None:
-    """When the last presentation of a generation of an experiment was answered, UTC; None: not known."""
-    [(utc,)] = store.query("SELECT max(answered_utc) FROM presentation WHERE generation = ?", generation)
-    return None if utc is None else str(utc)
+    """When the last run's last presentation of a generation was answered, UTC; None: not known."""
+    rows = store.query(
+        "SELECT answered_utc FROM presentation WHERE generation = ? ORDER BY run DESC, id DESC LIMIT 1",
+        generation,
+    )
+    return str(rows[0][0]) if rows else None
 
 
 def references_answered(store: Readable, run: int, generation: int) -> list[float]:

@@ -7,7 +7,7 @@ export const minutes = (s) => s < 90 ? `${Math.round(s)} s` : s < 5400 ? `${Math
 function axes(x, y, top) {
   const one = (more) => ({ stroke: style("--quiet"), grid: { stroke: style("--grid"), width: 1 }, ticks: { stroke: style("--grid"), width: 1, size: 4 },
     font: "11px system-ui, sans-serif", labelFont: "11.5px system-ui, sans-serif", ...more });
-  const found = [one({ label: x, labelSize: 16, size: 26 }), one({ label: y, labelSize: 18, size: 52 })];
+  const found = [one({ label: x || null, labelSize: x ? 16 : 0, size: 26 }), one({ label: y || null, labelSize: y ? 18 : 0, size: 52 })];
   if (top) found.push(one({ scale: "x", side: 0, size: 24, label: top.label, labelSize: 16, space: 110, values: (u, at) => at.map(top.text), grid: { show: false } }));
   return found;
 }
