@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -74,14 +75,20 @@ class Viewer(threading.Thread):
             self.start()
 
     def run(self) -> None:
-        try:
-            for line in self.reply:
+        with contextlib.suppress(OSError, ValueError, AttributeError, http.client.HTTPException):
+            for line in self.reply:  # until the page ends
                 if line.startswith(b"data: "):
                     now = time.time()
                     for row in json.loads(line[6:]).get("rows", ()):
                         self.came.setdefault(row[1], now)
-        except (OSError, ValueError, AttributeError, http.client.HTTPException):
-            pass  # the session is over, and the page with it
+
+
+def look(url: str, viewers: int, dead: int) -> None:
+    """The viewers, in a process of their own; what came, when the page has ended."""
+    every = [Viewer(url, dead=i < dead) for i in range(viewers + dead)]
+    print("ready", flush=True)
+    sys.stdin.read()
+    print(json.dumps([list(one.came.items()) for one in every if not one.dead]))
 
 
 def start_up(folder: Path) -> list[float]:
@@ -97,48 +104,47 @@ def start_up(folder: Path) -> list[float]:
     return took
 
 
-def session(
-    folder: Path, presentations: int, pause_s: float, viewers: int, dead: int
-) -> tuple[float, list[float]]:
-    """(seconds for a session, delays from each commit to a viewer)."""
-    committed: dict[int, float] = {}
-    with_page = viewers >= 0
-    opened: list[Any] = []
+@dataclass(frozen=True)
+class Measured:
+    """seconds, cpu: of the session, per generation, by the clock and of its process. delays: from a commit to
+    each viewer."""
 
-    def begun(place: Path) -> None:
-        if with_page:
-            view = View(place, port=0)
-            opened.append(view)
-            opened.extend(Viewer(view.url, dead=i < dead) for i in range(viewers + dead))
+    seconds: float
+    cpu: float
+    delays: list[float]
 
-    def respond(block: Block) -> Sequence[Answer]:
-        if pause_s:
+
+def session(folder: Path, presentations: int, pause_s: float, viewers: int, dead: int = 0) -> Measured:
+    """A session with its page and viewers; viewers -1: without the page."""
+    with contextlib.ExitStack() as stack:
+        looking: list[subprocess.Popen[str]] = []
+        began: list[float] = []
+
+        def begun(place: Path) -> None:
+            if viewers >= 0:
+                view = stack.enter_context(View(place, port=0))
+                command = [sys.executable, __file__, "--look", view.url, str(viewers), str(dead)]
+                pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+                looking.append(subprocess.Popen(command, text=True, **pipes))
+                assert looking[0].stdout is not None
+                looking[0].stdout.readline()
+            began.extend((time.perf_counter(), time.process_time()))
+
+        def respond(block: Block) -> Sequence[Answer]:
             time.sleep(pause_s)
-        return answered(block)
+            return answered(block)
 
-    began = [0.0]
-
-    def start(place: Path) -> None:
-        begun(place)
-        began[0] = time.perf_counter()
-
-    record = serve(plan_of(presentations), folder, bridge=Direct(respond), begun=start)
-    took = time.perf_counter() - began[0]
-    for generation, utc in record.query("SELECT generation, max(told_utc) FROM told GROUP BY generation"):
-        committed[generation] = datetime.fromisoformat(utc).timestamp()
-    record.close()
-    time.sleep(0.5)
-    delays = [
-        one.came[generation] - at
-        for one in opened
-        if isinstance(one, Viewer) and not one.dead
-        for generation, at in committed.items()
-        if generation in one.came
-    ]
-    for one in opened:
-        if isinstance(one, View):
-            one.close()
-    return took, delays
+        record = serve(plan_of(presentations), folder, bridge=Direct(respond), begun=begun)
+        wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
+        rows = record.query("SELECT generation, max(told_utc) FROM told GROUP BY generation")
+        committed = {generation: datetime.fromisoformat(utc).timestamp() for generation, utc in rows}
+        record.close()
+        delays: list[float] = []
+        for one in looking:
+            time.sleep(1.0)  # what is on its way arrives
+            for came in json.loads(one.communicate()[0]):
+                delays += [at - committed[generation] for generation, at in came]
+    return Measured(wall / len(committed), cpu / len(committed), delays)
 
 
 def orders_take(folder: Path) -> list[float]:
@@ -200,7 +206,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--presentations", type=int, default=2000, help="of each of two runs")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--look", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.look:
+        look(options.look[0], int(options.look[1]), int(options.look[2]))
+        return
     lines = [
         "# The live page",
         "",
@@ -210,31 +220,28 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
-        session(place / "first", 400, 0.0, -1, 0)
+        session(place / "first", 400, 0.0, -1)
         starts = start_up(place / "first")
         lines += [
             f"From the command to the first data in a viewer: median {statistics.median(starts):.2f}, "
             f"most {max(starts):.2f} of {len(starts)}.",
             "",
         ]
-        _, delays = session(place / "delay", options.presentations, 0.15, 1, 0)
+        for viewers in (1, 50):
+            delays = session(place / f"delay-{viewers}", options.presentations, 0.15, viewers).delays
+            lines.append(
+                f"From a commit to a viewer, of {viewers}: median {percent(delays, 0.5) * 1000:.0f} ms, 99th "
+                f"percentile {percent(delays, 0.99) * 1000:.0f} ms ({len(delays)} arrivals)."
+            )
         lines += [
-            f"From a commit to one viewer: median {percent(delays, 0.5) * 1000:.0f} ms, 99th percentile "
-            f"{percent(delays, 0.99) * 1000:.0f} ms ({len(delays)} generations, one each 0.15 s or more).",
-        ]
-        _, delays = session(place / "fifty", options.presentations, 0.15, 50, 0)
-        lines += [
-            f"The same with 50 viewers: median {percent(delays, 0.5) * 1000:.0f} ms, 99th percentile "
-            f"{percent(delays, 0.99) * 1000:.0f} ms ({len(delays)} arrivals).",
             "",
-            "A session whose rig answers at once, seconds per generation of 40 presentations (2 runs, 32 "
-            "channels); with a rig that takes its time, only the last column counts, which is what it has to "
-            "share its cores with:",
+            "A session whose rig answers at once, per generation of 40 presentations (2 runs, 32 channels); "
+            "medians of the rounds, which take turns, least and most. The processor time is that "
+            "of the session's process; by the clock the page and its viewers also take a share of the cores.",
             "",
-            "| page | seconds per generation (median, least, most of the rounds) | over no page |",
-            "|---|---|---|",
+            "| page | processor time | over no page | by the clock | over no page |",
+            "|---|---|---|---|---|",
         ]
-        generations = options.presentations // 20
         cases = {
             "none": (-1, 0),
             "0 viewers": (0, 0),
@@ -242,22 +249,25 @@ def main() -> None:
             "50 viewers": (50, 0),
             "1 viewer, 10 dead ones": (1, 10),
         }
-        times: dict[str, list[float]] = {name: [] for name in cases}
+        times: dict[str, list[Measured]] = {name: [] for name in cases}
         for turn in range(options.rounds):
             for name, (viewers, dead) in cases.items():
-                took, _ = session(place / f"{turn}-{name}", options.presentations, 0.0, viewers, dead)
-                times[name].append(took / generations)
-        base = statistics.median(times["none"])
+                times[name].append(
+                    session(place / f"{turn}-{name}", options.presentations, 0.0, viewers, dead)
+                )
         for name, found in times.items():
-            middle = statistics.median(found)
-            lines.append(
-                f"| {name} | {middle:.4f} ({min(found):.4f} to {max(found):.4f}) | {middle / base:.2f} |"
-            )
+            cells = [name]
+            for key in ("cpu", "seconds"):
+                values = [getattr(one, key) for one in found]
+                base = statistics.median(getattr(one, key) for one in times["none"])
+                middle = statistics.median(values)
+                cells += [f"{middle:.4f} ({min(values):.4f} to {max(values):.4f})", f"{middle / base:.2f}"]
+            lines.append(f"| {' | '.join(cells)} |")
         *commands, inside = orders_take(place / "orders")
         middle, most = statistics.median(commands), max(commands)
         lines += [
             "",
-            f"`xdream pause` and `go-on`, start of the program included: median {middle:.2f}, most {most:.2f} "
+            f"`xdream pause` and `go-on`, the program's start included: median {middle:.2f}, most {most:.2f} "
             f"of {len(commands)}; the order alone, from Python: {inside:.2f}. "
             f"`xdream show --no-figures` of that session: {show_takes(place / 'orders'):.2f}.",
             "",
