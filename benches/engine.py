@@ -198,7 +198,7 @@ def _speed_row(given: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         record = xdream.run(plan, Path(folder) / "x", clock)
-        images = sum(record.presentations(run.id) for run in record.runs())
+        images = sum(record.presentation_count(run.id) for run in record.runs())
         engine = Plan.from_toml(record.facts["plan"]).engine
         record.close()
         size = (Path(folder) / "x" / FILE_NAME).stat().st_size

@@ -85,7 +85,7 @@ def table(options: argparse.Namespace) -> Iterator[str]:
         clock = _Clock(options.device)
         with tempfile.TemporaryDirectory() as folder:
             record = xdream.run(plan_of(options, engine, precision), Path(folder) / "x", clock)
-            images = sum(record.presentations(run.id) for run in record.runs())
+            images = sum(record.presentation_count(run.id) for run in record.runs())
             notes, seconds = record.facts["notes"], clock.began[-1] - clock.began[0]
             start = record.seconds - seconds
             record.close()

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from search_peers import PEERS
 from searching import NOISES, Neurons, Ours, Search, Theirs, Tuned, Units, searched
@@ -56,7 +57,10 @@ METHODS: dict[str, tuple[Search, dict[str, Any]]] = {
     "nes": (Ours("nes"), FREE),
     "nes, ranks": (Ours("nes", {"scores": "ranks", "safe_start": True}), BALL),
     "rank-nes": (Ours("rank-nes"), BALL),
+    "rank-nes, 12": (Ours("rank-nes", {"population": 12}), BALL),
+    "rank-nes, 30": (Ours("rank-nes", {"population": 30}), BALL),
     "rank-nes, ball 1.0": (Ours("rank-nes"), BALL | {"radius": 1.0}),
+    "rank-nes, mean 1.0": (Ours("rank-nes", {"mean_limit": 1.0}), BALL),
     "rank-nes, free": (Ours("rank-nes", {"mean_limit": 1e6}), FREE),
     "sphere-cma": (Ours("sphere-cma", scheduled=True), FREE),
     "sep-cma, ball 1.3": (Ours("sep-cma"), BALL),
@@ -90,6 +94,7 @@ def main() -> None:
     parser.add_argument("--engine", help="as xdream evolve --engine")
     parser.add_argument("--base", default="genetic", help="the method that others are compared with")
     parser.add_argument("--table", type=Path, default=Path(__file__).parent / "results" / "optimizers.csv")
+    parser.add_argument("--images", type=Path, help="where the images of the recommended codes go")
     parser.add_argument("--only-report", action="store_true", help="no runs: the tables of what there is")
     options = parser.parse_args()
     if not options.only_report:
@@ -125,9 +130,21 @@ def fill(options: argparse.Namespace, network: str) -> None:
                 search, region = METHODS[method]
                 known = dict(zip(("set", "network", "generator", "method", "noise"), key, strict=False))
                 more = {"seed": seed, "presentations": options.presentations}
-                found = searched(neurons, search, region, NOISES[noise], seed, options.presentations)
+                found, images = searched(neurons, search, region, NOISES[noise], seed, options.presentations)
+                if options.images and images is not None:
+                    keep(options.images, {**known, **more}, found, images)
                 write(options.table, [{**known, **more, **row} for row in found])
                 print(network, noise, method, seed, "done", flush=True)
+
+
+def keep(folder: Path, experiment: dict[str, Any], rows: list[dict[str, Any]], images: np.ndarray) -> None:
+    """The images of the recommended codes, one file each, for benches/search_sheet.py."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for row, image in zip(rows, images, strict=True):
+        parts = [experiment[key] for key in ("network", "generator", "method", "noise", "seed")]
+        name = "_".join(str(one) for one in (parts[0], row["layer"], row["unit"], *parts[1:]))
+        small = Image.fromarray(image).resize((112, 112), Image.Resampling.BOX)
+        small.save(folder / f"{name.replace('%', 'percent')}.png")
 
 
 def matches(row: dict[str, str], key: tuple[Any, ...], unit: tuple[str, int]) -> bool:

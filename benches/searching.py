@@ -92,8 +92,8 @@ class Neurons(Protocol):
         """(runs, n, d) the initial codes of runs with these seeds."""
         ...
 
-    def saturated(self, codes: torch.Tensor) -> np.ndarray:
-        """(n,) share of the values of an image at an end of their range; NaN where there is no image."""
+    def images(self, codes: torch.Tensor) -> np.ndarray | None:
+        """(n, h, w, 3) uint8, as they are shown; None where there are none."""
         ...
 
 
@@ -160,9 +160,8 @@ class Units:
     def first(self, runs: Sequence[int], n: int) -> torch.Tensor:
         return self.generator.initial.draw(torch.tensor(runs), n)
 
-    def saturated(self, codes: torch.Tensor) -> np.ndarray:
-        shown = self._exact.draw(codes)
-        return ((shown <= 5) | (shown >= 250)).flatten(1).double().mean(1).numpy()
+    def images(self, codes: torch.Tensor) -> np.ndarray | None:
+        return self._exact.draw(codes).permute(0, 2, 3, 1).numpy()
 
 
 class Tuned:
@@ -208,8 +207,8 @@ class Tuned:
         draws = [torch.Generator().manual_seed(seed) for seed in runs]
         return torch.stack([torch.randn(n, len(self.centre), generator=one) for one in draws])
 
-    def saturated(self, codes: torch.Tensor) -> np.ndarray:
-        return np.full(len(codes), np.nan)
+    def images(self, codes: torch.Tensor) -> np.ndarray | None:
+        return None
 
 
 # ------------------------------------------------------------------ optimizers
@@ -326,8 +325,9 @@ def searched(
     noise: Noise,
     seed: int,
     presentations: int,
-) -> list[dict[str, Any]]:
-    """One run for each neuron; what is found of each, as columns of the table."""
+) -> tuple[list[dict[str, Any]], np.ndarray | None]:
+    """One run for each neuron; what is found of each, as columns of the table, and the images of the
+    recommended codes."""
     seeds = [seed * 1_000_003 + unit for _, unit in neurons.names]
     draws = [np.random.default_rng([one, 17]) for one in seeds]
     runs = len(neurons.names)
@@ -364,8 +364,8 @@ def searched(
     drawn = neurons.within(region, search.recommended())
     found = neurons.respond(drawn, np.arange(runs), exact=True)
     rms = (((drawn - neurons.centre) / neurons.spread).square().mean(-1).sqrt()).tolist()
-    saturated = neurons.saturated(drawn)
-    return [
+    images = neurons.images(drawn)
+    rows = [
         {
             "layer": layer,
             "unit": unit,
@@ -376,10 +376,16 @@ def searched(
             "area": sum(n * mean for n, mean in areas[i]) / sum(n for n, _ in areas[i]),
             "best_reference": float(neurons.best[i]),
             "rms": rms[i],
-            "saturated": float(saturated[i]),
+            "saturated": np.nan if images is None else saturated(images[i]),
             "dead": bool(max(curves[i], default=0.0) <= 1e-3 * abs(neurons.best[i])),
             "ms": 1e3 * thinking / generations / runs,
             "curve": ";".join(f"{one:.5g}" for one in curves[i]),
         }
         for i, (layer, unit) in enumerate(neurons.names)
     ]
+    return rows, images
+
+
+def saturated(image: np.ndarray) -> float:
+    """The share of values below 2 % or above 98 %."""
+    return float(((image <= 5) | (image >= 250)).mean())

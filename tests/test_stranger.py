@@ -189,4 +189,4 @@ def test_a_session_is_served_and_rehearsed_over_a_bridge_and_its_driver(environm
     with Record(folder) as record:
         assert record.finished
         assert record.runs()[0].optimizer == {"name": "hill", "population": 20, "step": 0.25}  # in_recordings
-        assert record.presentations(0) == 40
+        assert record.presentation_count(0) == 40

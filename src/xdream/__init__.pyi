@@ -3,4 +3,4 @@ from .experiment.evolution import Evolution as Evolution
 from .experiment.loop import resume as resume
 from .experiment.loop import run as run
 from .experiment.plan import Plan as Plan
-from .store.record import Record as Record
+from .experiment.record import Record as Record

@@ -119,7 +119,7 @@ def test_every_rate_of_a_fault_is_named_by_simulate_rig(capsys: pytest.CaptureFi
 EVOLVE = (
     "target generator optimizer objective presentations population repeats noise-spikes noise-scale "
     "references references-per-generation init seed runs image-size weights random-weights plateau record "
-    "device engine compiled no-compiled precision name out set no-figures quiet"
+    "keep-images device engine compiled no-compiled precision name out set no-figures quiet"
 )
 #: The flags of each command: their names and meanings stay from release to release.
 FLAGS = {

@@ -64,7 +64,7 @@ def test_the_presentations_of_all_runs_are_counted_in_one_query(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Record(OLD / kind) as record:
-        one_by_one = {run.id: record.presentations(run.id) for run in record.runs()}
+        one_by_one = {run.id: record.presentation_count(run.id) for run in record.runs()}
         assert record.presentations_of_runs() == one_by_one
         assert len(one_by_one) > 1
         asked: list[str] = []
@@ -78,4 +78,4 @@ def test_the_presentations_of_all_runs_are_counted_in_one_query(
 def test_a_run_without_presentations_has_none(tmp_path: Path) -> None:
     shutil.copytree(OLD / "session", tmp_path / "s")
     with Record(tmp_path / "s") as record:
-        assert record.presentations(99) == 0
+        assert record.presentation_count(99) == 0

@@ -45,6 +45,7 @@ def test_the_plan_of_the_parts_has_its_defaults_written_out() -> None:
         "selectivity": 2.0,
         "heritability": 0.5,
         "elites": 0,
+        "selection": "boltzmann",
     }
     assert resolved.threads == torch.get_num_threads()
     assert assemble(resolved).plan == resolved

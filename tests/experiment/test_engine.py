@@ -327,7 +327,7 @@ def test_a_record_of_scores_has_all_scores_and_the_rest_follows(tmp_path: Path) 
             np.testing.assert_array_equal(
                 small.scores(run, noise_free=noise_free), full.scores(run, noise_free=noise_free)
             )
-        assert small.presentations(run) == full.presentations(run) == 200
+        assert small.presentation_count(run) == full.presentations(run) == 200
         for generation, codes in enumerate(replay.generations(small, run)):
             expected = np.stack(list(full.codes(run, generation).values()))
             np.testing.assert_array_equal(codes, expected)
@@ -363,7 +363,7 @@ def test_a_large_record_takes_less_than_200_bytes_a_presentation(tmp_path: Path)
     assert each < 90, each
     large = each + (3 * 20 + 1) * 4096 * 4 / 10_000
     assert large < 200, large
-    assert sum(record.presentations(run) for run in range(3)) == 12_000
+    assert sum(record.presentation_count(run) for run in range(3)) == 12_000
 
 
 def test_figures_are_drawn_from_a_record_of_scores(tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ def test_an_evolution_finds_what_its_neuron_likes() -> None:
 
 
 def test_closing_a_generation_that_was_told_whole_does_not_close_the_next() -> None:
-    evolution = Evolution("pixels", generator_options={"size_px": 8}, seed=3)
+    evolution = Evolution("pixels", "genetic", generator_options={"size_px": 8}, seed=3)
     batch = evolution.ask()
     evolution.tell(batch.ids, np.arange(20.0))
     evolution.close_generation()

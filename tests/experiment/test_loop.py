@@ -133,7 +133,7 @@ def test_every_presentation_is_one_row_with_its_chunk(tmp_path: Path) -> None:
 def test_repeats_are_averaged_and_count_as_presentations(tmp_path: Path) -> None:
     record = xdream.run(plan(presentations=24, repeats=3, noise_scale=7.0), tmp_path / "x")
     assert len(record.scores(0)) == 2
-    assert record.presentations(0) == 24
+    assert record.presentation_count(0) == 24
     observed = record.scores(0, noise_free=False)
     for generation, clean in enumerate(record.scores(0)):
         np.testing.assert_allclose(
@@ -161,7 +161,7 @@ def test_repeats_without_noise_are_equal_and_change_nothing(tmp_path: Path) -> N
     once = xdream.run(plan(presentations=12), tmp_path / "once")
     thrice = xdream.run(plan(presentations=36, repeats=3), tmp_path / "thrice")
     assert once.dump()["image"] == thrice.dump()["image"]
-    assert thrice.presentations(0) == 36
+    assert thrice.presentation_count(0) == 36
 
 
 def test_an_objective_turns_the_evolution_round(tmp_path: Path) -> None:
@@ -240,14 +240,14 @@ def notes(record: Record) -> list[str]:
 
 def test_a_budget_is_rounded_down_to_whole_generations_and_says_so(tmp_path: Path) -> None:
     record = xdream.run(plan(presentations=23, repeats=2), tmp_path / "x")
-    assert record.presentations(0) == 16
+    assert record.presentation_count(0) == 16
     assert notes(record) == ["23 presentations are no multiple of a generation of 8; 16 are shown"]
     assert notes(xdream.run(plan(presentations=16, repeats=2), tmp_path / "y")) == []
 
 
 def test_an_odd_population_of_pairs_is_rounded_down_and_says_so(tmp_path: Path) -> None:
     record = xdream.run(plan(optimizer={"name": "nes", "population": 5}), tmp_path / "x")
-    assert record.presentations(0) == 12
+    assert record.presentation_count(0) == 12
     assert [len(scores) for scores in record.scores(0)] == [4, 4, 4]
     assert notes(record) == ["population 5 is odd; nes shows codes in pairs and uses 4"]
 
@@ -288,7 +288,7 @@ def test_interleaved_references_are_shown_but_neither_counted_nor_told(
     }
     without = xdream.run(plan(**changes), tmp_path / "without")
     record = xdream.run(plan(references_per_generation=3, **changes), tmp_path / "with")
-    assert record.presentations(0) == without.presentations(0) == 56
+    assert record.presentation_count(0) == without.presentations(0) == 56
     assert evolution_of(record, record.runs()[0]) == evolution_of(without, without.runs()[0])
     between = answers(record, 0, references=True)
     assert answers(without, 0, references=True) == []

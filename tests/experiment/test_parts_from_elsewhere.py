@@ -102,6 +102,7 @@ def evolved(weights: Path, out: Path, *more: str) -> int:
     plan = Plan.make(
         targets=["brightness:sheet:0-1"],
         generator={"name": "colour", "weights": weights.name},
+        optimizer="genetic",
         presentations=40,
         threads=1,
     )

@@ -119,7 +119,9 @@ def test_a_run_ends_before_a_generation_that_its_budget_cannot_pay(tmp_path: Pat
     assert [sizes(record, run.id) for run in record.runs()] == EXPECTED
     assert [run.generations for run in record.runs()] == [len(some) for some in EXPECTED]
     assert {run.ending for run in record.runs()} == {"budget"}
-    assert [record.presentations(run.id) for run in record.runs()] == [2 * sum(some) for some in EXPECTED]
+    assert [record.presentation_count(run.id) for run in record.runs()] == [
+        2 * sum(some) for some in EXPECTED
+    ]
 
 
 @pytest.mark.parametrize("policy", ["everything", "scores"])
@@ -236,7 +238,7 @@ def test_a_rejected_generation_is_shown_again_with_its_own_population(tmp_path: 
         for run, expected in enumerate(EXPECTED):
             counted = [len(some) for some in record.scores(run) if not np.isnan(some).all()]
             assert counted == expected
-            assert record.presentations(run) == 2 * sum(expected)
+            assert record.presentation_count(run) == 2 * sum(expected)
 
 
 class Climbing(Growing):

@@ -359,7 +359,7 @@ def test_an_experiment_goes_on_as_if_it_had_not_been_ended(tmp_path: Path, name:
     with pytest.raises(Stop):
         xdream.run(plan, tmp_path / "x", StopAt())
     assert xdream.resume(tmp_path / "x").dump() == whole.dump()
-    assert 48 < whole.presentations(0) <= 54
+    assert 48 < whole.presentation_count(0) <= 54
     assert whole.scores(1)[-1].max() > whole.scores(1)[0].max()
 
 

@@ -51,7 +51,7 @@ def plan(**values: Any) -> Plan:
         "presentations": 31,
         "batch": 5,
     }
-    return Plan.make(**defaults | values)
+    return Plan.make(**defaults | {"keep_images": "none"} | values)
 
 
 def stopped(folder: Path, generation: int, **values: Any) -> Record:

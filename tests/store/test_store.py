@@ -87,7 +87,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert (first.spikes_per_activation, second.spikes_per_activation) == (0.5, None)
     assert (first.finished, second.finished, record.finished) == (False, True, False)
     assert second.seed == 2**63 - 1
-    assert record.presentations(0) == record.presentations(1) == 2  # the reference is not counted
+    assert record.presentation_count(0) == record.presentations(1) == 2  # the reference is not counted
     assert record.seconds > 0.0
     dump = record.dump()
     assert np.frombuffer(dump["image"][1][4], "<f4").tolist() == code(1e-45, -3.4e38, 1).tolist()
@@ -133,7 +133,7 @@ def test_what_was_not_told_is_in_no_score_and_no_count(tmp_path: Path) -> None:
         store.write_answers(1, [ShownRow(0, 0, 0, "s")], [PresentationRow(0, 0, 0, None, 0, 9.0, 9.0)])
     record = Record(tmp_path)
     assert len(record.scores(0)) == 1
-    assert record.presentations(0) == 2
+    assert record.presentation_count(0) == 2
 
 
 def test_each_writing_process_is_a_session(tmp_path: Path) -> None:

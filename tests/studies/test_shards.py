@@ -56,14 +56,14 @@ def test_a_killed_study_gives_the_numbers_of_one_that_was_not(tmp_path: Path) ->
     first = shard_folder(folder, plan.shards()[0])
     assert not (first / RESULT).exists()
     record = Record(first / "00")
-    half = sum(record.presentations(run.id) for run in record.runs())
+    half = sum(record.presentation_count(run.id) for run in record.runs())
     record.close()
     assert 0 < half < 4 * 60
     for shard in plan.shards():
         run_shard(TARGETS, folder, shard.number)
     assert numbers(gathered([folder])) == numbers(whole)
     record = Record(first / "00")
-    assert sum(record.presentations(run.id) for run in record.runs()) == 4 * 60
+    assert sum(record.presentation_count(run.id) for run in record.runs()) == 4 * 60
     assert len(record.versions()) == 2
 
 

@@ -48,8 +48,8 @@ class ForgetsStates(Store):
 
 
 class SumsGenerations(Record):
-    def presentations(self, run: int) -> int:
-        return 2 * super().presentations(run)
+    def presentation_count(self, run: int) -> int:
+        return 2 * super().presentation_count(run)
 
 
 @pytest.mark.parametrize(

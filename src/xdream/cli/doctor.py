@@ -190,7 +190,8 @@ def _room(parts: Parts) -> Check:
         "disk",
         free > 2 * (each + images) + LEAST_FREE,
         f"{each / 1e6:.0f} MB for codes and numbers (spike times and traces take more) and "
-        f"{images / 1e6:.0f} MB for images (keep_images {plan.images_kept}: {size / 1e3:.0f} kB each); {free / 1e9:.1f} GB are free",
+        f"{images / 1e6:.0f} MB for images (keep_images {plan.images_kept}: {size / 1e3:.0f} kB each); "
+        f"{free / 1e9:.1f} GB are free",
     )
 
 

@@ -68,8 +68,10 @@ def plan_of(options: argparse.Namespace) -> Plan:
     from xdream.experiment.plan import Plan
 
     values: dict[str, Any] = {}
+    notes: tuple[str, ...] = ()
     if options.plan:
-        values = Plan.read(options.plan).model_dump(exclude_unset=True)
+        file = Plan.read(options.plan)
+        values, notes = file.model_dump(exclude_unset=True), file.notes
     values |= flags.given(options, [*TARGET_FLAGS, *KEY_FLAGS])
     if "targets" not in values:
         raise BadInput("no target: give --target NETWORK:LAYER:UNITS, or a plan file")
@@ -86,7 +88,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
         values["generator"]["weights"] = options.weights
     if options.random_weights:
         values["generator"]["random_weights"] = True
-    return Plan.make(**values)
+    return Plan.make(**values).noted(() if options.optimizer else notes)
 
 
 def lay_over_parts(values: dict[str, Any], settings: Sequence[str]) -> None:

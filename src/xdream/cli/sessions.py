@@ -44,7 +44,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     plan = Plan.read(options.plan)
     if options.name is not None:
-        plan = Plan.make(**plan.model_dump(exclude_unset=True) | {"name": options.name})
+        plan = Plan.make(**plan.model_dump(exclude_unset=True) | {"name": options.name}).noted(plan.notes)
     with (
         opening.folder_for(options.out, plan.name) as folder,
         running.stopping() as stop,

@@ -72,7 +72,7 @@ def assemble(plan: Plan) -> Parts:
         runs=runs,
         identities=identities,
         initial=initial,
-        notes=(*warnings, *notes),
+        notes=(*warnings, *plan.notes, *notes),
     )
 
 

@@ -13,6 +13,7 @@ from xdream.arrays import numbers
 from xdream.errors import BadInput
 from xdream.experiment import defaults, engine_choice
 from xdream.experiment.forward import Forward
+from xdream.experiment.plan import DEFAULT_OPTIMIZER
 from xdream.generators import GENERATORS, Generator, spread_of
 from xdream.generators.cards import SHIPPED
 from xdream.generators.pixels import check_size
@@ -39,7 +40,7 @@ class Evolution:
     def __init__(
         self,
         generator: str | Generator = SHIPPED,
-        optimizer: str = "genetic",
+        optimizer: str = DEFAULT_OPTIMIZER,
         seed: int = 0,
         *,
         generator_options: Mapping[str, Any] | None = None,

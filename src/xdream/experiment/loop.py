@@ -20,8 +20,9 @@ from pathlib import Path
 
 import torch
 
+from xdream import store as stores
 from xdream.errors import BadInput
-from xdream.experiment import reported
+from xdream.experiment import recommended, reported
 from xdream.experiment.assemble import assemble
 from xdream.experiment.batch_layout import BatchLayout, Stream, batch_layout, interleaved, populations_of
 from xdream.experiment.callbacks import Callback, NoCallback
@@ -38,6 +39,7 @@ from xdream.experiment.opening import (
     versions,
 )
 from xdream.experiment.plan import Plan
+from xdream.experiment.record import Record
 from xdream.experiment.record_policy import Answers, Chunk, record_policy
 from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Parts
@@ -45,7 +47,7 @@ from xdream.experiment.states import resume_states, start_states
 from xdream.experiment.stopping import FILE_NAME as END_NAME
 from xdream.experiment.stopping import StoppingCriteria, asked_to_end
 from xdream.optimizers import State
-from xdream.store import Record, Store, ToldRow, Writer, check_new, queries
+from xdream.store import Store, ToldRow, Writer, check_new, queries
 from xdream.subjects import GenerationNoise
 from xdream.types import Codes, Scores, ShownImages
 
@@ -54,7 +56,7 @@ def run(
     plan: Plan | str | Path,
     out: str | Path | None = None,
     callback: Callback | None = None,
-    like: Record | None = None,
+    like: stores.Record | None = None,
 ) -> Record:
     """Run an experiment from the start, in the folder `out` (default runs/DATE-TIME-NAME).
 
@@ -70,14 +72,14 @@ def run(
         return _run(plan, folder, callback or NoCallback(), like)
 
 
-def _run(plan: Plan, folder: Path, callback: Callback, like: Record | None) -> Record:
+def _run(plan: Plan, folder: Path, callback: Callback, like: stores.Record | None) -> Record:
     check_new(folder)  # now, and not after reading all photographs
     parts = assemble(plan)
     if like is not None:
         check_draws(like)
         check_same_runs(parts, like)
         check_unchanged(parts, like)
-    with new_store(parts, folder, **reported.facts(parts.plan)) as store:
+    with new_store(parts, folder, **reported.facts(parts.plan), **recommended.facts(parts)) as store:
         try:
             if like is not None:
                 store.write_reference_responses(
@@ -101,7 +103,7 @@ def resume(folder: str | Path, callback: Callback | None = None) -> Record:
     Raises BadInput when the plan's parts have changed since: references, weights, images to match, draws.
     """
     record = Record(folder)
-    if record.finished and not reported.is_due(record):
+    if record.finished and not reported.is_due(record) and not recommended.is_due(record):
         return record
     if record.is_session:
         raise BadInput(f"{folder} is a session with a rig; continue with: xdream resume {folder}")
@@ -120,6 +122,8 @@ def _go_on(parts: Parts, store: Store, callback: Callback) -> None:
         _Experiment(parts, store, writer, callback).go()
     if reported.is_due(store):
         reported.compute(parts, store, callback)
+    if recommended.is_due(store):
+        recommended.compute(parts, store)
 
 
 class _Experiment:

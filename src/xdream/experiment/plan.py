@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from xdream.description import Description, Frozen, Part
 from xdream.errors import BadInput
@@ -112,6 +114,8 @@ NamedPart = Annotated[Part, BeforeValidator(_named)]
 
 
 DEFAULT_OBJECTIVE = "mean"
+#: What searches best over units, noise and generators (benches/optimizers.py, docs/optimizers.md).
+DEFAULT_OPTIMIZER = "rank-nes"
 
 
 class Variant(Frozen):
@@ -140,7 +144,9 @@ class Variant(Frozen):
 #: Keys that came with a schema of the store, and what releases before it did: a plan that was stored then
 #: has these values where it lacks the keys, whatever the default is today. Schema -> dotted key -> value.
 #: A key of the part of one name alone is written `generator:fourier.size_px`. Parts of variants have it too.
-VALUES_BEFORE: dict[int, dict[str, Any]] = {5: {"keep_images": "none", "session.undo_s": 0.0}}
+VALUES_BEFORE: dict[int, dict[str, Any]] = {
+    5: {"keep_images": "none", "generator.codes": "free", "session.undo_s": 0.0}
+}
 
 
 class Plan(Description):
@@ -187,7 +193,7 @@ class Plan(Description):
         default=Part(name=SHIPPED), description="the generator; see xdream list generators"
     )
     optimizer: NamedPart = Field(
-        default=Part(name="genetic"), description="the optimizer; see xdream list optimizers"
+        default=Part(name=DEFAULT_OPTIMIZER), description="the optimizer; see xdream list optimizers"
     )
     objective: NamedPart = Field(
         default=Part(name=DEFAULT_OBJECTIVE), description="the objective; see xdream list objectives"
@@ -247,6 +253,29 @@ class Plan(Description):
     display: NamedPart | None = None
     session: SessionPlan | None = None
     responses: ResponsesPlan = ResponsesPlan()
+
+    _notes: tuple[str, ...] = PrivateAttr(())
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """One from a file, with a note where it takes a default that was another before. Raises BadInput."""
+        plan = super().read(path)
+        if "optimizer" in plan.model_fields_set:
+            return plan
+        return plan.noted(
+            [f"{path} names no optimizer: {DEFAULT_OPTIMIZER} is the default now, it was genetic before"]
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever runs the plan is to be told."""
+        return self._notes
+
+    def noted(self, notes: Sequence[str]) -> Self:
+        """The same with these notes."""
+        same = self.model_copy()
+        same._notes = tuple(notes)
+        return same
 
     @classmethod
     def stored(cls, text: str, schema: int) -> Self:

@@ -16,8 +16,8 @@ from xdream import networks, random
 from xdream.errors import BadInput
 from xdream.experiment.plan import plan_of
 from xdream.experiment.run_groups import loaded_state
-from xdream.optimizers import OPTIMIZERS, padded
-from xdream.store import Record
+from xdream.optimizers import OPTIMIZERS, Recommending, padded
+from xdream.store import Record, RunRecord
 from xdream.types import CodeArray
 
 
@@ -26,20 +26,14 @@ def generations(record: Record, run: int) -> Iterator[CodeArray]:
 
     Raises BadInput for a run that is not there, or an experiment with other draws than this release's.
     """
-    planned = {one.id: one for one in record.runs()}
-    if run not in planned:
-        raise BadInput(f"{record.folder} has no run {run}; it has 0 to {max(planned)}")
+    planned = _planned(record, run)
     scores = record.scores(run, noise_free=False)
     if record.keeps_everything:
         for generation in range(len(scores)):
             yield _stacked(record, run, generation)
         return
-    if record.facts["draws"] != random.VERSION:
-        raise BadInput(
-            f"{record.folder} was made with the draws {record.facts['draws']}, this release has "
-            f"{random.VERSION}: only the release that made it can derive its codes"
-        )
-    optimizer = OPTIMIZERS.make(**planned[run].optimizer)
+    _check_draws(record)
+    optimizer = OPTIMIZERS.make(**planned.optimizer)
     state = loaded_state(optimizer, [record.states(run)[0]], _device(record))
     for told in scores:
         yield optimizer.ask(state)[0, : len(told)].cpu().numpy()
@@ -61,6 +55,37 @@ def codes_of(record: Record, run: int, wanted: Collection[int]) -> dict[int, Cod
         upto = itertools.islice(generations(record, run), max(missing) + 1)
         recorded |= {number: codes for number, codes in enumerate(upto) if number in missing}
     return recorded
+
+
+def recommended(record: Record, run: int) -> CodeArray | None:
+    """(d,) the code that a run's optimizer holds for the best now; None where it recommends none, or no
+    generation was told. Raises BadInput as `generations` does."""
+    planned = _planned(record, run)
+    optimizer = OPTIMIZERS.make(**planned.optimizer)
+    scores = record.scores(run, noise_free=False)
+    if not isinstance(optimizer, Recommending) or not scores:
+        return None
+    states = record.states(run)
+    state = loaded_state(optimizer, [states[max(states)]], _device(record))
+    for told in scores[max(states) :]:
+        _check_draws(record)
+        state = optimizer.tell(state, padded(told, optimizer.population)[None].to(state.seeds.device))
+    return optimizer.recommended(state)[0].cpu().numpy()
+
+
+def _planned(record: Record, run: int) -> RunRecord:
+    planned = {one.id: one for one in record.runs()}
+    if run not in planned:
+        raise BadInput(f"{record.folder} has no run {run}; it has 0 to {max(planned)}")
+    return planned[run]
+
+
+def _check_draws(record: Record) -> None:
+    if record.facts["draws"] != random.VERSION:
+        raise BadInput(
+            f"{record.folder} was made with the draws {record.facts['draws']}, this release has "
+            f"{random.VERSION}: only the release that made it can derive its codes"
+        )
 
 
 def _stacked(record: Record, run: int, generation: int) -> CodeArray:

@@ -34,9 +34,13 @@ from xdream.networks.upconv import UpConv
 from xdream.registry import declares
 from xdream.types import Codes, Images
 
+#: Where searches keep codes: images are natural there (benches/optimizers.py, docs/optimizers.md).
+REGION = ("ball", 1.3)
+
 #: From `xdream tune` with natural-v1 (benches/tuning.py); they serve for every learned generator, whose codes
 #: are all whitened.
 TUNED = {
+    "rank-nes": Tuned({"population": 12}, with_noise={"population": 20}),
     "genetic": Tuned(
         {
             "population": 10,
@@ -227,20 +231,20 @@ def by_name(name: str) -> Callable[[], Learned] | None:
     if not found:
         return None
 
-    @declares(tuned=TUNED)
+    @declares(tuned=TUNED, region=REGION)
     def installed_file() -> Learned:
         return open_file(found[0], name)
 
     return installed_file
 
 
-@declares(tuned=TUNED)
+@declares(tuned=TUNED, region=REGION)
 def natural_v1() -> Learned:
     """The generator that comes with the package: photographs, 64 px, from 256 numbers."""
     return open_file(shipped_file(), SHIPPED)
 
 
-@declares(tuned=TUNED, absolute=absolute)
+@declares(tuned=TUNED, region=REGION, absolute=absolute)
 def from_file(name: str) -> Learned:
     """A generator file that `xdream train-generator` made; it is called by its whole path."""
     return open_file(Path(absolute(name)))

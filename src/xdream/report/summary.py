@@ -15,6 +15,7 @@ from xdream.experiment.plan import Plan
 from xdream.experiment.plan import plan_of as plan_of
 from xdream.images.comparison import expected_best, relative_activation
 from xdream.store import Record, RunRecord
+from xdream.text import counted
 
 Array = npt.NDArray[np.float64]
 
@@ -27,7 +28,9 @@ class RunSummary:
 
     best_ever: over all generations; the paper's measures use the last generation. expected_best_reference:
     of as many natural images as were presented (at most all), drawn without replacement.
-    relative_activation: last_generation_best over best_reference (Xiao & Kreiman 2020). precision: of the
+    relative_activation: last_generation_best over best_reference (Xiao & Kreiman 2020). recommended: of the
+    code that the optimizer recommends, noise-free, in float32; None where it recommends none, of sessions and
+    until all runs have ended. precision: of the
     search; where it is not float32, noise-free numbers are computed again in float32 when all runs have
     ended, and searched_last_generation_best and searched_best_ever are as the search had them. seconds,
     presentations_per_second: of the whole experiment, all its runs together. ending: budget, plateau, user;
@@ -56,6 +59,7 @@ class RunSummary:
     references: int
     relative_activation: float | None
     relative_activation_of_best_ever: float | None
+    recommended: float | None
     precision: str
     searched_last_generation_best: float | None
     searched_best_ever: float | None
@@ -76,6 +80,9 @@ def notes_of(record: Record) -> tuple[str, ...]:
     notes: list[str] = json.loads(record.facts["notes"])
     if record.silent_runs():
         notes.append("a run never had a response: all of its scores are missing")
+    if silent := record.silent_starts():
+        runs, most = counted(len(silent), "run"), counted(max(silent.values()), "generation")
+        notes.append(f"silent start: all scores of the first generations of {runs} were equal (up to {most})")
     void = record.void_generations()
     if void:
         which = ", ".join(str(number + 1) for number in void[:20]) + (" …" if len(void) > 20 else "")
@@ -106,7 +113,11 @@ def summarise(record: Record) -> list[RunSummary]:
     counts = record.presentations_of_runs()
     rate = sum(counts.values()) / record.seconds if record.seconds > 0 else None
     again = in_float32(record)
-    return [_summary(record, plan, run, counts[run.id], rate, notes, again.get(run.id)) for run in runs]
+    recommended = recommended_scores(record)
+    return [
+        _summary(record, plan, run, counts[run.id], rate, notes, again.get(run.id), recommended.get(run.id))
+        for run in runs
+    ]
 
 
 def precision_of(record: Record, plan: Plan) -> str:
@@ -118,6 +129,12 @@ def in_float32(record: Record) -> dict[int, Mapping[str, Any]]:
     """What `xdream.experiment.reported` computed again in float32, by run; empty without it."""
     found: dict[str, Mapping[str, Any]] = json.loads(record.facts.get("float32") or "{}")
     return {int(run): one for run, one in found.items()}
+
+
+def recommended_scores(record: Record) -> dict[int, float]:
+    """What `xdream.experiment.recommended` computed, by run; empty without it."""
+    found: dict[str, float] = json.loads(record.facts.get("recommended") or "{}")
+    return {int(run): score for run, score in found.items()}
 
 
 def reference_scores(record: Record, run: RunRecord) -> Array:
@@ -143,6 +160,7 @@ def _summary(
     rate: float | None,
     notes: tuple[str, ...],
     again: Mapping[str, Any] | None,
+    recommended: float | None,
 ) -> RunSummary:
     """again: noise-free scores in float32, where the search had another precision."""
     clean, observed = (record.scores(run.id, noise_free=flag) for flag in (True, False))
@@ -178,6 +196,7 @@ def _summary(
         references=len(references),
         relative_activation=None if last is None else relative_activation(last, best_reference),
         relative_activation_of_best_ever=None if ever is None else relative_activation(ever, best_reference),
+        recommended=recommended,
         precision=precision_of(record, plan),
         searched_last_generation_best=searched,
         searched_best_ever=searched_ever,

@@ -37,6 +37,7 @@ _RUN = (
     _Column(("last", "generation"), lambda s: s.last_generation_best),
     _Column(("best", "ever"), lambda s: s.best_ever),
 )
+_RECOMMENDED = (_Column(("recommended", "code"), lambda s: s.recommended),)
 _OBSERVED = (_Column(("last, as", "observed"), lambda s: s.observed_last_generation_best),)
 _REFERENCES = (
     _Column(
@@ -68,6 +69,7 @@ def table(summaries: Sequence[RunSummary]) -> str:
         *(_OPTIMIZER if len({s.optimizer for s in summaries}) > 1 else ()),
         *(_OBJECTIVE if any(s.objective != DEFAULT_OBJECTIVE for s in summaries) else ()),
         *_RUN,
+        *(_RECOMMENDED if any(s.recommended is not None for s in summaries) else ()),
         *(_SEARCHED if lower else ()),
         *(_OBSERVED if noisy else ()),
         *(_REFERENCES if compared else ()),

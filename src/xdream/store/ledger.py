@@ -61,6 +61,7 @@ class RecordingRow:
     repeat: int | None
     raw: bytes | None
     source: str
+    onset_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -199,11 +200,11 @@ class Ledger:
         with self.store.transaction() as connection:
             connection.executemany(
                 "INSERT INTO recording (block, planned, status, reason, name, repeat, raw, source,"
-                " arrived_utc, arrived_monotonic_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " arrived_utc, arrived_monotonic_s, onset_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (
                         *(r.block, r.planned, r.status, _clean(r.reason), _clean(r.name)),
-                        *(r.repeat, r.raw, _clean(r.source), utc, monotonic),
+                        *(r.repeat, r.raw, _clean(r.source), utc, monotonic, r.onset_s),
                     )
                     for r in rows
                 ],

@@ -144,7 +144,7 @@ class Record:
         [(seconds,)] = self._rows("SELECT coalesce(sum(seconds), 0) FROM process")
         return float(seconds)
 
-    def presentations(self, run: int) -> int:
+    def presentation_count(self, run: int) -> int:
         """Showings of generated images that were told, repeats included."""
         return self._presentations(run).get(run, 0)
 
@@ -187,6 +187,21 @@ class Record:
             " ORDER BY run"
         )
         return [run for (run,) in rows]
+
+    def silent_starts(self) -> dict[int, int]:
+        """How many generations had equal scores at the start of a run, of the runs that have such."""
+        first = "SELECT max(score) = min(score) FROM image WHERE run = run.id AND generation = 0"
+        found = {}
+        for (run,) in self._rows(f"SELECT id FROM run WHERE ({first}) ORDER BY id"):
+            [(told, awake)] = self._rows(
+                "SELECT (SELECT count(*) FROM told WHERE run = ?),"
+                " (SELECT generation FROM image WHERE run = ? GROUP BY generation"
+                " HAVING max(score) > min(score) ORDER BY generation LIMIT 1)",
+                run,
+                run,
+            )
+            found[run] = told if awake is None else awake
+        return found
 
     def scores(self, run: int, *, noise_free: bool = True) -> list[Array]:
         """(population,) scores of each generation that was told; NaN = not seen, or void (`rejected`)."""

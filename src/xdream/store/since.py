@@ -62,9 +62,8 @@ def told_since(store: Readable, last: Mapping[int, int]) -> list[ToldGeneration]
         " GROUP BY t.run, t.generation ORDER BY t.generation, t.run",
         json.dumps([list(one) for one in last.items()]),
     )
-    return [
-        ToldGeneration(*row) if row[5] is not None else ToldGeneration(*row[:8], None, None) for row in rows
-    ]
+    nothing = (None, None)  # none has a score, so none is the best
+    return [ToldGeneration(*row[:8], *(row[8:] if row[5] is not None else nothing)) for row in rows]
 
 
 def events_since(store: Readable, last: int) -> list[tuple[int, str, int | None, int | None, str, str]]:

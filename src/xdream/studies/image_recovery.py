@@ -126,7 +126,7 @@ class Recovery:
             of_runs = [original for original in originals for _ in range(seeds)]
             for run, image, original in zip(runs, last, of_runs, strict=True):
                 about = {"condition": condition, "optimizer": GENETIC.name, "seed": run.seed}
-                yield self._row(original, about, "presentations", float(record.presentations(run.id)))
+                yield self._row(original, about, "presentations", float(record.presentation_count(run.id)))
                 if image is not None and image.id in drawn:
                     pixels = chw(drawn[image.id].pixels)
                     yield from self._rows(original, about, pixels)

@@ -99,7 +99,7 @@ def _check_readable(reader: Record) -> None:
     _same(reader.scores(0)[0], [0.25, NAN], "noise-free scores")
     _same(reader.reference_responses(0), [1.0, NAN], "responses to references")
     assert reader.states(1) == {1: b"state 1"}, "the latest state is not the one that was written"
-    assert reader.presentations(0) == 2, f"2 presentations are counted as {reader.presentations(0)}"
+    assert reader.presentation_count(0) == 2, f"2 presentations are counted as {reader.presentation_count(0)}"
 
 
 def _check_whole_transactions(writer: Store, reader: Record) -> None:

@@ -678,7 +678,7 @@ def test_what_does_not_count_is_no_part_of_the_budget(lab: Callable[..., Lab]) -
     assert one.session.over
     record = Record(one.folder)
     assert [bool(np.isnan(scores).all()) for scores in record.scores(0)] == [False, True, True, False, False]
-    assert record.presentations(0) == 12
+    assert record.presentation_count(0) == 12
     record.close()
 
 

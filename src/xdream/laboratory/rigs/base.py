@@ -59,11 +59,13 @@ class Block:
 @dataclass(frozen=True)
 class AnswerRow:
     """The response to one presentation. repeat: None where the medium has no word for it: the first repeat
-    in the block that has no answer. recorded: None where the rig says itself that there is none."""
+    in the block that has no answer. recorded: None where the rig says itself that there is none. onset_s:
+    when the image appeared, on the rig's clock (one for the session, of any origin), if the rig says it."""
 
     image: str
     repeat: int | None
     recorded: Recorded | None
+    onset_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ _FORMS: Mapping[str, tuple[str, ...]] = {
     "traces": ("start_ms", "step_ms"),
     "missing": (),
 }
-_FIELDS = ("image", "repeat", *_FORMS, "baseline", "start_ms", "stop_ms", "step_ms")
+_FIELDS = ("image", "repeat", *_FORMS, "baseline", "start_ms", "stop_ms", "step_ms", "onset_s")
 
 
 def read_responses(responses: object, channels: int) -> tuple[AnswerRow, ...]:
@@ -105,7 +105,8 @@ def _row(row: object, at: int, channels: int) -> AnswerRow:
             said.pop("missing", None)
         if "values" in row and row["values"] is None and not any(form in said for form in _FORMS):
             said["values"] = [None] * channels  # NaN, as MATLAB writes it
-        return AnswerRow(text_of(said, "image"), repeat, _recorded(said, channels))
+        onset_s = _number(said, "onset_s") if "onset_s" in said else None
+        return AnswerRow(text_of(said, "image"), repeat, _recorded(said, channels), onset_s)
     except MessageError as error:
         raise MessageError(f"{what}: {error}") from None
 
@@ -116,7 +117,7 @@ def _recorded(said: Mapping[str, Any], channels: int) -> Recorded | None:
         found = " and ".join(forms) or "none"
         raise MessageError(f"has {found} of {', '.join(_FORMS)}; it must have one")
     (form,) = forms
-    only_fields(said, ("image", "repeat", form, *_FORMS[form]), f"a response with {form}")
+    only_fields(said, ("image", "repeat", "onset_s", form, *_FORMS[form]), f"a response with {form}")
     if form == "values":
         return _values(said)
     if form == "spikes":
@@ -182,7 +183,8 @@ def _number(said: Mapping[str, Any], name: str) -> float:
 
 def row_json(row: AnswerRow) -> Json:
     """One response, as `read_responses` reads it."""
-    return {"image": row.image, "repeat": row.repeat} | recorded_json(row.recorded)
+    onset = {} if row.onset_s is None else {"onset_s": row.onset_s}
+    return {"image": row.image, "repeat": row.repeat} | onset | recorded_json(row.recorded)
 
 
 def recorded_json(recorded: Recorded | None) -> Json:

@@ -269,14 +269,14 @@ class Windows:
         last = one.sample + self._window.stop_ms * self.rate_hz / 1000
         # What a lost message told may have happened up to the slack before it.
         slack = self._samples(self._window.slack_ms)
+        onset_s = one.sample / self.rate_hz
         if any(begin - slack <= last and first <= end + slack for begin, end in self._gaps.values()):
-            return AnswerRow(one.image, one.repeat, None)
+            return AnswerRow(one.image, one.repeat, None, onset_s)
         inside = [
             (sample - one.sample, channel) for sample, channel in self._spikes if first <= sample < last
         ]
         times = np.array([sample for sample, _ in inside], dtype=np.float64) * 1000 / self.rate_hz
         channels = np.array([channel for _, channel in inside], dtype=np.int64)
         window = self._window
-        return AnswerRow(
-            one.image, one.repeat, Spikes(times, channels, self._count, window.start_ms, window.stop_ms)
-        )
+        spikes = Spikes(times, channels, self._count, window.start_ms, window.stop_ms)
+        return AnswerRow(one.image, one.repeat, spikes, onset_s)

@@ -112,6 +112,7 @@ def _none_taken(
             row.repeat,
             None if row.recorded is None else to_bytes(row.recorded),
             answer.source,
+            row.onset_s,
         )
         for row in answer.rows
     )
@@ -168,6 +169,7 @@ def _row_by_row(answer: Answer, rules: Rules, block: OpenBlock) -> Judgement:
                 row.repeat,
                 None if status == "missing" else raw,
                 answer.source,
+                row.onset_s,
             )
         )
     bad = [r.reason for r in rows if r.status in ("unknown", "quarantined", "duplicate") and r.reason]

@@ -21,6 +21,7 @@ from xdream.experiment import opening
 from xdream.experiment.assemble import assemble
 from xdream.experiment.callbacks import Callback, NoCallback
 from xdream.experiment.plan import Plan
+from xdream.experiment.record import Record
 from xdream.experiment.runs import Parts
 from xdream.laboratory.rigs import (
     BRIDGES,
@@ -38,7 +39,7 @@ from xdream.laboratory.rigs import (
 from xdream.laboratory.session import orders
 from xdream.laboratory.session.session import Session
 from xdream.laboratory.session.troubles import Troubles
-from xdream.store import Record, Store, check_new, queries
+from xdream.store import Store, check_new, queries
 from xdream.store.sqlite import utc_now
 
 T = TypeVar("T")

@@ -1,0 +1,334 @@
+"""A record's presentations and images, batch by batch, for tables and exports: memory does not grow with it.
+
+Generations, runs' images and ids are as users see them: generations count from 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xdream.experiment.plan import Plan, plan_of
+from xdream.scoring import responses
+from xdream.scoring.recordings import Recorded, Spikes, from_bytes
+from xdream.store import Record, code_of
+from xdream.subjects import Channels
+from xdream.subjects.target import split
+
+#: Presentations or images of a batch, or a few more: blocks and generations are not cut.
+BATCH = 20_000
+#: Statuses of recordings, the first of them says most of a presentation.
+STATUSES = ("taken", "missing", "late", "duplicate", "superseded", "stale", "quarantined")
+
+
+@dataclass(frozen=True)
+class PresentationRecord:
+    """One presentation. image: its id. run: None for a reference of a session, to which all runs look.
+
+    block, place: of a session, else None. onset_s: from the start of the experiment, by the rig's clock where
+    it said onsets (rig_onset_s, as it said it), else estimated from arrivals. end_s: when the image went.
+    responses: (channels,) before artefacts, baselines of blocks and z-scores; of an experiment the run's one.
+    noise_free: of an experiment. score: of the image, as told. counts: whether the optimizer was told it and
+    the generation was not void. recorded: what the rig sent, where it counts or came at all.
+    """
+
+    id: int
+    run: int | None
+    generation: int
+    block: int | None
+    place: int | None
+    image: str
+    reference: bool
+    repeat: int
+    responses: npt.NDArray[np.float64]
+    noise_free: float
+    score: float
+    status: str
+    onset_s: float
+    end_s: float
+    onset_estimated: bool
+    rig_onset_s: float
+    arrived_utc: str | None
+    counts: bool
+    recorded: Recorded | None
+
+
+@dataclass(frozen=True)
+class ShownImage:
+    """One image. id: as in presentations. name: of a reference's file. code: None where it is not recorded.
+
+    pixels: SHA-256 of the shown 8-bit pixels, (3, h, w); None where it is not recorded (records of scores).
+    """
+
+    id: str
+    run: int | None
+    generation: int | None
+    slot: int | None
+    reference: bool
+    name: str | None
+    score: float
+    noise_free_score: float
+    counts: bool
+    pixels: str | None
+    code: npt.NDArray[np.float32] | None
+
+
+def image_id(session: str | None, generation: int, run: int, slot: int) -> str:
+    """The id of an image of a run; generation from 0. Of a session, as the rig saw it."""
+    name = f"g{generation:04d}-r{run:02d}-s{slot:03d}"
+    return name if session is None else f"{session}-{name}"
+
+
+def reference_id(session: str | None, reference: int) -> str:
+    """The id of a reference."""
+    return f"n{reference:05d}" if session is None else f"{session}-n{reference:05d}"
+
+
+def session_id(record: Record) -> str | None:
+    """What the ids of a session's images begin with."""
+    return record.facts.get("session")
+
+
+def channel_names(record: Record) -> list[str]:
+    """The channels of the responses: a session's own; of an experiment one, the unit of the run."""
+    plan = plan_of(record)
+    return list(plan.session.channels) if record.is_session and plan.session is not None else ["unit"]
+
+
+def unit_of(target: str) -> str:
+    """The unit of a run's target."""
+    return split(target)[2]
+
+
+def start_utc(record: Record) -> datetime:
+    """When the experiment began: from there seconds are counted."""
+    [(text,)] = record.query("SELECT started_utc FROM process ORDER BY id LIMIT 1")
+    return datetime.fromisoformat(text)
+
+
+def presentation_count(record: Record) -> int:
+    """How many presentations `presentations` gives."""
+    table = "planned" if record.is_session else "presentation"
+    [(count,)] = record.query(f"SELECT count(*) FROM {table}")
+    return int(count)
+
+
+def image_count(record: Record) -> int:
+    """How many images `images` gives."""
+    [(count,)] = record.query("SELECT (SELECT count(*) FROM image) + (SELECT count(*) FROM reference)")
+    return int(count)
+
+
+def presentations(record: Record) -> Iterator[list[PresentationRecord]]:
+    """Every presentation, in the order in which they were planned or answered."""
+    parts = _session_blocks(record) if record.is_session else _generations(record)
+    yield from _batched(parts)
+
+
+def images(record: Record) -> Iterator[list[ShownImage]]:
+    """The references, then the images, generation by generation."""
+    session = session_id(record)
+    shas = {}
+    if record.is_session:
+        shown = "SELECT reference, pixels FROM planned WHERE reference IS NOT NULL GROUP BY 1"
+        shas = dict(record.query(shown))
+    yield [
+        ShownImage(
+            reference_id(session, i), None, None, None, True, name, np.nan, np.nan, False, shas.get(i), None
+        )
+        for i, (name, _) in enumerate(record.references)
+    ]
+    [(last,)] = record.query("SELECT coalesce(max(generation), -1) FROM image")
+    yield from _batched(_images_of(record, session, generation) for generation in range(last + 1))
+
+
+def _batched(parts: Iterator[list[Any]]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for part in parts:
+        batch += part
+        if len(batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _images_of(record: Record, session: str | None, generation: int) -> list[ShownImage]:
+    rows = record.query(
+        "SELECT i.run, i.slot, i.score, i.noise_free_score, i.pixels, coalesce(i.code, k.code),"
+        " t.run IS NOT NULL AND i.generation NOT IN (SELECT generation FROM void)"
+        " FROM image AS i LEFT JOIN told AS t USING (run, generation)"
+        " LEFT JOIN kept_code AS k ON k.run = i.run AND k.generation = i.generation AND k.slot = i.slot"
+        " WHERE i.generation = ? ORDER BY i.run, i.slot",
+        generation,
+    )
+    return [
+        ShownImage(
+            image_id(session, generation, run, slot), run, generation + 1, slot, False, None,
+            _number(score), _number(clean), bool(counts), pixels, None if code is None else code_of(code),
+        )
+        for run, slot, score, clean, pixels, code, counts in rows
+    ]  # fmt: skip
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+# ------------------------------------------------------------------ an experiment
+
+
+def _generations(record: Record) -> Iterator[list[PresentationRecord]]:
+    begin = start_utc(record)
+    [(last,)] = record.query("SELECT coalesce(max(generation), -1) FROM presentation")
+    for generation in range(last + 1):
+        rows = record.query(
+            "SELECT p.id, p.run, i.slot, p.reference, p.repeat, p.response, p.noise_free, i.score,"
+            " p.answered_utc, t.run IS NOT NULL FROM presentation AS p LEFT JOIN image AS i ON i.id = p.image"
+            " LEFT JOIN told AS t ON t.run = p.run AND t.generation = p.generation"
+            " WHERE p.generation = ? ORDER BY p.id",
+            generation,
+        )
+        times: dict[str, float] = {}
+        found = []
+        for i, run, slot, reference, repeat, response, clean, score, utc, told in rows:
+            if utc not in times:
+                times[utc] = (datetime.fromisoformat(utc) - begin).total_seconds()
+            is_reference = reference is not None
+            found.append(
+                PresentationRecord(
+                    i, run, generation + 1, None, None,
+                    reference_id(None, reference) if is_reference else image_id(None, generation, run, slot),
+                    is_reference, repeat, np.array([_number(response)]), _number(clean), _number(score),
+                    "missing" if response is None else "taken",
+                    times[utc], times[utc], True, np.nan, utc, bool(told), None,
+                )
+            )  # fmt: skip
+        yield found
+
+
+# ------------------------------------------------------------------ a session
+
+
+def _session_blocks(record: Record) -> Iterator[list[PresentationRecord]]:
+    reader = _SessionReader(record)
+    for block, generation, planned, ending in record.query(
+        "SELECT id, generation, planned_utc, ending FROM block ORDER BY id"
+    ):
+        yield reader.block(block, generation, planned, ending)
+
+
+class _SessionReader:
+    """Reads a session block by block; it knows the offset of the rig's clock from the first onset on."""
+
+    def __init__(self, record: Record) -> None:
+        plan = plan_of(record)
+        assert plan.session is not None
+        self._record, self._plan, self._session = record, plan, plan.session
+        self._settings = _settings(plan, len(plan.session.channels))
+        self._begin = start_utc(record)
+        self._void = set(record.void_generations())
+        self._told = set(record.query("SELECT run, generation FROM told"))
+        self._generations = {generation for _, generation in self._told}
+        self._offset_s: float | None = None
+        self._over_s = 0.0  # when the last answer to the block before arrived
+
+    def block(
+        self, block: int, generation: int, planned_utc: str, ending: str | None
+    ) -> list[PresentationRecord]:
+        """Its presentations, in the order of their places."""
+        rows = self._record.query(
+            "SELECT p.id, p.place, i.run, p.reference, p.repeat, p.name, i.score FROM planned AS p"
+            " LEFT JOIN image AS i ON i.id = p.image WHERE p.block = ? ORDER BY p.place",
+            block,
+        )
+        answers = self._answers(block)
+        starts = self._estimated([answers.get(row[0]) for row in rows], planned_utc)
+        valid = ending not in ("rejected", "abandoned") and generation not in self._void
+        show_s = self._session.show_ms / 1000.0
+        found = []
+        for (i, place, run, reference, repeat, name, score), start in zip(rows, starts, strict=True):
+            answer = answers.get(i)
+            status, raw, onset, arrived = ("unanswered", None, None, None) if answer is None else answer
+            if onset is not None:
+                if self._offset_s is None:
+                    self._offset_s = start - onset
+                start = onset + self._offset_s
+            recorded = from_bytes(raw) if raw is not None and status in STATUSES[:3] else None
+            told = generation in self._generations if run is None else (run, generation) in self._told
+            found.append(
+                PresentationRecord(
+                    i, run, generation + 1, block, place, name, reference is not None, repeat,
+                    self._responses(recorded, run), np.nan, _number(score), status, start, start + show_s,
+                    onset is None, _number(onset), arrived, status == "taken" and valid and told, recorded,
+                )
+            )  # fmt: skip
+        return found
+
+    def _answers(self, block: int) -> dict[int, tuple[str, bytes | None, float | None, str]]:
+        """Of each planned presentation the recording that says most: status, raw, onset, arrival."""
+        found: dict[int, tuple[str, bytes | None, float | None, str]] = {}
+        for planned, status, raw, onset, arrived in self._record.query(
+            "SELECT r.planned, r.status, r.raw, r.onset_s, r.arrived_utc FROM planned AS p"
+            " JOIN recording AS r ON r.planned = p.id WHERE p.block = ? ORDER BY r.id",
+            block,
+        ):
+            before = found.get(planned)
+            if before is None or _rank(status) < _rank(before[0]):
+                found[planned] = (status, raw, onset, arrived)
+        return found
+
+    def _estimated(
+        self, answers: Sequence[tuple[str, bytes | None, float | None, str] | None], planned_utc: str
+    ) -> list[float]:
+        """Seconds at which each was shown, from when its answer arrived: those of one arrival were shown one
+        after the other before it, as the plan has it, or as fast as the block's time allows."""
+        each_s = (self._session.show_ms + self._session.gap_ms) / 1000.0
+        # The blocks of a generation are planned together, and shown one after the other.
+        planned_s = max(self._seconds(planned_utc), self._over_s)
+        arrivals = [planned_s if one is None else self._seconds(one[3]) for one in answers]
+        last_s = max([planned_s, *arrivals])
+        self._over_s = last_s
+        step = min(each_s, max(last_s - planned_s, 0.0) / max(len(answers), 1))
+        starts, after = [0.0] * len(answers), last_s
+        for i in range(len(answers) - 1, -1, -1):
+            arrival = arrivals[i] if answers[i] is not None else after
+            after = max(min(arrival, after) - step, planned_s)
+            starts[i] = after
+        return starts
+
+    def _seconds(self, utc: str) -> float:
+        return (datetime.fromisoformat(utc) - self._begin).total_seconds()
+
+    def _responses(self, recorded: Recorded | None, run: int | None) -> npt.NDArray[np.float64]:
+        settings = self._settings[0 if run is None else run]
+        if recorded is None:
+            return np.full(len(self._session.channels), np.nan)
+        values, baseline = responses.read(recorded, settings)
+        return values - baseline if settings.baseline == "trial" else values
+
+
+def _rank(status: str) -> int:
+    return STATUSES.index(status) if status in STATUSES else len(STATUSES)
+
+
+def _settings(plan: Plan, channels: int) -> list[responses.ResponsesPlan]:
+    """How each run reads recordings, in the order of the runs: variant by variant, unit by unit."""
+    return [
+        variant.responses
+        for variant in plan.each()
+        for target in variant.targets
+        for _ in range(len(Channels(target.layer, target.units, channels).units) * variant.runs)
+    ]
+
+
+def spike_times(one: PresentationRecord, channel: int) -> npt.NDArray[np.float64] | None:
+    """Milliseconds from the onset, of one channel; None where no spike times were recorded."""
+    if not isinstance(one.recorded, Spikes):
+        return None
+    return np.sort(one.recorded.times_ms[one.recorded.channels == channel])
