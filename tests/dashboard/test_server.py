@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from watched_session import led_session
+from watched_session import led_session, plan_of
 
 from xdream.cli.main import main
 from xdream.dashboard import View, view
@@ -298,3 +299,32 @@ def test_the_page_ends_when_who_has_started_it_is_killed(folder: Path) -> None:
             break
         assert time.monotonic() < deadline, "the page outlives who has started it"
         time.sleep(0.02)
+
+
+def test_serve_brings_its_page_and_takes_it_along(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(plan_of(rig={"name": "http", "port": 0}).to_toml())
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "xdream.cli",
+            "serve",
+            str(plan),
+            "--out",
+            str(tmp_path / "s"),
+            "--watch",
+            "--quiet",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    line = next(line for line in process.stderr if line.startswith("watch: "))
+    client = Client(line.removeprefix("watch: ").strip())
+    assert client.first_event()["about"]["name"] == "watched"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 130
+    process.stderr.close()
+    with pytest.raises(OSError, match=r"refused|reset"):
+        client.ask("GET", "/overview")

@@ -575,3 +575,13 @@ def test_a_simulated_rig_whose_session_went_away_does_not_end_as_if_all_were_wel
         with pytest.raises(RigError, match="does not answer any more"):
             simulate(driver, None)  # type: ignore[arg-type]
     assert RigError.exit_status == 3
+
+
+def test_show_says_how_many_events_it_leaves_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = AnswerRow("x", 0, Values(np.ones(3)))
+    answers = [lambda bridge: [Answer((row,), block=99, source="b")]] * 15
+    serve(session_plan(), tmp_path / "s", bridge=Scripted(*answers)).close()  # type: ignore[arg-type]
+    assert main(["show", str(tmp_path / "s"), "--no-figures"]) == 0
+    out = capsys.readouterr().out
+    assert "3 earlier events left out; the last 12:" in out
+    assert out.count("block 99 was never planned") == 12
