@@ -104,7 +104,7 @@ def test_what_is_no_number_is_refused(values: Any, word: str) -> None:
 
 
 def evolution() -> Evolution:
-    return Evolution(generator="pixels", generator_options={"size_px": 8}, seed=0, population=3)
+    return Evolution("pixels", "genetic", generator_options={"size_px": 8}, seed=0, population=3)
 
 
 @pytest.mark.parametrize("values", MISSING.values(), ids=MISSING.keys())

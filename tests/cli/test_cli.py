@@ -59,7 +59,7 @@ def test_evolve_prints_one_json_object_with_the_promised_keys(tmp_path, capsys, 
     found = last_json(capsys)
     assert found["target"] == "known:gaussian::0"
     assert found["generator"] == "fourier"
-    assert found["optimizer"] == "genetic"
+    assert found["optimizer"] == "rank-nes"
     assert (found["seed"], found["presentations"], found["generations"]) == (0, 100, 5)
     assert found["last_generation_best"] > found["first_generation_best"] > 0
     assert found["best_ever"] >= found["last_generation_best"]
@@ -125,7 +125,8 @@ def test_encoded_images_are_initial_codes(tmp_path, capsys, photographs):
     codes = tmp_path / "codes.npz"
     flags = [flag for flag in QUICK if flag != "--quiet"]
     assert main(["encode", str(photographs), "--out", str(codes), *flags]) == 0
-    assert evolve(tmp_path / "run", "--presentations", 20, "--init", f"codes:{codes}", "--no-figures") == 0
+    flags = ["--optimizer", "genetic", "--presentations", 20, "--init", f"codes:{codes}", "--no-figures"]
+    assert evolve(tmp_path / "run", *flags) == 0
     record = Record(tmp_path / "run")
     drawn, _ = record.chunk_codes(record.best_image(0, 0))
     expected = np.load(codes)["codes"]
@@ -250,7 +251,7 @@ def test_doctor_finds_known_optima_here(capsys):
         (["--repeats", "0"], ["repeats", "0"]),
         (["--runs", "0"], ["runs", "0"]),
         (["--seed", "-1"], ["seed", "-1"]),
-        (["--population", "0"], ["population", "0", "1"]),
+        (["--population", "0"], ["population", "0", "2"]),
         (["--optimizer", "nes", "--population", "1"], ["population", "1", "2"]),
         (["--noise-spikes", "20"], ["noise_spikes", "references"]),
         (["--noise-spikes", "20", "--noise-scale", "2"], ["noise_spikes", "noise_scale"]),
@@ -263,9 +264,9 @@ def test_doctor_finds_known_optima_here(capsys):
         (["--init", "references:best"], ["references"]),
         (["--image-size", "1"], ["image_size_px", "1"]),
         (["--device", "abacus"], ["abacus", "cpu"]),
-        (["--set", "optimizer.mutation=1"], ["mutation", "mutation_rate"]),
-        (["--set", "optimizer.mutation_rate=2"], ["mutation_rate", "2"]),
-        (["--set", "optimizer.mutation_rate=much"], ["mutation_rate", "much"]),
+        (["--optimizer", "genetic", "--set", "optimizer.mutation=1"], ["mutation", "mutation_rate"]),
+        (["--optimizer", "genetic", "--set", "optimizer.mutation_rate=2"], ["mutation_rate", "2"]),
+        (["--optimizer", "genetic", "--set", "optimizer.mutation_rate=much"], ["mutation_rate", "much"]),
         (["--set", "optimizer.population=1.5"], ["population", "1.5"]),
         (["--set", "generator.size_px=big"], ["size_px", "big"]),
         (["--set", "generator.size=3"], ["size", "size_px"]),
@@ -597,3 +598,14 @@ def test_a_generator_file_is_listed_with_its_options_where_it_is_installed(tmp_p
     assert "mygen" in capsys.readouterr().out
     assert main(["list", "generators", "mygen"]) == 0
     assert "codes: 'free' or 'ball' or 'sphere', default 'free'" in capsys.readouterr().out
+
+
+def test_a_plan_file_that_names_no_optimizer_says_which_it_takes(tmp_path, capsys):
+    plan = tmp_path / "plan.toml"
+    plan.write_text('targets = ["known:linear::0"]\ngenerator = "pixels"\npresentations = 20\n')
+    flags = ["--set", "generator.size_px=8", "--no-figures", "--quiet"]
+    assert main(["evolve", str(plan), "--out", str(tmp_path / "run"), *flags]) == 0
+    said = f"note: {plan} names no optimizer: rank-nes is the default now, it was genetic before"
+    assert said in capsys.readouterr().out
+    assert main(["evolve", str(plan), "--optimizer", "nes", "--out", str(tmp_path / "nes"), *flags]) == 0
+    assert "names no optimizer" not in capsys.readouterr().out

@@ -98,6 +98,8 @@ def test_a_search_keeps_codes_where_the_generator_declares_but_for_published_opt
         return GENERATORS.make("pixels", size_px=size_px)
 
     monkeypatch.setitem(GENERATORS._factories, "odd", odd)
+    assert "in a search: codes 'sphere', radius 0.7" in GENERATORS.described("odd")
+    assert "in a search" not in GENERATORS.described("pixels")
 
     def region(optimizer: str, **options: Any) -> tuple[Any, Any]:
         plan = Plan.make(

@@ -155,6 +155,16 @@ class GeneratorRegistry(Registry[Generator]):
         }
         return {**region, **super().options(name)}
 
+    def described(self, name: str) -> str:
+        """A part in a few lines, with the region in which searches keep its codes."""
+        region = self.declared(name, "region")
+        said = (
+            f"\n  in a search: codes {region[0]!r}, radius {region[1]} (free with genetic, fdgd, nes)"
+            if region
+            else ""
+        )
+        return super().described(name) + said
+
     def filled(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Options with the defaults of those that are left out; a free generator has no radius."""
         found = super().filled(name, options)
