@@ -39,10 +39,16 @@ export function ask(text, withReason = false, label = "Reason, for the record") 
   $("ask-reason").parentElement.firstChild.textContent = `${label} `;
   $("ask").showModal();
   return new Promise((resolve) => {
-    const end = (answer) => { $("ask").close(); $("ask-yes").onclick = $("ask-no").onclick = $("ask").oncancel = $("ask-reason").onkeydown = null; resolve(answer); };
+    const end = (answer) => {
+      $("ask").close();
+      document.activeElement?.blur();  // else keys go to the hidden field until the next frame
+      $("ask-yes").onclick = $("ask-no").onclick = $("ask").oncancel = $("ask").onclose = $("ask-reason").onkeydown = null;
+      resolve(answer);
+    };
     $("ask-yes").onclick = () => end($("ask-reason").value);
     $("ask-no").onclick = () => end(null);
     $("ask").oncancel = () => end(null);
+    $("ask").onclose = () => { if (!$("ask").open) end(null); };  // closed without being asked; else of the one before
     $("ask-reason").onkeydown = (event) => { if (event.key === "Enter") end($("ask-reason").value); };
   });
 }
