@@ -125,7 +125,7 @@ EVOLVE = (
 FLAGS = {
     "evolve": EVOLVE,
     "tune": f"{EVOLVE} parameter steps evaluations",
-    "serve": "name out no-figures quiet",
+    "serve": "name out watch no-figures quiet",
     "simulate-rig": "target fault seed answers set",
     "study": "scale networks layers units seeds presentations generators references inverse image-size seed "
     "device threads batch out list shard cluster resource quiet",
@@ -134,8 +134,11 @@ FLAGS = {
     "show": "no-figures run format",
     "export": "to out spikes quiet set",
     "end": "",
-    "reject-block": "reason",
-    "accept-block": "",
+    "reject-block": "reason yes",
+    "take-back": "",
+    "accept-block": "yes",
+    "acknowledge": "",
+    "watch": "port host open framed with-parent",
     "rescore": "out set",
     "pause": "reason",
     "go-on": "",

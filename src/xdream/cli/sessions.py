@@ -30,6 +30,9 @@ def _serve_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", help="a plan file (TOML) with a table [rig]")
     flags.add(parser, Plan, {"name": FieldFlag("NAME")})
     parser.add_argument("--out", metavar="FOLDER", help="default runs/DATE-TIME-NAME")
+    parser.add_argument(
+        "--watch", action="store_true", help="also show the session in the browser, as xdream watch does"
+    )
     running.add_figure_flags(parser)
 
 
@@ -42,14 +45,35 @@ def _serve(options: argparse.Namespace) -> int:
     plan = Plan.read(options.plan)
     if options.name is not None:
         plan = Plan.make(**plan.model_dump(exclude_unset=True) | {"name": options.name}).noted(plan.notes)
-    with opening.folder_for(options.out, plan.name) as folder, running.stopping() as stop:
-        print(f"session in {folder}; its state: xdream show {shlex.quote(str(folder))}", file=sys.stderr)
+    with (
+        opening.folder_for(options.out, plan.name) as folder,
+        running.stopping() as stop,
+        contextlib.ExitStack() as page,
+    ):
+
+        def say_folder(folder: Path) -> None:  # once nothing is wrong with the plan any more
+            print(f"session in {folder}; its state: xdream show {shlex.quote(str(folder))}", file=sys.stderr)
+            if options.watch:
+                _open_page(folder, page)
+
         return running.watched(
-            lambda bar: session.serve(plan, folder, bar, stop=stop),
+            lambda bar: session.serve(plan, folder, bar, stop=stop, begun=say_folder),
             running.print_run,
             folder / FILE_NAME,
             options,
         )
+
+
+def _open_page(folder: Path, page: contextlib.ExitStack) -> None:
+    """The live page beside a session, which goes on without one that cannot be had."""
+    from xdream.dashboard import View
+
+    try:
+        view = page.enter_context(View(folder))
+    except BadInput as error:
+        print(f"note: the session is not shown in the browser: {error}", file=sys.stderr)
+    else:
+        print(f"watch: {view.url}", file=sys.stderr)
 
 
 # ------------------------------------------------------------------ simulate-rig
@@ -127,19 +151,75 @@ def _session_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="the folder of the session")
 
 
+def _yes_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask, where the terminal would be asked")
+
+
 def _reject_flags(parser: argparse.ArgumentParser) -> None:
     _reason_flag(parser)
+    _yes_flag(parser)
     _block_flags(parser)
+
+
+def _accept_flags(parser: argparse.ArgumentParser) -> None:
+    _yes_flag(parser)
+    _block_flags(parser)
+
+
+def _acknowledge_flags(parser: argparse.ArgumentParser) -> None:
+    _session_flag(parser)
+    parser.add_argument(
+        "alarm", nargs="?", type=int, metavar="ID", help="the alarm's number, see status.json (default: all)"
+    )
 
 
 def _reject_block(options: argparse.Namespace) -> int:
     """A block was corrupted."""
-    return _order(options, "reject", f"{options.block} {options.reason}".rstrip())
+    from xdream.experiment.plan import plan_of
+    from xdream.laboratory.session import rejection_cost
+
+    with contextlib.closing(_session_of(options)) as record:
+        plan = plan_of(record).session
+        assert plan is not None
+        cost = rejection_cost(record, options.block, (plan.show_ms + plan.gap_ms) / 1000)
+    _ask(f"{cost.text}.", options)
+    more = ""
+    if plan.undo_s:
+        more = f"; it is held for {plan.undo_s:g} s: xdream take-back {shlex.quote(options.folder)}"
+    return _order(options, "reject", f"{options.block} {options.reason}".rstrip(), more)
 
 
 def _accept_block(options: argparse.Namespace) -> int:
     """What was put aside is true."""
+    from xdream.store.ledger import Ledger
+
+    with contextlib.closing(_session_of(options)) as record:
+        record.check_block(options.block)
+        row = Ledger(record).block(options.block)
+        if row is not None and row.ending is not None:
+            raise BadInput(
+                f"block {options.block} is closed ({row.ending}); only answers to the open block are accepted"
+            )
+        aside = len({planned for planned, _ in Ledger(record).put_aside(options.block)})
+    if not aside:
+        raise BadInput(f"nothing of block {options.block} was put aside that could be accepted")
+    _ask(
+        f"{counted(aside, 'response')} of block {options.block} that were put aside are used as they are.",
+        options,
+    )
     return _order(options, "accept", str(options.block))
+
+
+def _take_back(options: argparse.Namespace) -> int:
+    """The rejection that is held is none."""
+    _session_of(options).close()
+    return _order(options, "take-back", "")
+
+
+def _acknowledge(options: argparse.Namespace) -> int:
+    """Somebody has seen it."""
+    _session_of(options).close()
+    return _order(options, "acknowledge", "" if options.alarm is None else str(options.alarm))
 
 
 def _pause_flags(parser: argparse.ArgumentParser) -> None:
@@ -149,28 +229,56 @@ def _pause_flags(parser: argparse.ArgumentParser) -> None:
 
 def _pause(options: argparse.Namespace) -> int:
     """Show nothing more for now."""
+    _session_of(options).close()
     return _order(options, "pause", options.reason)
 
 
 def _go_on(options: argparse.Namespace) -> int:
     """After a pause."""
+    _session_of(options).close()
     return _order(options, "go-on", "")
 
 
-def _order(options: argparse.Namespace, word: str, value: str) -> int:
-    from xdream.laboratory.session import orders
-
-    with contextlib.closing(Record(options.folder)) as record:
+def _session_of(options: argparse.Namespace) -> Record:
+    """The session's record. Raises BadInput where there is none that an order could change."""
+    record = Record(options.folder)
+    try:
         if not record.is_session:
             raise BadInput(f"{options.folder} is not a session with a rig")
         if record.finished:
             raise BadInput(f"the session in {options.folder} is over; no order can change it any more")
-        if word in ("reject", "accept"):
-            record.check_block(options.block)
-    orders.give(options.folder, word, value)
-    print("a running session carries it out within a second; one that is not running, when it is resumed")
+    except BaseException:
+        record.close()
+        raise
+    return record
+
+
+def _ask(what: str, options: argparse.Namespace) -> None:
+    """Say what an order costs; on a terminal, ask. Raises BadInput when the answer is no."""
+    print(what, file=sys.stderr)
+    if options.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    print("Do it? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise BadInput("nothing was changed")
+
+
+def _order(options: argparse.Namespace, word: str, value: str, more: str = "") -> int:
+    """Give an order and say whether the session has obeyed. more: what else there is to say when it has."""
+    from xdream.laboratory.session import orders
+
+    done = orders.obeyed(orders.give(options.folder, word, value))
+    out = sys.stderr if options.json else sys.stdout
+    if done:
+        print(f"the session has obeyed{more}", file=out)
+    else:
+        print(
+            "the session has not answered yet: it obeys when it has computed what it is about or, where "
+            f"it is not running, is resumed{more}",
+            file=out,
+        )
     if options.json:
-        print(json.dumps({"order": word, "value": value}))
+        print(json.dumps({"order": word, "value": value, "obeyed": done}))
     return 0
 
 
@@ -206,7 +314,9 @@ COMMANDS = {
     "serve": Subcommand(_serve_flags, _serve),
     "simulate-rig": Subcommand(_simulate_rig_flags, _simulate_rig),
     "reject-block": Subcommand(_reject_flags, _reject_block),
-    "accept-block": Subcommand(_block_flags, _accept_block),
+    "take-back": Subcommand(_session_flag, _take_back),
+    "accept-block": Subcommand(_accept_flags, _accept_block),
+    "acknowledge": Subcommand(_acknowledge_flags, _acknowledge),
     "pause": Subcommand(_pause_flags, _pause),
     "go-on": Subcommand(_session_flag, _go_on),
     "rescore": Subcommand(_rescore_flags, _rescore),

@@ -135,8 +135,9 @@ class Evolution:
         else:
             codes = self.generator.centre[None]
         if self.optimizer.starts_from == "spread":
-            spread = spread_of(self.generator.initial, self.generator.centre)
-            return torch.stack((codes.mean(0), spread))[None]
+            centre = self.generator.centre
+            spread = spread_of(self.generator.initial, centre)
+            return torch.stack((centre, spread, codes.mean(0)))[None]
         if initial is not None or self.optimizer.starts_from == "centre":
             return codes[None]
         return self.generator.initial.draw(seeds.to(self.generator.centre.device), self.optimizer.population)

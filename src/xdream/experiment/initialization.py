@@ -169,25 +169,31 @@ def _initial_codes(
         each = (_encoded_references(parts, r, responses[r.id], choice, n) for r in runs)
         return [_fitted(one, n, parts, group, initial) for one in each]
     if group.optimizer.starts_from != "population":
-        centre = parts.generator.centre[None]
-        if kind == "statistics":
-            centre = getattr(initial.distribution, "mean", centre[0])[None]
-        return [_fitted(centre, n, parts, group, initial)] * len(runs)
+        return [_fitted(_centre(parts, initial)[None], n, parts, group, initial)] * len(runs)
     seeds = torch.tensor([r.seed for r in runs], device=parts.generator.centre.device)
     return initial.distribution.draw(seeds, n)
 
 
 def _fitted(codes: Codes, n: int, parts: Parts, group: RunGroup, initial: Initial) -> Codes:
     """(n, d): the first n of the given codes, taken round again when they are fewer; for a centre their mean,
-    because runs beside each other may be given unlike numbers of codes, and with it the spread."""
-    if group.optimizer.starts_from != "population":
-        mean = codes.mean(0, keepdim=True)
-        if group.optimizer.starts_from == "centre":
-            return mean
-        return torch.cat(
-            (mean, spread_of(initial.distribution, parts.generator.centre)[None].to(mean.device))
-        )
-    return codes[torch.arange(n) % len(codes)]
+    because runs beside each other may be given unlike numbers of codes. Where the spread is needed, too:
+    (3, d), the centre of the initial codes, their spread, and that mean."""
+    if group.optimizer.starts_from == "population":
+        return codes[torch.arange(n) % len(codes)]
+    mean = codes.mean(0)
+    if group.optimizer.starts_from == "centre":
+        return mean[None]
+    centre = _centre(parts, initial)
+    spread = spread_of(initial.distribution, centre)
+    return torch.stack((centre.to(mean.device), spread.to(mean.device), mean))
+
+
+def _centre(parts: Parts, initial: Initial) -> Codes:
+    """(d,) of the initial codes: the generator's, or that of other statistics."""
+    if initial.distribution is parts.generator.initial:
+        return parts.generator.centre
+    found: Codes = getattr(initial.distribution, "mean", parts.generator.centre)
+    return found
 
 
 def _encoded_references(parts: Parts, run: Run, responses: torch.Tensor, choice: str, n: int) -> Codes:

@@ -108,7 +108,9 @@ class Variant(Frozen):
 #: Keys that came with a schema of the store, and what releases before it did: a plan that was stored then
 #: has these values where it lacks the keys, whatever the default is today. Schema -> dotted key -> value.
 #: A key of the part of one name alone is written `generator:fourier.size_px`. Parts of variants have it too.
-VALUES_BEFORE: dict[int, dict[str, Any]] = {5: {"keep_images": "none", "generator.codes": "free"}}
+VALUES_BEFORE: dict[int, dict[str, Any]] = {
+    5: {"keep_images": "none", "generator.codes": "free", "session.undo_s": 0.0}
+}
 
 
 class Plan(Description):

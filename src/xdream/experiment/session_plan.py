@@ -78,7 +78,8 @@ class SessionPlan(Frozen):
     silence_s: after so long without an answer the session says so and, as `on_silence` has it, waits on,
     closes the block (what was not answered is missing) or stops. lease_s: a rig that took a block and is
     silent for so long may lose it to another one. empty_rows: an answer of so many rows or more whose numbers
-    are all zero is taken for an empty file and put aside; 0: never. first_channel: the number of the first
+    are all zero is taken for an empty file and put aside; 0: never. undo_s: for so long the rejection of a
+    block is held, in which nothing is shown and it can be taken back. first_channel: the number of the first
     channel where channels is a number (units of targets are counted from 0 always). animal, nwb, electrodes:
     for tables, figures and exports.
     """
@@ -96,6 +97,7 @@ class SessionPlan(Frozen):
     on_silence: Literal["wait", "close", "stop"] = "wait"
     lease_s: float = Field(default=120.0, gt=0)
     empty_rows: int = Field(default=8, ge=0)
+    undo_s: float = Field(default=10.0, ge=0, le=600)
     first_channel: Literal[0, 1] = 0
     animal: AnimalPlan | None = None
     nwb: NwbPlan | None = None

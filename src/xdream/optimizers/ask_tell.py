@@ -106,7 +106,7 @@ def make(
     else:
         codes = torch.zeros(1, dim)
     if optimizer.starts_from == "spread":
-        codes = torch.stack((codes.mean(0), torch.ones(dim)))
+        codes = torch.stack((torch.zeros(dim), torch.ones(dim), codes.mean(0)))
     return AskTell(optimizer, optimizer.start(seeds, codes[None]))
 
 

@@ -44,10 +44,10 @@ S = TypeVar("S", bound=State)
 class Optimizer(Protocol[S]):
     """A search algorithm. `population` codes are asked for and scored per generation.
 
-    starts_from: "population" when `start` needs `population` initial
-    codes, "centre" when it starts from their mean, "spread" when it is given two rows: the centre and the
-    standard deviation of each component of the initial codes, among which it finds its start itself
-    (`safe_start`). An optimizer may also be `Varying`, `PartlySaved` or `Recommending`.
+    starts_from: "population" when `start` needs `population` initial codes, "centre" when it starts from
+    their mean, "spread" when it is given rows: the centre and the standard deviation of each component of the
+    initial codes, among which it finds its start itself (`safe_start`), and if there is a third, the code
+    from which it starts. An optimizer may also be `Varying`, `PartlySaved` or `Recommending`.
     """
 
     @property

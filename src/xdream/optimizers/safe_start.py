@@ -48,20 +48,24 @@ E = TypeVar("E", bound=ExploringState)
 
 
 def explores(seeds: Seeds, initial: Codes) -> dict[str, torch.Tensor]:
-    """Of a first `ExploringState`. initial: (runs, 2, d), centre and spread."""
+    """Of a first `ExploringState`. initial: (runs, 2, d), centre and spread; or (runs, 3, d), with a code at
+    which the search begins at once, unless that is the centre."""
+    centre, first = initial[:, 0], initial[:, 2 if initial.shape[1] > 2 else 0]
     return {
         "seeds": seeds,
         "steps": torch.zeros_like(seeds),
-        "centre": limited(initial[:, 0]),
+        "centre": limited(first),
         "spread": limited(initial[:, 1]),
-        "awake": torch.zeros_like(seeds, dtype=torch.bool),
+        "awake": (first != centre).any(-1),
     }
 
 
 def fields(seeds: Seeds, initial: Codes) -> dict[str, torch.Tensor]:
-    """Of a first `StartedState`. initial: (runs, 2, d), centre and spread."""
+    """Of a first `StartedState`, whose centre stays. initial: as of `explores`."""
     found = explores(seeds, initial)
-    return {**found, "mean": torch.zeros_like(found["centre"], dtype=torch.float64)}
+    centre = limited(initial[:, 0])
+    z = (found["centre"].to(torch.float64) - centre) / found["spread"]
+    return {**found, "centre": centre, "mean": z}
 
 
 def codes(state: ExploringState, z: torch.Tensor) -> Codes:

@@ -82,7 +82,9 @@ class SphereCMA:
 
     def start(self, seeds: Seeds, initial: Codes) -> SphereCMAState:
         """initial: (runs, 2, d), centre and spread of the generator's initial codes."""
-        return SphereCMAState(**safe_start.fields(seeds, initial), followed=torch.zeros_like(seeds))
+        fields = safe_start.fields(seeds, initial)
+        fields["mean"] = _on_sphere(fields["mean"])
+        return SphereCMAState(**fields, followed=torch.zeros_like(seeds))
 
     def populations(self, state: SphereCMAState) -> torch.Tensor:
         """The base is shown as soon as there is one."""

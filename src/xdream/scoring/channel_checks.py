@@ -1,4 +1,4 @@
-"""Checks of each channel, from block to block: it fell silent, or its baseline made a step. Pure.
+"""Checks of each channel, from block to block: it fell silent, its baseline made a step, it drifts. Pure.
 
 What is looked at is raw: before any baseline is subtracted, and not in standard deviations.
 """
@@ -23,6 +23,8 @@ LEAST = 5
 LIMIT = 6.0
 #: Silence is odd when it had at most this probability.
 CHANCE = 1e-6
+#: Standard deviations of Kendall's S that make a drift: by chance in 7 of a million series without one.
+TREND = 4.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Flag:
-    """channel: its number. kind: "silent" or "step". text: what there is to say of it, with the numbers."""
+    """channel: its number. kind: "silent", "step" or "drift". text: what there is to say of it."""
 
     channel: int
     kind: str
@@ -121,6 +123,33 @@ def stepped(
                 f"{middle:.4g} ± {scale:.2g}"
             )
             flags.append(Flag(channel, "step", text))
+    return tuple(flags)
+
+
+def drifted(levels: Sequence[Level], limit: float = TREND) -> tuple[Flag, ...]:
+    """Channels whose medians rise or fall from block to block: of responses to references, which are drawn
+    at random, so that without a drift every order of the blocks is equally likely.
+
+    Kendall's test of a trend: S counts the pairs of blocks in which the later median is above the earlier
+    one, less those in which it is below; its variance is n(n − 1)(2n + 5) / 18 without ties, and less with
+    (Kendall 1975, Rank Correlation Methods). The latest block must be one of those that count, of LEAST
+    presentations.
+    """
+    if not levels:
+        return ()
+    flags = []
+    for channel in np.flatnonzero(levels[-1].seen >= LEAST).tolist():
+        medians = np.array([one.median[channel] for one in levels if one.seen[channel] >= LEAST])
+        n = len(medians)
+        pairs = np.sign(medians[None, :] - medians[:, None])[np.triu_indices(n, 1)]
+        if abs(float(pairs.sum())) > limit * math.sqrt(n * (n - 1) * (2 * n + 5) / 18):
+            third = max(n // 3, 1)
+            early, late = float(np.median(medians[:third])), float(np.median(medians[-third:]))
+            text = (
+                f"the response to the references {'rises' if late > early else 'falls'}: {early:.4g} in the "
+                f"first third of the last {n} blocks, {late:.4g} in the last third"
+            )
+            flags.append(Flag(channel, "drift", text))
     return tuple(flags)
 
 

@@ -1,4 +1,5 @@
 from . import queries as queries
+from . import since as since
 from .base import AskedRow as AskedRow
 from .base import PresentationRow as PresentationRow
 from .base import RunRow as RunRow

@@ -227,6 +227,14 @@ class Ledger:
             found.setdefault(planned, raw)
         return found
 
+    def has_taken(self, planned: int, raw: bytes) -> bool:
+        """Whether a recording was taken for a planned presentation, to the bit."""
+        return bool(
+            self._read.query(
+                "SELECT 1 FROM recording WHERE planned = ? AND status = 'taken' AND raw = ?", planned, raw
+            )
+        )
+
     def put_aside(self, block: int) -> list[tuple[int, bytes]]:
         """(planned, raw) of the rows of a block that were quarantined and can be read, the latest first."""
         return self._read.query(
@@ -313,6 +321,18 @@ class Ledger:
         """Events alone."""
         with self.store.transaction() as connection:
             self._note(connection, events)
+
+    def last_event(self) -> int:
+        """The number of the latest event; 0: none."""
+        [(number,)] = self._read.query("SELECT coalesce(max(id), 0) FROM event")
+        return int(number)
+
+    def events_since(self, number: int) -> list[tuple[int, Event]]:
+        """(number, event) of those after one, in order."""
+        rows = self._read.query(
+            "SELECT id, kind, text, generation, block FROM event WHERE id > ? ORDER BY id", number
+        )
+        return [(row[0], Event(*row[1:])) for row in rows]
 
     def begin(self, channels: Sequence[str]) -> None:
         """The channels, once."""

@@ -148,3 +148,24 @@ def kept_best(store: Readable) -> dict[int, tuple[int, int, float]]:
 def has_blocks(store: Readable) -> bool:
     """Whether a session has planned a block."""
     return bool(store.query("SELECT 1 FROM block LIMIT 1"))
+
+
+def answered_presentations(store: Readable) -> list[tuple[int, int, int]]:
+    """(block, generation, how many presentations have a recording that counts), by block; void ones are left
+    out."""
+    found: list[tuple[int, int, int]] = store.query(
+        "SELECT b.id, b.generation, count(DISTINCT r.planned) FROM block AS b JOIN recording AS r"
+        " ON r.block = b.id AND r.status = 'taken' WHERE coalesce(b.ending, '') NOT IN"
+        " ('rejected', 'abandoned') AND b.generation NOT IN (SELECT generation FROM void)"
+        " GROUP BY b.id ORDER BY b.id"
+    )
+    return found
+
+
+def generation_times(store: Readable) -> list[tuple[int, str, str]]:
+    """(generation, when its first block was planned, when it was told), UTC, of a session."""
+    found: list[tuple[int, str, str]] = store.query(
+        "SELECT b.generation, min(b.planned_utc), max(t.told_utc) FROM block AS b JOIN told AS t"
+        " USING (generation) GROUP BY b.generation ORDER BY 1"
+    )
+    return found

@@ -480,7 +480,7 @@ def test_a_socket_carries_the_same_messages() -> None:
             assert (await reply_to(opened, {"do": "dance", "id": 3})) == {
                 "id": 3,
                 "code": 400,
-                "error": "do is none of block, responses, status, pause, go-on, stop, reject",
+                "error": "do is none of block, responses, status, pause, go-on, stop, reject, take-back",
             }
 
         over_a_socket(bridge, talk)

@@ -67,7 +67,7 @@ def session_plan(**changes: Any) -> Plan:
         "optimizer": {"name": "genetic", "population": 4},
         "presentations": 12,
         "rig": "direct",
-        "session": {"channels": CHANNELS},
+        "session": {"channels": CHANNELS, "undo_s": 0},
         "threads": 1,
     }
     session = {**values["session"], **changes.pop("session", {})}

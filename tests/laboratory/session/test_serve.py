@@ -150,9 +150,9 @@ def test_an_answer_that_cannot_be_read_is_said_at_once(tmp_path: Path) -> None:
     notes, bridge = Notes(), Scripted(unreadable)
     serve(session_plan(), tmp_path / "s", notes, bridge=bridge).close()
     why = "stimulusID is a MATLAB string array; save cellstr(…)"
-    assert notes.troubles == [f"an answer cannot be used: {why}"]
-    assert why in [status["trouble"] for status in bridge.said]
-    assert bridge.said[-1]["trouble"] is None
+    assert notes.troubles == [f"block001.mat was refused: {why}"]
+    assert f"block001.mat was refused: {why}" in [t["text"] for said in bridge.said for t in said["trouble"]]
+    assert bridge.said[-1]["trouble"] == []
 
 
 def silent(seconds: float, now: list[float]) -> Callable[[Scripted], Sequence[Arrival]]:
@@ -284,7 +284,9 @@ def test_orders_left_in_the_folder_are_carried_out_once(tmp_path: Path) -> None:
     record = serve(session_plan(), folder, bridge=bridge)
     assert [block.number for block in bridge.blocks] == [1, 2, 3, 4]
     assert any("spilt juice" in event.text for event in record.events())
-    assert list((folder / orders.FOLDER).iterdir()) == []
+    [refused] = (folder / orders.FOLDER).iterdir()
+    assert refused.name == "0.refused"
+    assert refused.read_text() == "'' is no order"
     record.close()
 
 

@@ -7,6 +7,7 @@ from .base import BlockClaim as BlockClaim
 from .base import Bridge as Bridge
 from .base import Command as Command
 from .base import NoBlock as NoBlock
+from .base import Noticing as Noticing
 from .base import Presentation as Presentation
 from .base import Receipt as Receipt
 from .base import check as check

@@ -75,13 +75,15 @@ class Receipt:
     counts: rows by what became of them: taken, missing, repeated (the same once more), duplicate (another
     answer to what was answered), late, stale, superseded, unknown, quarantined. refused: why none was taken,
     or None. open: whether the block still waits for answers. conflict: whether `refused` is about who may
-    answer (another rig holds the block), not about what was said.
+    answer (another rig holds the block), not about what was said. alarm: what the experimenter is told of the
+    rows that were not taken, or None.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
     refused: str | None = None
     open: bool = False
     conflict: bool = False
+    alarm: str | None = None
 
 
 def _nothing(_: Any) -> None:
@@ -135,7 +137,8 @@ class BlockClaim:
 
 @dataclass(frozen=True)
 class Command:
-    """The experimenter's word over a bridge: pause, go-on, stop, reject (a block's number in `value`)."""
+    """The experimenter's word over a bridge: pause, go-on, stop, reject (a block's number in `value`),
+    take-back (of a rejection that is held)."""
 
     word: str
     value: str = ""
@@ -148,8 +151,8 @@ Arrival: TypeAlias = Answer | BlockClaim | Command
 class Bridge(Protocol):
     """Carries blocks to a rig and answers from it; a context manager that opens and closes nothing itself.
 
-    The constructor only keeps what it is given (after checking it: BadInput). All methods are called from one
-    thread.
+    A bridge whose answers have no room for a baseline says so: `carries_baseline = False`. The constructor
+    only keeps what it is given (after checking it: BadInput). All methods are called from one thread.
     """
 
     def open(self, session: str, channels: Sequence[str]) -> None:
@@ -186,6 +189,15 @@ class Checkable(Protocol):
 
     def check(self, channels: Sequence[str]) -> None:
         """Whether it could be opened; nothing is changed. Raises BadInput."""
+        ...
+
+
+@runtime_checkable
+class Noticing(Protocol):
+    """A bridge that sees more in its medium than answers."""
+
+    def notices(self) -> Mapping[str, str]:
+        """What is there now that is not understood, by a word for it: what was awaited and what was found."""
         ...
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from xdream.errors import RigError
-from xdream.laboratory.rigs.base import Answer, Arrival, Block, Bridge, check
+from xdream.laboratory.rigs.base import Answer, Arrival, Block, Bridge, Noticing, check
 
 #: So long one bridge is waited for before the other has its turn.
 TURN_S = 0.05
@@ -26,6 +26,18 @@ class DisplayAndRecorder:
         self._display = display
         self._recorder = recorder
         self._display_ends = display_ends
+
+    @property
+    def carries_baseline(self) -> bool:
+        """Whether the recorder's answers have room for a baseline."""
+        return bool(getattr(self._recorder, "carries_baseline", True))
+
+    def notices(self) -> Mapping[str, str]:
+        """What either sees and does not understand."""
+        found: dict[str, str] = {}
+        for bridge in (self._display, self._recorder):
+            found.update(bridge.notices() if isinstance(bridge, Noticing) else {})
+        return found
 
     def open(self, session: str, channels: Sequence[str]) -> None:
         """Open both, or none."""

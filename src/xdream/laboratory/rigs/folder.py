@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from pydantic import BeforeValidator, Field
 
 from xdream.errors import BadInput, RigError
-from xdream.files import mistaken, replace
+from xdream.files import left_by_system, mistaken, replace
 from xdream.images.files import encoded
 from xdream.laboratory.rigs import forms
 from xdream.laboratory.rigs.base import Answer, Arrival, Block
@@ -35,6 +35,8 @@ from xdream.laboratory.rigs.folder_names import (
     Sent,
     block_of,
     file_name,
+    is_ours,
+    numbers_in,
     rows_of,
     sent_by,
 )
@@ -46,6 +48,8 @@ WATCHED = 20
 RAW_BYTES = 1 << 20
 #: For so long a file may be somebody else's alone (being written) before that is said.
 UNOPENED_S = 5.0
+#: So many files that are no answers are said at a time.
+MOST_NOTICES = 5
 #: What XDream is still writing begins so, and no rig looks for that.
 PARTIAL = ".partial-"
 STALE, SENT, STATUS, LOCK = "stale", "sent", "status.json", "xdream.lock"
@@ -98,6 +102,8 @@ class Folder:
         self.folder = Path(folder).expanduser()
         self.clock, self.wait = time.monotonic, time.sleep
         self._original, self._loose = protocol == "original", match == "loose"
+        #: The original's tables have responses and nothing else.
+        self.carries_baseline = not self._original
         self._poll_s, self._stable_s = float(poll_s), float(stable_s)
         self._limit = int(answer_limit_mb * (1 << 20))
         self._session, self._channels = "", tuple[str, ...]()
@@ -108,6 +114,8 @@ class Folder:
         self._waiting: list[Arrival] = []
         self._owed: bytes | None = None
         self._lock: FileLock | None = None
+        self._others: frozenset[str] = frozenset()  # what was there before the block
+        self._notices: dict[str, str] = {}
 
     # ------------------------------------------------------------------ the bridge
 
@@ -140,9 +148,11 @@ class Folder:
     def offer(self, block: Block) -> None:
         """Put the block's images, and its manifest, into the folder. Raises RigError."""
         with self._medium():
-            if self._block is None or self._block.number != block.number:
+            before, self._block = self._block, block
+            if before is None or before.number != block.number:
                 self._complete = False
-            self._block = block
+                self._others = frozenset()
+                self._others = frozenset(os.listdir(self.folder))
             self._carry(block)
 
     def collect(self, timeout_s: float) -> Sequence[Arrival]:
@@ -153,6 +163,7 @@ class Folder:
                 names = os.listdir(self.folder)
                 self._mend()
                 self._look(names)
+                self._notice(names)
             if self._waiting:
                 found, self._waiting = self._waiting, []
                 return found
@@ -160,6 +171,10 @@ class Folder:
             if left <= 0:
                 return []
             self.wait(min(self._poll_s, left))
+
+    def notices(self) -> Mapping[str, str]:
+        """Files that may be meant as answers to the block and are none, by their names."""
+        return dict(self._notices)
 
     def withdraw(self, number: int) -> None:
         """Take the manifest back; images stay, for a display may be reading them. Raises RigError."""
@@ -311,6 +326,30 @@ class Folder:
                 answer = self._look_at(name, self._watched[number])
                 if answer is not None:
                     self._waiting.append(answer)
+
+    def _notice(self, names: Sequence[str]) -> None:
+        """Files that look like an answer to the block, or came since it was offered, and are not one."""
+        self._notices = {}
+        if self._block is None:
+            return
+        number = self._block.number
+        pattern, wanted = (
+            (ORIGINAL_ANSWER, f"block{number:03d}.mat (or .npz, .csv, .h5)")
+            if self._original
+            else (MANIFEST_ANSWER, f"block{number:03d}.answer.json")
+        )
+        for name in sorted(names):
+            about = block_of(pattern, name)
+            if (about is not None and about <= number) or is_ours(name) or left_by_system(name):
+                continue
+            if name in self._others and numbers_in(name) != [number]:
+                continue
+            if (self.folder / name).is_dir():
+                continue
+            what = "is not it" if about is None else f"is of block {about}, which is not shown"
+            self._notices[name] = f"waiting for {wanted}; found {name}, which {what}"
+            if len(self._notices) == MOST_NOTICES:
+                return
 
     def _look_at(self, name: str, sent: Sent) -> Answer | None:
         path, now = self.folder / name, self.clock()

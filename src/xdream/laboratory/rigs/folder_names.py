@@ -70,6 +70,17 @@ def rows_of(table: FileTable, sent: Sent, *, loose: bool) -> tuple[AnswerRow, ..
     return tuple(rows)
 
 
+def is_ours(name: str) -> bool:
+    """Whether a file is one that XDream puts into the folder, for this session or an earlier one."""
+    known = IMAGE.fullmatch(name) or MANIFEST.fullmatch(name) or name in ("status.json", "xdream.lock")
+    return bool(known) or name.endswith(".partial")
+
+
+def numbers_in(name: str) -> list[int]:
+    """The numbers in a name, without its ending: what block somebody may have meant."""
+    return [int(one) for one in re.findall(r"\d{1,9}", name.rpartition(".")[0] or name)]
+
+
 def _loosely(name: str) -> str:
     return re.sub(r"^block\d+_", "", name)
 

@@ -21,7 +21,7 @@ from xdream.types import ShownImages
 Reply = tuple[int, forms.Json | Block]
 #: So many arrivals may wait for the session.
 MOST_WAITING = 100
-COMMANDS = ("pause", "go-on", "stop", "reject")
+COMMANDS = ("pause", "go-on", "stop", "reject", "take-back")
 
 
 class PendingReply:

@@ -1,7 +1,11 @@
+from .costs import RejectionCost as RejectionCost
+from .costs import rejection_cost as rejection_cost
 from .orders import give as give
+from .orders import obeyed as obeyed
 from .rescoring import Rescored as Rescored
 from .rescoring import rescore as rescore
 from .serving import bridge_of as bridge_of
+from .serving import check_baseline as check_baseline
 from .serving import resume as resume
 from .serving import serve as serve
 from .session import Session as Session

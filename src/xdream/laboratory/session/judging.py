@@ -89,7 +89,7 @@ def judge(
         return _none_taken(answer, "superseded", reason, number, planned_as, conflict=True)
     whole = _implausible(answer.rows, rules)
     if whole is not None:
-        return _none_taken(answer, "quarantined", whole, number, planned_as, alarm=True)
+        return _none_taken(answer, "quarantined", whole, number, planned_as)
     return _row_by_row(answer, rules, block)
 
 
@@ -101,7 +101,6 @@ def _none_taken(
     planned_as: Callable[[int, str, int | None], int | None] | None,
     *,
     conflict: bool = False,
-    alarm: bool = False,
 ) -> Judgement:
     rows = tuple(
         RecordingRow(
@@ -118,7 +117,7 @@ def _none_taken(
         for row in answer.rows
     )
     counts = {status: len(rows)} if rows else {}
-    return Judgement(None, rows, {}, counts, reason, conflict, reason if alarm else None)
+    return Judgement(None, rows, {}, counts, reason, conflict, reason if rows else None)
 
 
 def _implausible(rows: Sequence[AnswerRow], rules: Rules) -> str | None:

@@ -14,16 +14,21 @@ from xdream.errors import BadInput, StoreError
 from xdream.laboratory.rigs import Command
 
 FOLDER = "orders"
-WORDS = ("reject", "accept", "pause", "go-on", "stop")
+WORDS = ("reject", "take-back", "accept", "acknowledge", "pause", "go-on", "stop")
 #: Larger files are no orders.
 MOST_BYTES = 10_000
+#: How long a session is waited for that may have obeyed, and how often it is looked.
+OBEY_S, LOOK_S = 0.35, 0.01
+#: Beside an order that cannot be carried out: why.
+REFUSED = ".refused"
 
 
-def give(folder: str | Path, word: str, value: str = "") -> None:
-    """Leave an order for the session in a folder: taken up within a second, or when the session goes on.
+def give(folder: str | Path, word: str, value: str = "") -> Path:
+    """Leave an order for the session in a folder: taken up at once, or when the session goes on.
 
-    word: reject, accept (value: the block's number), pause (value: why), go-on, stop. Raises BadInput,
-    StoreError.
+    word: reject, accept (value: the block's number), take-back (of the rejection that is held), acknowledge
+    (value: the alarm's number, or nothing: all), pause (value: why), go-on, stop. Returns the order's file
+    (see `obeyed`). Raises BadInput, StoreError.
     """
     if word not in WORDS:
         raise BadInput(f"'{word}' is no order; there are {', '.join(WORDS)}")
@@ -34,16 +39,43 @@ def give(folder: str | Path, word: str, value: str = "") -> None:
         files.replace(place / name, json.dumps({"word": word, "value": value}).encode())
     except OSError as error:
         raise StoreError(f"{place} cannot be written: {error.strerror}") from None
+    return place / name
+
+
+def obeyed(order: Path, wait_s: float = OBEY_S) -> bool:
+    """Whether a session has carried out an order by now. Raises BadInput with the reason when it cannot.
+
+    wait_s: for how long it is waited for; a session that computes, or does not run, obeys later.
+    """
+    until = time.monotonic() + wait_s
+    while order.exists():
+        if time.monotonic() >= until:
+            return False
+        time.sleep(LOOK_S)
+    refused = order.with_suffix(REFUSED)
+    with contextlib.suppress(FileNotFoundError):
+        reason = refused.read_text("utf-8")
+        refused.unlink(missing_ok=True)
+        raise BadInput(f"the session does not do that: {reason}")
+    return True
+
+
+def refuse(folder: Path, name: str, reason: str) -> None:
+    """Leave word that an order cannot be carried out, and remove it. One that nobody waits for is no loss."""
+    with contextlib.suppress(OSError):
+        (folder / FOLDER / name).with_suffix(REFUSED).write_text(reason, "utf-8")
 
 
 def forget(folder: Path) -> None:
     """Leave none of a session that was in the folder before."""
-    for path in (folder / FOLDER).glob("*.json"):
-        path.unlink(missing_ok=True)
+    for ending in ("json", REFUSED[1:]):
+        for path in (folder / FOLDER).glob(f"*.{ending}"):
+            path.unlink(missing_ok=True)
 
 
-def given(folder: Path) -> Iterator[Command]:
-    """The orders that were left, in order. Each is removed once carried out; one twice does no harm."""
+def given(folder: Path) -> Iterator[tuple[str, Command]]:
+    """(name, order) of those that were left, in order. Each is removed once carried out; one twice does no
+    harm."""
     for path in sorted((folder / FOLDER).glob("*.json")):
         try:
             text = path.read_bytes()[: MOST_BYTES + 1]
@@ -53,6 +85,6 @@ def given(folder: Path) -> Iterator[Command]:
             command = Command("", path.name)
         if command.word == "stop":  # which does not come back here
             path.unlink(missing_ok=True)
-        yield command
+        yield path.name, command
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)

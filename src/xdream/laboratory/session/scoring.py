@@ -56,9 +56,9 @@ class Scorer:
     """Scores generations in order. channels: their names. watching: how those that are watched are read.
 
     history: trials of earlier generations that the settings still need. responses_to: by settings and
-    reference, the sum of its responses so far and their number, (2, channels). levels, baselines: of the
-    channels in the latest blocks. flagged: the channels and kinds of the latest block's flags, which are not
-    said again.
+    reference, the sum of its responses so far and their number, (2, channels). levels, baselines, to_natural:
+    of the channels in the latest blocks, all presentations, before the onset, references alone. flagged: what
+    was said, by channel and kind, of the flags that the latest block still has; it is not said again.
     """
 
     channels: tuple[str, ...]
@@ -68,7 +68,8 @@ class Scorer:
 
     levels: tuple[channel_checks.Level, ...] = ()
     baselines: tuple[channel_checks.Level, ...] = ()
-    flagged: frozenset[tuple[int, str]] = frozenset()
+    to_natural: tuple[channel_checks.Level, ...] = ()
+    flagged: Mapping[tuple[int, str], str] = field(default_factory=dict)
 
     def score(self, now: Generation, repeats: int, runs: Sequence[ScoredRun]) -> Scored:
         """The scores of a generation, for the runs that are under way."""
@@ -111,25 +112,31 @@ class Scorer:
             read = [responses.read(trial.recorded, self.watching) for trial in of_block]
             values = np.stack([one for one, _ in read])
             before = np.stack([one for _, one in read])
+            natural = values[[trial.reference for trial in of_block]]
             what = "baseline"
             if np.isnan(before).all():
-                what = "response to the references"
-                before = values[[trial.reference for trial in of_block]]
+                what, before = "response to the references", natural
             level, baseline = channel_checks.level(values), channel_checks.level(before)
+            to_natural = (*now.to_natural, channel_checks.level(natural))[-channel_checks.MOST :]
             flags = (
                 *channel_checks.silent(now.levels, level),
                 *channel_checks.stepped(now.baselines, baseline, what=what),
+                *channel_checks.drifted(to_natural),
             )
-            said += [
-                f"channel {self.channels[flag.channel]}, block {block}: {flag.text}"
+            texts = {
+                (
+                    flag.channel,
+                    flag.kind,
+                ): f"channel {self.channels[flag.channel]}, block {block}: {flag.text}"
                 for flag in flags
-                if (flag.channel, flag.kind) not in now.flagged
-            ]
+            }
+            said += [text for key, text in texts.items() if key not in now.flagged]
             now = replace(
                 now,
                 levels=(*now.levels, level)[-channel_checks.MOST :],
                 baselines=(*now.baselines, baseline)[-channel_checks.MOST :],
-                flagged=frozenset((flag.channel, flag.kind) for flag in flags),
+                to_natural=to_natural,
+                flagged=texts | {key: text for key, text in now.flagged.items() if key in texts},
             )
         return tuple(said), now
 

@@ -7,7 +7,9 @@ folder that is gone, a rig that is silent. What is decided is in `session.py`.
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,19 +33,29 @@ from xdream.laboratory.rigs import (
     Command,
     DisplayAndRecorder,
     NoBlock,
+    Noticing,
+    Receipt,
 )
 from xdream.laboratory.session import orders
 from xdream.laboratory.session.session import Session
+from xdream.laboratory.session.troubles import Troubles
 from xdream.store import Store, check_new, queries
+from xdream.store.sqlite import utc_now
 
 T = TypeVar("T")
 
 #: How long a bridge is asked at a time: orders and interruptions are taken up in between.
-LISTEN_S = 0.2
+LISTEN_S = 0.1
 #: How long is waited before a full disk or a lost medium is tried again.
 RETRY_S = 2.0
 #: For how long a session that is over waits for a rig to hear of it.
 LINGER_S = 5.0
+#: Less room on the disk than this is said.
+LEAST_FREE = 200_000_000
+#: Facts of the record: what is wrong now (JSON), and the rejection that is held (JSON), for whoever reads.
+TROUBLES, HELD = "troubles", "held"
+#: Events that are said on the terminal as they are. Others are said where they are found, or are usual.
+SAID = ("missing", "again", "reject", "accept", "pause", "go-on", "hold", "take-back")
 #: What every output of a session says.
 SCORES_NOTE = "scores are those of the recordings, with their noise: the best of many is above its true mean"
 
@@ -56,12 +68,13 @@ def serve(
     bridge: Bridge | None = None,
     stop: Callable[[], bool] = lambda: False,
     identity: str | None = None,
+    begun: Callable[[Path], None] = lambda folder: None,
 ) -> Record:
     """Run a session with the plan's rig, in the folder `out` (default: as for an experiment).
 
     bridge: another one than the plan's, already made. stop: asked several times a second; when it says yes
     the session ends with KeyboardInterrupt, after the commit under way. identity: of the session (default:
-    drawn).
+    drawn). begun: called with the folder once the session runs: nothing is wrong with its plan then.
 
     Raises BadInput before anything is written; StoreError; RigError; SubjectSilent where the plan says so.
     After any of them `resume` goes on.
@@ -73,12 +86,13 @@ def serve(
         check_new(folder)
         parts = assemble(_resolved(plan))
         made = bridge or bridge_of(parts.plan)
+        check_baseline(parts, made)
         with opening.new_store(
             parts, folder, [SCORES_NOTE], session=identity or secrets.token_hex(4)
         ) as store:
             orders.forget(folder)
             try:
-                _serve(parts, store, made, callback or NoCallback(), stop)
+                _serve(parts, store, made, callback or NoCallback(), stop, begun)
             except BadInput:
                 if not queries.has_blocks(store):  # the bridge could not be opened
                     store.discard()
@@ -92,6 +106,7 @@ def resume(
     *,
     bridge: Bridge | None = None,
     stop: Callable[[], bool] = lambda: False,
+    begun: Callable[[Path], None] = lambda folder: None,
 ) -> Record:
     """Go on with a session as if it had never stopped; a finished one is only read. Raises as `serve`."""
     record = Record(folder)
@@ -104,8 +119,18 @@ def resume(
     made = bridge or bridge_of(parts.plan)
     with Store.open_existing(Path(folder), opening.versions(parts.plan)) as store:
         opening.note(store, parts.notes)
-        _serve(parts, store, made, callback or NoCallback(), stop)
+        _serve(parts, store, made, callback or NoCallback(), stop, begun)
     return Record(folder)
+
+
+def check_baseline(parts: Parts, bridge: Bridge) -> None:
+    """Raise BadInput where a baseline is to be subtracted and the rig's answers have no room for one."""
+    kinds = {r.responses.baseline for r in parts.runs} - {"none"}
+    if kinds and not getattr(bridge, "carries_baseline", True):
+        raise BadInput(
+            f"responses.baseline is '{min(kinds)}', and answers in the format of this rig carry no baseline: "
+            "each of them would be put aside; set it to 'none', or use another protocol or bridge"
+        )
 
 
 def bridge_of(plan: Plan) -> Bridge:
@@ -130,13 +155,21 @@ def _made(part: Part) -> Bridge:
     return BRIDGES.make(part.name, **part.options)
 
 
-def _serve(parts: Parts, store: Store, bridge: Bridge, callback: Callback, stop: Callable[[], bool]) -> None:
+def _serve(
+    parts: Parts,
+    store: Store,
+    bridge: Bridge,
+    callback: Callback,
+    stop: Callable[[], bool],
+    begun: Callable[[Path], None],
+) -> None:
     opening.begin_engine(parts, store, callback)
     identity = queries.fact(store, "session")
     session = Session(parts, store, identity)
     assert parts.plan.session is not None
     bridge.open(identity, parts.plan.session.channels)
     try:
+        begun(store.folder)
         Server(session, bridge, callback, stop).go()
     finally:
         bridge.close()
@@ -159,18 +192,26 @@ class Server:
         self._offered: tuple[int, int] | None = None
         self._heard = clock()
         self._silent = False
-        self._trouble: str | None = None
-        self._put_aside: str | None = None  # why the last answer could not be used
+        facts = queries.facts(session.store)
+        self._troubles = Troubles(utc_now, facts.get(TROUBLES, ""))
+        # What lasts is found again, if it does.
+        self._troubles.over("disk", "medium", "silent", "room", "notice:")
+        self._listed = facts.get(TROUBLES, "")  # as it was written last
+        self._noted = ""
+        self._event = session.ledger.last_event()
+        self._refused: str | None = None  # why the last answer could not be used
         self._said: Mapping[str, Any] = {}
         self._watched = -1
         self._asks = False  # whether a rig asks for its blocks
+        held = json.loads(facts.get(HELD) or "null")
+        #: The rejection that is held: block, reason, until when. After a restart its time begins anew.
+        self._held = None if held is None else (int(held["block"]), str(held["reason"]), self._hold_until())
 
     def go(self) -> None:
         """Until every run has ended. Raises KeyboardInterrupt, SubjectSilent, StoreError."""
         self.tell_status()
         if self.session.paused is not None:
-            text = f"paused: {self.session.paused}; continue with: xdream go-on {self.session.store.folder}"
-            self._to_callback(lambda: self.callback.trouble(text))
+            self._say(f"paused: {self.session.paused}; continue with: xdream go-on {self._folder}")
         while not self.session.over:
             self.tick()
         with contextlib.suppress(RigError):
@@ -191,23 +232,32 @@ class Server:
     def tick(self) -> None:
         """Once round: orders, block, answers, silence."""
         self._check_stop()
-        for command in orders.given(self.session.store.folder):
-            self._order(command)
-        block = self._written(self.session.advance)
+        for name, command in orders.given(self._folder):
+            problem = self._order(command)
+            if problem is not None:
+                orders.refuse(self._folder, name, problem)
+        self._obey_held()
+        block = None if self._held is not None else self._written(self.session.advance)
         try:
             self._offer(block)
             arrivals = self.bridge.collect(LISTEN_S)
-            self._trouble = None
+            self._troubles.over("medium")
         except RigError as error:
-            self._report(str(error))
+            self._is_so("medium", str(error))
             self._pause_for(RETRY_S)
             self._watch_silence()
             return
         for arrival in arrivals:
             self._take(arrival)
+        self._watch_medium()
         self._watch_silence()
         self._watch()
+        self._hear_events()
         self.tell_status()
+
+    @property
+    def _folder(self) -> Path:
+        return self.session.store.folder
 
     def _take(self, arrival: Arrival) -> None:
         if isinstance(arrival, Command):
@@ -234,6 +284,10 @@ class Server:
             self._hear()
 
     def _claim(self, rig: str) -> Block | NoBlock:
+        if self._held is not None:
+            number, _, until = self._held
+            left = max(1, round(until - self._clock()))
+            return NoBlock("waiting", f"the rejection of block {number} is held for another {left} s")
         found = self._written(lambda: self.session.claim(rig))
         if isinstance(found, Block):  # it may be a new one: its images are to be had
             with contextlib.suppress(RigError):  # said by the next tick
@@ -243,21 +297,34 @@ class Server:
     def _answer(self, answer: Answer) -> None:
         receipt = self._written(lambda: self.session.take(answer))
         if {"taken", "missing", "repeated"} & receipt.counts.keys():
-            self._put_aside = None
             self._hear()
-        elif receipt.refused is not None and "quarantined" in receipt.counts:
-            # In the record it is an alarm already; who made the answer may hear it nowhere else.
-            text = self._put_aside = receipt.refused
-            self._to_callback(lambda: self.callback.trouble(f"an answer cannot be used: {text}"))
-            self.tell_status()
+            if receipt.alarm is None:
+                self._troubles.over("answer:")
+        if receipt.alarm is not None:
+            self._refuse(answer, receipt, receipt.alarm)
         answer.reply(receipt)
+
+    def _refuse(self, answer: Answer, receipt: Receipt, why: str) -> None:
+        """Say that rows of an answer are not used; who made it may hear of it nowhere else."""
+        name = answer.source or "an answer"
+        used = sum(receipt.counts.get(one, 0) for one in ("taken", "missing", "repeated"))
+        what = f"{name} was refused" if not used else f"{name} was used in part"
+        self._refused = why
+        # Of a file its fault begins with the name.
+        if self._troubles.happened(f"answer:{name}", what, why.removeprefix(f"{name}: ")):
+            self._say(self._troubles.open[0].text)
+        self.tell_status()
+
+    # ------------------------------------------------------------------ orders
 
     def _order(self, command: Command) -> str | None:
         """Carry out; returns why it cannot be done, or None."""
-        said = self._written(lambda: self._carry_out(command))
-        if said is not None:
-            self._report(said)
-        return said
+        problem = self._written(lambda: self._carry_out(command))
+        if problem is not None:
+            self._say(
+                f"order '{command.word} {command.value}'".rstrip("' ") + f"' is not carried out: {problem}"
+            )
+        return problem
 
     def _carry_out(self, command: Command) -> str | None:
         session = self.session
@@ -267,7 +334,13 @@ class Server:
                 return f"'{number[:50]}' is no number of a block"
             if command.word == "accept":
                 return session.accept(int(number))
-            return session.reject(int(number), reason[:1000] or "rejected by the experimenter")
+            return self._hold(int(number), reason[:1000] or "rejected by the experimenter")
+        if command.word == "take-back":
+            return self._take_back()
+        if command.word == "acknowledge":
+            if command.value and not (command.value.isdecimal() and len(command.value) < 10):
+                return f"'{command.value[:50]}' is no number of an alarm"
+            return self._troubles.acknowledge(int(command.value) if command.value else None)
         if command.word == "pause":
             session.pause(command.value[:1000] or "by the experimenter")
         elif command.word == "go-on":
@@ -279,16 +352,58 @@ class Server:
             return f"'{command.word[:50]}' is no order"
         return None
 
+    def _hold_until(self) -> float:
+        return self._clock() + self.session.plan.undo_s
+
+    def _hold(self, number: int, reason: str) -> str | None:
+        """Reject a block, or have that held, so that it can be taken back: nothing is offered meanwhile."""
+        problem = self.session.why_not_reject(number)
+        if problem is None and self._held is not None and self._held[0] != number:
+            problem = f"the rejection of block {self._held[0]} is held; take it back first, or wait"
+        if problem is not None or (self._held is not None and self._held[0] == number):
+            return problem
+        if not self.session.plan.undo_s:
+            return self.session.reject(number, reason)
+        self.session.say("hold", f"block {number} is to be rejected ({reason})")
+        self.session.store.write_fact(
+            HELD, json.dumps({"block": number, "reason": reason, "since": utc_now()})
+        )
+        self._held = (number, reason, self._hold_until())
+        return None
+
+    def _take_back(self) -> str | None:
+        if self._held is None:
+            return "no rejection is held; there is nothing to take back"
+        self.session.say("take-back", f"block {self._held[0]} is not rejected")
+        self._release()
+        return None
+
+    def _release(self) -> None:
+        self.session.store.write_fact(HELD, "null")
+        self._held = None
+        self._hear()
+
+    def _obey_held(self) -> None:
+        if self._held is not None and self._clock() >= self._held[2]:
+            number, reason, _ = self._held
+            problem = self._written(lambda: self.session.reject(number, reason))
+            if problem is not None:
+                self._say(f"block {number} is not rejected: {problem}")
+            self._written(self._release)
+
     # ------------------------------------------------------------------ what goes wrong
 
     def _written(self, decision: Callable[[], T]) -> T:
         """A decision that writes; on a full disk it is taken again until there is room."""
         while True:
             try:
-                return decision()
+                found = decision()
             except (StoreFull, StoreBusy) as error:
-                self._report(str(error))
+                self._is_so("disk", str(error))
                 self._pause_for(RETRY_S)
+            else:
+                self._troubles.over("disk")
+                return found
 
     def _pause_for(self, seconds: float) -> None:
         until = self._clock() + seconds
@@ -300,42 +415,79 @@ class Server:
         if self._stop():
             raise KeyboardInterrupt
 
-    def _report(self, text: str) -> None:
-        """Trouble that is waited for: said once."""
-        if text != self._trouble:
-            self._trouble = text
-            self._to_callback(lambda: self.callback.trouble(text))
+    def _is_so(self, subject: str, text: str, *, event: str = "trouble") -> None:
+        """Trouble that lasts: said once, and listed until it is over."""
+        if self._troubles.is_so(subject, text):
+            self._say(text)
             with contextlib.suppress(StoreError):  # a full disk may be what is said
-                self.session.say("trouble", text)
+                self.session.say(event, text)
             self.tell_status()
 
     def _hear(self) -> None:
-        self._heard, self._silent = self._clock(), False
+        self._heard, self._silent, self._refused = self._clock(), False, None
+        self._troubles.over("silent")
 
     def _watch_silence(self) -> None:
         plan = self.session.plan
-        if self.session.paused is not None or self.session.over:
+        if self.session.paused is not None or self.session.over or self._held is not None:
             self._hear()
         if self._clock() - self._heard < plan.silence_s or self._silent:
             return
         text = f"no answer for {plan.silence_s:g} s"
+        if self._refused is not None:
+            text = f"no answer that can be used for {plan.silence_s:g} s; the last one: {self._refused}"
         self._silent = True
-        if plan.on_silence == "close":
-            if self._offered is not None:
-                number = self._offered[0]
-                self._written(lambda: self.session.close(number, "silent", text))
-        elif plan.on_silence == "stop":
+        if plan.on_silence == "stop":
             raise SubjectSilent(f"{text} to block {self.session.status()['block']}; check the rig")
-        else:
-            self._written(lambda: self.session.say("silent", text))
-        self._to_callback(lambda: self.callback.trouble(text))
+        self._written(lambda: self._is_so("silent", text, event="silent"))
+        if plan.on_silence == "close" and self._offered is not None:
+            number = self._offered[0]
+            self._written(lambda: self.session.close(number, "silent", text))
+
+    def _watch_medium(self) -> None:
+        """What lies where answers should be and is none; how much room there is."""
+        notices = self.bridge.notices() if isinstance(self.bridge, Noticing) else {}
+        for subject in self._troubles.subjects("notice:"):
+            if subject.removeprefix("notice:") not in notices:
+                self._troubles.over(subject)
+        for subject, text in notices.items():
+            self._is_so(f"notice:{subject}", text)
 
     def _watch(self) -> None:
         if self._watched == self.session.generation:
             return
         self._watched = self.session.generation
+        for subject in self._troubles.subjects("channel:"):
+            if subject not in self.session.flags:
+                self._troubles.over(subject)
+        for subject, text in self.session.flags.items():  # the session has written them down
+            if self._troubles.is_so(subject, text):
+                self._say(text)
+        free = shutil.disk_usage(self._folder).free
+        if free < LEAST_FREE:
+            self._is_so("room", f"less than {LEAST_FREE / 1e6:.0f} MB are free on the disk of {self._folder}")
+        else:
+            self._troubles.over("room")
         status = self.session.status()
         self._to_callback(lambda: self.callback.stage("generations", self._watched, status["generations"]))
+
+    def _hear_events(self) -> None:
+        """What was written since: said, and listed where it is wrong until somebody has seen it."""
+        for number, event in self.session.ledger.events_since(self._event):
+            self._event = number
+            if event.kind in SAID:
+                self._say(f"{event.kind}: {event.text}")
+            elif event.kind in ("reference", "pixels", "rig-lost") and self._troubles.happened(
+                f"{event.kind}:{event.text}", event.text
+            ):
+                self._say(event.text)
+        if self.session.paused is not None and self.session.stalled:
+            self._troubles.is_so("stalled", f"paused: {self.session.paused}")
+        else:
+            self._troubles.over("stalled")
+
+    def _say(self, text: str) -> None:
+        self._to_callback(lambda: self.callback.trouble(text))
 
     def _to_callback(self, say: Callable[[], None]) -> None:
         """A bar or a figure that fails never ends a session."""
@@ -347,12 +499,28 @@ class Server:
             self._written(lambda: self.session.say("watcher", text))
 
     def tell_status(self) -> None:
-        """To the rig, when it has changed."""
-        status = self.session.status() | {"trouble": self._trouble or self._put_aside}
+        """To the rig, and to whoever reads the record, when it has changed."""
+        self._list()
+        held = None if self._held is None else self._held[0]
+        status = self.session.status() | {"held": held, "trouble": self._troubles.as_status()}
         if status == self._said:
             return
         self._said = status
         try:
             self.bridge.status(status)
         except RigError as error:
-            self._trouble = str(error)
+            self._troubles.is_so("medium", str(error))
+
+    def _list(self) -> None:
+        """Write what is wrong now, where that has changed; and have it stand beside the bar."""
+        listed = self._troubles.to_json()
+        if listed != self._listed:
+            with contextlib.suppress(StoreError):  # tried again with the next status
+                self.session.store.write_fact(TROUBLES, listed)
+                self._listed = listed
+        now = self._troubles.open
+        more = f" (and {len(now) - 1} more)" if len(now) > 1 else ""
+        note = f"{now[0].text}{more}" if now else ""
+        if note != self._noted:
+            self._noted = note
+            self._to_callback(lambda: self.callback.note(note))

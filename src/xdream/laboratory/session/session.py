@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +36,9 @@ from xdream.optimizers import State
 from xdream.scoring.recordings import from_bytes
 from xdream.store import Store, ToldRow, queries
 from xdream.store.ledger import VOID_ENDINGS, BlockRow, Closing, Event, Ledger, Planned, RecordingRow
+
+#: How the reason of a pause ends that a session makes itself.
+WITHOUT = "ended without a single response"
 
 
 class Session:
@@ -148,10 +151,12 @@ class Session:
         if now is not None and row is not None:
             block = OpenBlock(row.number, row.fence, now.of(row.number), now.answered)
         judged = judge(answer, self._rules, block, self.ledger.planned_as, self.ledger.next_ids()[0] - 1)
+        if judged.alarm is not None and self._is_copy(judged.rows):
+            judged = replace(judged, alarm=None)
         events = [] if judged.alarm is None else [self._event("alarm", judged.alarm)]
         if now is None or row is None or judged.block != row.number:
             self.ledger.record(judged.rows, events=events)
-            return Receipt(judged.counts, judged.refused, row is not None, judged.conflict)
+            return Receipt(judged.counts, judged.refused, row is not None, judged.conflict, judged.alarm)
         after = replace(now, answered={**now.answered, **judged.taken})
         closing = None
         if after.complete(row.number):
@@ -162,7 +167,17 @@ class Session:
         if judged.rows or closing is not None:
             self._close(after, closing, judged.rows, events)
         self._lease = (row.number, self._clock())
-        return Receipt(judged.counts, judged.refused, closing is None, judged.conflict)
+        return Receipt(judged.counts, judged.refused, closing is None, judged.conflict, judged.alarm)
+
+    def _is_copy(self, rows: Sequence[RecordingRow]) -> bool:
+        """Whether a late answer is what was taken before, once more: a rig that got no receipt may do so."""
+        return all(
+            row.status == "late"
+            and row.planned is not None
+            and row.raw is not None
+            and self.ledger.has_taken(row.planned, row.raw)
+            for row in rows
+        )
 
     def close(self, number: int, ending: str, reason: str) -> None:
         """End a block, if it is open, as it is: what was not answered is missing."""
@@ -184,7 +199,7 @@ class Session:
             events = [*events, self._event("missing", text, closing.number)]
         paused = self.paused
         if closing is not None and left and len(left) == len(after.of(closing.number)):
-            paused = f"block {closing.number} ended without a single response"
+            paused = f"block {closing.number} {WITHOUT}"
             events = [*events, self._event("pause", paused, closing.number)]
         self.ledger.record(rows, closing, events)
         self._now = self._with_blocks(after)
@@ -210,8 +225,11 @@ class Session:
                 return NoBlock("held", f"held by {row.holder} for another {math.ceil(left)} s")
         if row.holder != rig:
             fence = row.fence if row.holder is None else row.fence + 1
-            said = f"block {row.number} goes to {rig}" + (f", from {row.holder}" if row.holder else "")
-            self.ledger.lease(row.number, fence, rig, [self._event("lease", said, row.number)])
+            said, kind = f"block {row.number} goes to {rig}", "lease"
+            if row.holder is not None:
+                kind = "rig-lost"
+                said += f": {row.holder}, which had it, was not heard for {self.plan.lease_s:g} s"
+            self.ledger.lease(row.number, fence, rig, [self._event(kind, said, row.number)])
             row = replace(row, fence=fence, holder=rig)
             self._now = self._with_blocks(self._begun())
         self._lease = (row.number, now)
@@ -236,13 +254,10 @@ class Session:
         Where its generation was told already, that generation is shown again as a whole: what followed from
         it does not count either. Returns why it cannot be done, or None.
         """
+        problem = self.why_not_reject(number)
         row = self.ledger.block(number)
-        if row is None:
-            return f"there is no block {number}"
-        if row.ending in VOID_ENDINGS:
-            return f"block {number} was {row.ending} already"
-        if self.over:
-            return "the session is over"
+        if problem is not None or row is None:
+            return problem
         now = self._begun()
         if row.generation < now.number:
             return self._rewind(now, row, reason)
@@ -250,6 +265,19 @@ class Session:
         elsewhere = {(one.name, one.repeat) for one in now.planned if one.block not in void}
         showings = [one for one in now.of(number) if (one.name, one.repeat) not in elsewhere]
         self._now = self._with_block(showings, Closing(number, "rejected", reason))
+        return None
+
+    def why_not_reject(self, number: int) -> str | None:
+        """Why a block cannot be rejected, or None."""
+        row = self.ledger.block(number)
+        if row is None:
+            return f"there is no block {number}"
+        if row.ending in VOID_ENDINGS:
+            return f"block {number} was {row.ending} already"
+        if self.over:
+            return "the session is over"
+        if self.ledger.is_void(row.generation):
+            return f"block {number}'s generation is already void"
         return None
 
     def accept(self, number: int) -> str | None:
@@ -285,8 +313,6 @@ class Session:
 
     def _rewind(self, now: Generation, row: BlockRow, reason: str) -> str | None:
         """Back to the states before a generation that was told."""
-        if self.ledger.is_void(row.generation):
-            return f"block {row.number}'s generation is already void"
         since, until = row.generation, now.number
         states = self._states_before(since)
         text = (
@@ -396,6 +422,17 @@ class Session:
         self._lease = self._now = None
 
     # ------------------------------------------------------------------ how it stands
+
+    @property
+    def flags(self) -> Mapping[str, str]:
+        """What is odd about the channels in the latest block, by a word for it."""
+        names = self.plan.channels
+        return {f"channel:{names[c]}:{kind}": text for (c, kind), text in self._scorer.flagged.items()}
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the pause is the session's own, because a block ended without a response."""
+        return self.paused is not None and self.paused.endswith(WITHOUT)
 
     def _event(self, kind: str, text: str, block: int | None = None) -> Event:
         return Event(kind, text, self.generation, block)

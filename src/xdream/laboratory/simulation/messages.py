@@ -59,6 +59,8 @@ class MessageDriver:
         self._answered: set[tuple[str | None, int, int | None]] = set()
         self._heard = clock()
         self._over = False
+        #: Whether the session is over for this rig only because it does not answer any more.
+        self.gone = False
         self._ended = threading.Event()
         #: The digital word of each presentation of the latest block.
         self.codes: dict[tuple[str, int], int] = {}
@@ -128,7 +130,8 @@ class MessageDriver:
         try:
             code, said = self._medium.ask(do, message, spoil)
         except NoReply:
-            self._over = self._over or self._clock() - self._heard >= self._gone_s
+            if not self._over and self._clock() - self._heard >= self._gone_s:
+                self._over = self.gone = True
             return 0, {}
         self._heard = self._clock()
         if code == 401:

@@ -11,6 +11,7 @@ from xdream.laboratory.rigs import AnswerRow
 from xdream.laboratory.simulation.base import Driver, Offered
 from xdream.laboratory.simulation.faults import Faults, faulty, parts, spoilt
 from xdream.laboratory.simulation.neurons import SimulatedNeurons
+from xdream.text import counted
 
 #: How long a driver is asked for a block at a time.
 LISTEN_S = 0.5
@@ -26,7 +27,10 @@ def simulate(
     stop: Callable[[], bool] = lambda: False,
     tell: Callable[[int, int], None] = lambda number, presentations: None,
 ) -> int:
-    """Answer blocks until the session is over; returns how many. tell: (block, presentations) before each."""
+    """Answer blocks until the session is over; returns how many. tell: (block, presentations) before each.
+
+    Raises RigError for a session that does not answer any more and never said that it is over.
+    """
     faults = faults or Faults()
     blocks = 0
     late: list[tuple[Offered, AnswerRow]] = []
@@ -54,6 +58,11 @@ def simulate(
         late = [
             (offered, row) for row in rows if faults.happens("late", offered.number, row.image, row.repeat)
         ]
+    if getattr(driver, "gone", False):
+        raise RigError(
+            f"after {counted(blocks, 'block')} the session does not answer any more, and did not say that it "
+            "is over; is xdream serve running?"
+        )
     return blocks
 
 

@@ -1,0 +1,5 @@
+"""The live page: experiments, sessions, tunings and studies in a browser. Reads records and nothing else."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

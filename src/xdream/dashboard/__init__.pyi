@@ -1,0 +1,2 @@
+from .process import View as View
+from .process import view as view

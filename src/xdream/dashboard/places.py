@@ -1,0 +1,115 @@
+"""What a folder holds that can be watched: one experiment, or the many of a study or a tuning. Read-only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xdream.dashboard.feed import is_running
+from xdream.errors import BadInput, XDreamError
+from xdream.store import FILE_NAME, Record
+from xdream.studies import file_names, gathering
+
+Json = dict[str, Any]
+EVALUATIONS = "evaluations"
+
+
+@dataclass(frozen=True)
+class Place:
+    """An experiment below the folder. at: its path from there, "" for the folder itself. part: of the study
+    or tuning."""
+
+    at: str
+    part: str
+
+
+class Places:
+    """The experiments below a folder. kind: experiment, study or tuning. Raises BadInput for none of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: dict[str, tuple[tuple[Any, ...], Json]] = {}
+        if (folder / FILE_NAME).exists():
+            self.kind = "experiment"
+        elif (folder / file_names.STUDY).exists():
+            self.kind = "study"
+        elif (folder / file_names.TUNING).exists():
+            self.kind = "tuning"
+        else:
+            raise BadInput(
+                f"{folder} is no folder of an experiment, session, tuning or study; give the folder that "
+                "xdream evolve, serve, tune or study wrote"
+            )
+
+    def place(self, at: str) -> Path:
+        """The folder of one that is there. Raises BadInput."""
+        if self.kind == "experiment" and at == "":
+            return self.folder
+        if at not in {one.at for one in self._places()}:
+            raise BadInput("there is no such experiment here")
+        return self.folder / at
+
+    def overview(self) -> Json:
+        """Every part and how far it is. One that has not changed is not read again."""
+        rows = [self._row(place) for place in self._places()]
+        whole: Json = {"kind": self.kind, "folder": str(self.folder), "name": self.folder.name, "rows": rows}
+        if self.kind == "study":
+            shards = gathering.shards_of(self.folder)
+            done = len(shards) - len(gathering.unfinished(self.folder))
+            begun = {row["part"] for row in rows}
+            whole |= {"parts": len(shards), "done": done}
+            whole["waiting"] = [
+                name for one in shards if (name := gathering.shard_folder(self.folder, one).name) not in begun
+            ]
+        return whole
+
+    def _places(self) -> Iterator[Place]:
+        if self.kind == "experiment":
+            yield Place("", "")
+            return
+        inside = self.folder / (EVALUATIONS if self.kind == "tuning" else gathering.SHARDS)
+        for path in sorted(inside.rglob(FILE_NAME)):
+            at = path.parent.relative_to(self.folder)
+            yield Place(at.as_posix(), at.parts[1])
+
+    def _row(self, place: Place) -> Json:
+        folder = self.folder / place.at
+        signature = tuple(_changed(folder / name) for name in (FILE_NAME, f"{FILE_NAME}-wal"))
+        running = is_running(folder)
+        known = self._known.get(place.at)
+        if known is None or known[0] != signature:
+            known = (signature, _summary(folder))
+            self._known[place.at] = known
+        return {"at": place.at, "part": place.part, "running": running, **known[1]}
+
+
+def _changed(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return (0, 0)
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _summary(folder: Path) -> Json:
+    try:
+        with Record(folder) as record:
+            [(runs, ended)] = record.query("SELECT count(*), count(ending) FROM run")
+            [(told,)] = record.query("SELECT coalesce(max(generation), -1) + 1 FROM told")
+            [(best,)] = record.query("SELECT max(noise_free_score) FROM image")
+            [(natural,)] = record.query("SELECT max(response) FROM reference_response")
+            targets = [target for (target,) in record.query("SELECT DISTINCT target FROM run ORDER BY id")]
+    except XDreamError as error:
+        return {"error": str(error)}
+    return {
+        "runs": runs,
+        "ended": ended,
+        "generations": told,
+        "best": best if best is not None and math.isfinite(best) else None,
+        "reference": natural,
+        "targets": targets[:3],
+        "more": max(len(targets) - 3, 0),
+    }
