@@ -327,7 +327,7 @@ def test_a_record_of_scores_has_all_scores_and_the_rest_follows(tmp_path: Path) 
             np.testing.assert_array_equal(
                 small.scores(run, noise_free=noise_free), full.scores(run, noise_free=noise_free)
             )
-        assert small.presentation_count(run) == full.presentations(run) == 200
+        assert small.presentation_count(run) == full.presentation_count(run) == 200
         for generation, codes in enumerate(replay.generations(small, run)):
             expected = np.stack(list(full.codes(run, generation).values()))
             np.testing.assert_array_equal(codes, expected)

@@ -288,7 +288,7 @@ def test_interleaved_references_are_shown_but_neither_counted_nor_told(
     }
     without = xdream.run(plan(**changes), tmp_path / "without")
     record = xdream.run(plan(references_per_generation=3, **changes), tmp_path / "with")
-    assert record.presentation_count(0) == without.presentations(0) == 56
+    assert record.presentation_count(0) == without.presentation_count(0) == 56
     assert evolution_of(record, record.runs()[0]) == evolution_of(without, without.runs()[0])
     between = answers(record, 0, references=True)
     assert answers(without, 0, references=True) == []

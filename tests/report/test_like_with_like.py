@@ -76,9 +76,9 @@ def test_electrodes_have_the_labels_of_the_plan_and_their_own_levels(recorded: P
     with Record(recorded) as record:
         from xdream.experiment.plan import plan_of
 
-        assert [s.name for s in summarise(record)] == ["1 (V4)", "2 (IT)"]
+        assert [s.name for s in summarise(record)] == ["1, V4", "2, IT"]
         every = electrodes(record, plan_of(record))
-        assert [one.label for one in every] == ["1 (V4)", "2 (IT)", "3 (IT)"]
+        assert [one.label for one in every] == ["1, V4", "2, IT", "3, IT"]
         frame = xdream.Record(recorded).presentations()
         chosen = frame[(frame["channel"] == "2") & ~frame["reference"] & (frame["generation"] == 2)]
         level = every[1].evolved[1]
@@ -99,11 +99,9 @@ def test_generations_that_do_not_count_leave_no_gap_and_the_first_that_counts_is
     with apsw.Connection(str(recorded / FILE_NAME)) as connection:
         connection.execute("INSERT INTO void VALUES (0, 0, 'x'), (1, 0, 'x')")
     with Record(recorded) as record:
-        from xdream.experiment.plan import plan_of
-
         first, *_ = summarise(record)
         assert first.first_generation_best == np.nanmax(record.scores(0)[2])
-        curves = curves_of(record, first, plan_of(record))
+        curves = curves_of(record, first)
         assert not curves.even
         assert curves.x[curves.valid].tolist() == [8.0]  # the third generation is the first 8 that count
         assert [image.generation for image in curves.images] == [2]

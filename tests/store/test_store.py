@@ -87,7 +87,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert (first.spikes_per_activation, second.spikes_per_activation) == (0.5, None)
     assert (first.finished, second.finished, record.finished) == (False, True, False)
     assert second.seed == 2**63 - 1
-    assert record.presentation_count(0) == record.presentations(1) == 2  # the reference is not counted
+    assert record.presentation_count(0) == record.presentation_count(1) == 2  # the reference is not counted
     assert record.seconds > 0.0
     dump = record.dump()
     assert np.frombuffer(dump["image"][1][4], "<f4").tolist() == code(1e-45, -3.4e38, 1).tolist()

@@ -131,4 +131,4 @@ class SessionPlan(Frozen):
             return self.channels
         names = electrodes.labels or self.channels
         areas = electrodes.areas_of(len(names))
-        return tuple(f"{name} ({area})" if area else name for name, area in zip(names, areas, strict=True))
+        return tuple(f"{name}, {area}" if area else name for name, area in zip(names, areas, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from xdream.experiment.plan import DEFAULT_OBJECTIVE, Plan
 from xdream.report.figure_style import BLUE, GREY, LIGHT, VERMILION, quiet
-from xdream.report.spreads import Level, bootstrap, drift_of_references, electrodes, repeat_error
+from xdream.report.spreads import Electrode, Level, bootstrap, drift_of_references, repeat_error
 from xdream.report.summary import RunSummary, reference_scores
 from xdream.scoring.objectives import OBJECTIVES
 from xdream.store import ImageRecord, Record
@@ -35,9 +35,9 @@ class Curves:
 
     observed: the mean with noise, None without. images: the best of some generations, in order.
     even: whether every generation has as many presentations, and all count. presentations: (generations,)
-    shown until the end of each, those that do not count left out. valid: which count. low, high: 95 % of the
-    mean over images. references: (N,) scores. drift: of interleaved references. errors: of images, over
-    repeats, by their ids.
+    shown until the end of each, those that do not count left out. valid: which count. references: (N,)
+    scores. scores: of the images of each generation. Of a run that is drawn by itself (`with_spreads`) drift:
+    of interleaved references; errors: of images, over repeats, by their ids.
     """
 
     summary: RunSummary
@@ -47,9 +47,8 @@ class Curves:
     images: tuple[ImageRecord, ...]
     presentations: Array
     valid: npt.NDArray[np.bool_]
-    low: Array
-    high: Array
     references: Array
+    scores: tuple[Array, ...]
     even: bool = True
     drift: tuple[Level, ...] = ()
     errors: Mapping[int, float] = field(default_factory=dict)
@@ -60,7 +59,7 @@ class Curves:
         return np.arange(1.0, len(self.best) + 1) if self.even else self.presentations
 
 
-def curves_of(record: Record, summary: RunSummary, plan: Plan) -> Curves:
+def curves_of(record: Record, summary: RunSummary) -> Curves:
     """What is drawn of one run."""
     clean = record.scores(summary.run)
     observed = record.scores(summary.run, noise_free=False)[: len(clean)]
@@ -85,15 +84,19 @@ def curves_of(record: Record, summary: RunSummary, plan: Plan) -> Curves:
         images,
         np.cumsum(shown) * repeats,
         valid,
-        *bootstrap(clean),
         reference_scores(record, run),
+        tuple(clean),
         len({len(scores) for scores in clean}) <= 1 and bool(valid.all()),
-        drift(record, summary, plan),
-        {} if record.is_session else {i.id: repeat_error(record, i.id) for i in images},
     )
 
 
-def drift(record: Record, summary: RunSummary, plan: Plan) -> tuple[Level, ...]:
+def with_spreads(record: Record, curves: Curves, plan: Plan, every: Sequence[Electrode]) -> Curves:
+    """The same with what takes longer. every: the electrodes of a session."""
+    errors = {} if record.is_session else {i.id: repeat_error(record, i.id) for i in curves.images}
+    return replace(curves, drift=drift(record, curves.summary, plan, every), errors=errors)
+
+
+def drift(record: Record, summary: RunSummary, plan: Plan, every: Sequence[Electrode]) -> tuple[Level, ...]:
     """Of the references that were interleaved, where scores are responses as they came."""
     if summary.objective != DEFAULT_OBJECTIVE:
         return ()
@@ -103,7 +106,7 @@ def drift(record: Record, summary: RunSummary, plan: Plan) -> tuple[Level, ...]:
     plain = how.zscore_blocks is None and how.baseline != "overall" and not plan.variants
     if not plain or not channel.isdigit():
         return ()
-    return electrodes(record, plan)[int(channel)].references
+    return every[int(channel)].references
 
 
 def each_generation(function: Callable[[Array], Any], generations: Sequence[Array]) -> Array:
@@ -141,7 +144,8 @@ def draw_curves(axes: Axes, curves: Curves, plan: Plan, *, marks: bool) -> list[
     if curves.observed is not None:
         axes.plot(x, curves.observed[ok], color=LIGHT, lw=0.8, marker=".", ms=dot_size(count))
         labels.append(label_beside(axes, last_seen(curves.observed), "mean as observed", LIGHT))
-    axes.fill_between(x, curves.low[ok], curves.high[ok], color=GREY, alpha=0.25, lw=0)
+    low, high = bootstrap(curves.scores)
+    axes.fill_between(x, low[ok], high[ok], color=GREY, alpha=0.25, lw=0)
     axes.plot(x, curves.mean[ok], color=GREY, lw=1.0, marker=".", ms=dot_size(count))
     labels.append(
         label_beside(axes, last_seen(curves.mean), "mean of the generation\n(95 % over images)", GREY)

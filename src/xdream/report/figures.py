@@ -32,6 +32,7 @@ from xdream.report.curves import (
     last_seen,
     score_label,
     spread_labels,
+    with_spreads,
 )
 from xdream.report.figure_style import (
     COLOURS,
@@ -42,6 +43,7 @@ from xdream.report.figure_style import (
     style,
 )
 from xdream.report.redraw import NOT_IDENTICAL, Panel, Redrawn, best_reference, redraw
+from xdream.report.spreads import electrodes
 from xdream.report.summary import RunSummary, notes_of, plan_of, summarise
 from xdream.report.text_table import number
 from xdream.store import ImageRecord, Record
@@ -118,14 +120,16 @@ def show(
     complete yet, a run is not there or the folder cannot be written.
     """
     plan = plan_of(record)
-    every = [curves_of(record, s, plan) for s in summarise(record) if s.generations]
+    every = [curves_of(record, s) for s in summarise(record) if s.generations]
     if not every:
         raise BadInput(
             f"{record.folder} has no complete generation to show yet; wait for it, or go on with it: "
             f"xdream resume {record.folder}"
         )
     folder = record.folder / "figures" if folder is None else folder
-    single = _single(every, most_runs, runs, record)
+    levels = electrodes(record, plan) if record.is_session else []
+    chosen = _single(every, most_runs, runs, record)
+    single = [with_spreads(record, one, plan, levels) for one in chosen]
     frame = _Frame(plan, notes_of(record), file_format)
     drawn, alarms = redraw(record, plan, [i for one in single for i in one.images])
     width = max(3, len(str(max(s.summary.run for s in every))))
@@ -137,7 +141,7 @@ def show(
             alarms += [missing] if missing else []
             written.append(_run_figures(one, reference, drawn, frame, folder, before))
         overview = _overview(every, plan, frame, folder / frame.name("runs")) if len(every) > 1 else None
-    beside, said = natural.figures(record, plan, single, folder, frame.name, frame.notes)
+    beside, said = natural.figures(record, plan, single, levels, folder, frame.name, frame.notes)
     alarms += [] if any("best reference is left out" in text for text in alarms) else said
     if runs is None and len(every) > most_runs:
         alarms.append(f"figures of single runs are drawn for the first {most_runs} of {len(every)}")

@@ -16,7 +16,7 @@ from xdream.images.files import hwc, pixels_of
 from xdream.images.references import References
 from xdream.report.curves import Curves
 from xdream.report.figure_style import BLUE, GREY, INK, VERMILION, WIDTH_IN, new_figure, style, write_figure
-from xdream.report.spreads import Electrode, electrodes
+from xdream.report.spreads import Electrode
 from xdream.report.text_table import number
 from xdream.store import Record
 
@@ -30,6 +30,7 @@ def figures(
     record: Record,
     plan: Plan,
     runs: Sequence[Curves],
+    every: Sequence[Electrode],
     folder: Path,
     name: Callable[[str], str],
     notes: Sequence[str],
@@ -47,7 +48,6 @@ def figures(
             except BadInput as error:
                 said.append(f"the reference photographs are left out: {error}")
         if record.is_session:
-            every = electrodes(record, plan)
             drawn = [one for one in every if one.evolved or one.references][:MOST_ELECTRODES]
             if drawn:
                 void = set(record.void_generations())

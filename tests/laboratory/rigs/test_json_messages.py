@@ -295,3 +295,14 @@ def test_replies_have_a_code() -> None:
         200,
         {"state": "over", "reason": "held by nobody: over"},
     )
+
+
+def test_an_onset_is_kept_with_any_form_and_is_a_number() -> None:
+    said = [{"image": "a", "onset_s": 12.25, "values": [1.0]}, {"image": "b", "onset_s": 13, "missing": True}]
+    rows = forms.read_responses(said, 1)
+    assert [row.onset_s for row in rows] == [12.25, 13.0]
+    assert forms.read_responses([forms.row_json(rows[0])], 1)[0].onset_s == 12.25
+    assert "onset_s" not in forms.row_json(AnswerRow("a", 0, None))
+    for wrong in ("now", True, float("inf")):
+        with pytest.raises(forms.MessageError, match=r"onset_s is .*, no number"):
+            forms.read_responses([{"image": "a", "onset_s": wrong, "values": [1.0]}], 1)
