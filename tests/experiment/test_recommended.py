@@ -14,6 +14,7 @@ from xdream.experiment import recommended, replay
 from xdream.experiment.callbacks import NoCallback
 from xdream.experiment.opening import parts_of
 from xdream.experiment.plan import Plan
+from xdream.images.files import pixels_of
 
 
 def plan(**more: Any) -> Plan:
@@ -38,8 +39,13 @@ def test_the_recommended_code_is_scored_without_noise_at_the_end(tmp_path: Path,
         code = replay.recommended(record, r.id)
         assert code is not None
         response = parts.forward.respond(r.subject, parts.forward.draw(torch.from_numpy(code)[None]))
-        assert found[str(r.id)] == pytest.approx(float(response[0, r.unit]))
-    assert found["1"] > np.mean(record.scores(1)[0])
+        assert found[str(r.id)]["score"] == pytest.approx(float(response[0, r.unit]))
+        kept = record.kept_image(found[str(r.id)]["pixels"])
+        assert (kept is None) == (policy == "scores")
+        if kept is not None:
+            shown = parts.forward.draw(torch.from_numpy(code)[None])[0]
+            np.testing.assert_array_equal(pixels_of(kept), shown.permute(1, 2, 0).numpy())
+    assert found["1"]["score"] > np.mean(record.scores(1)[0])
 
 
 def test_it_is_the_mean_of_all_that_was_told(tmp_path: Path) -> None:
@@ -107,3 +113,17 @@ def test_a_silent_start_is_in_the_record(tmp_path: Path, monkeypatch: pytest.Mon
     )
     other = xdream.run(plan(noise_scale=None), tmp_path / "y")
     assert other.silent_starts() == {}
+
+
+def test_its_image_and_its_score_are_shown(tmp_path: Path) -> None:
+    from xdream import report
+
+    record = xdream.run(plan(), tmp_path / "x")
+    first = report.summarise(record)[0]
+    assert first.recommended == pytest.approx(json.loads(record.facts["recommended"])["0"]["score"])
+    report.show(record)
+    written = tmp_path / "x" / "figures" / "run000-recommended.png"
+    assert written.read_bytes() == record.kept_image(json.loads(record.facts["recommended"])["0"]["pixels"])
+    record = xdream.run(plan(keep_images="none", targets=["known:linear::3"]), tmp_path / "none")
+    report.show(record)
+    assert not (tmp_path / "none" / "figures" / "recommended.png").exists()

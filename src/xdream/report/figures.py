@@ -44,7 +44,7 @@ from xdream.report.figure_style import (
 )
 from xdream.report.redraw import NOT_IDENTICAL, Panel, Redrawn, best_reference, redraw
 from xdream.report.spreads import electrodes
-from xdream.report.summary import RunSummary, notes_of, plan_of, summarise
+from xdream.report.summary import RunSummary, notes_of, plan_of, recommended_of, summarise
 from xdream.report.text_table import number
 from xdream.store import ImageRecord, Record
 from xdream.text import counted
@@ -111,10 +111,11 @@ def show(
 ) -> Figures:
     """Draw a record, finished or not, into `folder` (default: `figures` in the record's).
 
-    A single run gives figure.png, response.png, montage.png, best.png and best_last_generation.png; several
-    give these with run000- before the name for the first `most_runs` of them (or for `runs`, by number),
-    and runs.png. Beside them references.png (the references with the best and the worst responses) and, of a
-    session, electrodes.png. file_format: of the figures, png, pdf or svg; images stay PNG. Whatever the
+    A single run gives figure.png, response.png, montage.png, best.png, best_last_generation.png and, where
+    its optimizer recommends a code, recommended.png; several give these with run000- before the name for the
+    first `most_runs` of them (or for `runs`, by number), and runs.png. Beside them references.png (the
+    references with the best and the worst responses) and, of a session, electrodes.png. file_format: of the
+    figures, png, pdf or svg; images stay PNG. Whatever the
     images need and is gone (weights, references) is left out with a warning. An image that does not come out
     bit for bit as it was shown is written as best_not_identical.png. Raises BadInput when no generation is
     complete yet, a run is not there or the folder cannot be written.
@@ -139,7 +140,8 @@ def show(
             before = f"run{one.summary.run:0{width}d}-" if len(record.runs()) > 1 else ""
             reference, missing = best_reference(record, plan, one.summary, drawn)
             alarms += [missing] if missing else []
-            written.append(_run_figures(one, reference, drawn, frame, folder, before))
+            last = _recommended(record, one.summary, folder, before)
+            written.append(_run_figures(one, reference, drawn, last, frame, folder, before))
         overview = _overview(every, plan, frame, folder / frame.name("runs")) if len(every) > 1 else None
     beside, said = natural.figures(record, plan, single, levels, folder, frame.name, frame.notes)
     alarms += [] if any("best reference is left out" in text for text in alarms) else said
@@ -168,11 +170,13 @@ def _run_figures(
     curves: Curves,
     reference: Panel | None,
     drawn: dict[int, Redrawn],
+    last: Panel | None,
     frame: _Frame,
     folder: Path,
     before: str,
 ) -> RunFigures:
     panels = [_panel(image, drawn[image.id], curves) for image in curves.images if image.id in drawn]
+    panels += [last] if panels and last is not None else []
     reference = reference if panels else None
     row_in = _row_in(panels, reference)
     title, notes = _title(curves.summary), frame.notes
@@ -205,6 +209,16 @@ def _run_figures(
         _save_image(ever, drawn, folder, f"{before}best", notes),
         _save_image(shown[-1] if shown else None, drawn, folder, f"{before}best_last_generation", notes),
     )
+
+
+def _recommended(record: Record, summary: RunSummary, folder: Path, before: str) -> Panel | None:
+    """The image of the recommended code, which is written, too; None where none was kept."""
+    found = recommended_of(record).get(summary.run)
+    png = record.kept_image(found["pixels"]) if found else None
+    if png is None:
+        return None
+    files.write(folder / f"{before}recommended.png", png)
+    return Panel(files.pixels_of(png), f"recommended\n{number(summary.recommended, 3)}")
 
 
 def _title(s: RunSummary) -> str:

@@ -116,7 +116,7 @@ def summarise(record: Record) -> list[RunSummary]:
     counts = record.presentations_of_runs()
     rate = sum(counts.values()) / record.seconds if record.seconds > 0 else None
     again = in_float32(record)
-    recommended = recommended_scores(record)
+    recommended = {run: one["score"] for run, one in recommended_of(record).items()}
     return [
         _summary(record, plan, run, counts[run.id], rate, notes, again.get(run.id), recommended.get(run.id))
         for run in runs
@@ -134,10 +134,10 @@ def in_float32(record: Record) -> dict[int, Mapping[str, Any]]:
     return {int(run): one for run, one in found.items()}
 
 
-def recommended_scores(record: Record) -> dict[int, float]:
+def recommended_of(record: Record) -> dict[int, Mapping[str, Any]]:
     """What `xdream.experiment.recommended` computed, by run; empty without it."""
-    found: dict[str, float] = json.loads(record.facts.get("recommended") or "{}")
-    return {int(run): score for run, score in found.items()}
+    found: dict[str, Mapping[str, Any]] = json.loads(record.facts.get("recommended") or "{}")
+    return {int(run): one for run, one in found.items()}
 
 
 def reference_scores(record: Record, run: RunRecord) -> Array:

@@ -246,9 +246,10 @@ class Store:
             for run, state in states.items():
                 _write_state(connection, run, generation, state, since=1)
 
-    def write_fact(self, key: str, value: str) -> None:
-        """A fact that was found, or changed, on the way."""
+    def write_fact(self, key: str, value: str, kept: Mapping[str, bytes] | None = None) -> None:
+        """A fact that was found, or changed, on the way. kept: images that it names, as in `write_block`."""
         with self.transaction() as connection:
+            keep_images(connection, kept or {})
             connection.execute("INSERT OR REPLACE INTO experiment VALUES (?, ?)", (key, value))
 
     def query(self, sql: str, *bindings: Any) -> list[tuple[Any, ...]]:
