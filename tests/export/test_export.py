@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from xdream.cli.main import main
 from xdream.errors import BadInput
 from xdream.experiment.plan import Plan
 from xdream.export.export import export
+from xdream.export.nwb import LEAD_S
 from xdream.laboratory import session
 from xdream.laboratory.rigs import Answer, AnswerRow, Block, Direct
 from xdream.scoring.recordings import Recorded, Spikes, Traces, Values
@@ -216,7 +218,9 @@ def test_an_nwb_file_reads_back_with_the_numbers_of_the_store(
         trials, wide = file.trials.to_dataframe(), frame["response"].to_numpy().reshape(-1, 3)
         one_each = frame.iloc[::3].reset_index(drop=True)
         np.testing.assert_array_equal(np.stack(trials["response"]), wide)
-        for mine, theirs in (("score", "score"), ("onset_s", "start_time"), ("status", "status")):
+        np.testing.assert_array_equal(trials["start_time"], one_each["onset_s"] + LEAD_S)
+        assert file.session_start_time == presentation_rows.start_utc(record) - timedelta(seconds=LEAD_S)
+        for mine, theirs in (("score", "score"), ("status", "status")):
             np.testing.assert_array_equal(trials[theirs], one_each[mine])
         assert trials["image_id"].tolist() == one_each["image"].tolist()
         assert trials.index.tolist() == list(range(len(trials)))
@@ -226,7 +230,7 @@ def test_an_nwb_file_reads_back_with_the_numbers_of_the_store(
                 stored = frame["spike_times_ms"][3 * row + channel]
                 if stored is None:
                     continue
-                onset = one_each["onset_s"][row]
+                onset = one_each["onset_s"][row] + LEAD_S
                 every = file.units["spike_times"][channel]
                 inside = every[(every > onset - 0.0201) & (every < onset + 0.2001)]
                 np.testing.assert_allclose(inside, onset + stored / 1000.0, atol=2e-6)
@@ -283,7 +287,7 @@ def test_traces_are_there_row_by_row(tmp_path: Path, photographs: Path) -> None:
         assert len(stored) > 20
         for row, one in enumerate(stored):
             np.testing.assert_array_equal(found.data[row].T, one.recorded.samples)  # type: ignore[union-attr]
-            assert found.timestamps[row] == one.onset_s - 0.02
+            assert found.timestamps[row] == one.onset_s + LEAD_S - 0.02
 
 
 def test_what_dandi_requires_is_asked_for_by_name_and_can_be_given(tmp_path: Path, photographs: Path) -> None:

@@ -12,9 +12,11 @@ The library writes the first batch of each table and h5py the others, so that me
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ from xdream.export.base import (
 from xdream.export.nwb_recordings import Survey, Units, add_recordings, survey
 from xdream.images.files import pixels_of
 
+#: The file begins so long before the experiment: what was recorded before the first image has times above 0.
+LEAD_S = 1.0
 #: What DANDI requires of a subject, by the key of the plan.
 REQUIRED = {
     "session.animal.id": "the animal's id",
@@ -87,7 +91,7 @@ class _Writer:
         found = survey(self._record)
         file = self._file()
         pictures = self._pictures(file)
-        presentations = presentations_with_progress(self._request)
+        presentations = _later(presentations_with_progress(self._request))
         units = Units(len(self._channels))
         traces = add_recordings(self._nwb, file, found, self._electrodes(file), self._plan)
         first = next(presentations, [])
@@ -138,7 +142,7 @@ class _Writer:
         file = self._nwb.NWBFile(
             session_description=about_it.description or described,
             identifier=str(uuid.uuid4()),
-            session_start_time=presentation_rows.start_utc(record),
+            session_start_time=presentation_rows.start_utc(record) - timedelta(seconds=LEAD_S),
             session_id=presentation_rows.session_id(record) or plan.name,
             experiment_description=about_it.experiment or described,
             keywords=about_it.keywords or ("closed loop", "stimulus optimization", "XDream"),
@@ -278,6 +282,14 @@ class _Writer:
     def _dims(self) -> int:
         rows = self._record.query("SELECT length(code) / 4 FROM image WHERE code IS NOT NULL LIMIT 1")
         return int(rows[0][0]) if rows else 0
+
+
+def _later(batches: Iterable[Sequence[PresentationRecord]]) -> Iterator[list[PresentationRecord]]:
+    """The same on the clock of the file."""
+    for batch in batches:
+        yield [
+            dataclasses.replace(one, onset_s=one.onset_s + LEAD_S, end_s=one.end_s + LEAD_S) for one in batch
+        ]
 
 
 def _shown(batch: Iterable[PresentationRecord], place: dict[str, int]) -> dict[str, Any]:

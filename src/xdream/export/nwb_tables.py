@@ -98,7 +98,7 @@ def trial_descriptions(channels: Sequence[str]) -> dict[str, str]:
     """What the columns of the trials are."""
     names = ", ".join(channels[:20]) + (" …" if len(channels) > 20 else "")
     return {
-        "start_time": "onset of the image, seconds from the start of the session",
+        "start_time": "onset of the image, seconds on the clock of the file",
         "stop_time": "when the image went, as the plan has it",
         "presentation": "number of the presentation in the record",
         "run": "run whose image it is, from 0; -1: a reference that all runs share",
