@@ -340,3 +340,47 @@ def _nothing() -> Any:
     import contextlib
 
     return contextlib.nullcontext()
+
+
+def test_an_answer_that_came_late_is_listed_without_numbers(tmp_path: Path) -> None:
+    """It was not checked: here it has the wrong number of channels. The onsets around it stay."""
+    before: list[Any] = []
+
+    def answer(block: Block) -> list[Answer]:
+        first, *others = block.presentations
+        rows = tuple(AnswerRow(one.image, one.repeat, Values(np.arange(3.0) + one.place)) for one in others)
+        late = [
+            Answer((AnswerRow(one.image, one.repeat, Values(np.ones(7))),), block=number)
+            for number, one in before
+        ]
+        before[:] = [(block.number, first)]
+        return [*late, Answer(rows, block=block.number), Answer((), block=block.number, last=True)]
+
+    plan = Plan.make(
+        targets=["rig::0-2"],
+        generator={"name": "pixels", "size_px": 8},
+        optimizer={"name": "genetic", "population": 4},
+        presentations=12,
+        threads=1,
+        rig="direct",
+        session={"channels": 3, "animal": ANIMAL, "nwb": NWB},
+    )
+    session.serve(plan, tmp_path / "x", bridge=Direct(answer)).close()
+    with xdream.Record(tmp_path / "x") as record:
+        frame = record.presentations()
+    late = frame[frame["status"] == "late"]
+    assert len(late) == 6  # three channels of the first presentation of two blocks
+    assert late["response"].isna().all()
+    assert not late["counts"].any()
+    assert frame["onset_s"].is_monotonic_increasing
+    for form in ("csv", "nwb", "mat"):
+        assert export(tmp_path / "x", form, tmp_path / f"out.{form}") == []
+
+
+def test_what_lies_beside_an_export_stays(recorded: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "partial-out" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    export(recorded, "csv", tmp_path / "out")
+    assert mine.read_text() == "mine"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["out", "partial-out", "photographs", "x"]

@@ -9,6 +9,7 @@ import torch
 import xdream
 from xdream.errors import BadInput
 from xdream.experiment import replay
+from xdream.experiment.assemble import assemble
 from xdream.experiment.plan import Plan, plan_of
 from xdream.generators import GENERATORS
 from xdream.registry import declares
@@ -121,3 +122,25 @@ def test_a_search_keeps_codes_where_the_generator_declares_but_for_published_opt
     assert region("rank-nes", codes="free") == ("free", None)
     assert region("genetic") == region("fdgd") == region("nes") == ("free", None)
     assert region("genetic", codes="ball") == ("ball", 1.3)
+
+
+def test_variants_that_would_draw_elsewhere_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    @declares(region=("ball", 0.7))
+    def odd(size_px: int = 8) -> Any:
+        return GENERATORS.make("pixels", size_px=size_px)
+
+    monkeypatch.setitem(GENERATORS._factories, "odd", odd)
+
+    def notes(**more: Any) -> list[str]:
+        plan = Plan.make(
+            targets=["known:linear::3"],
+            presentations=20,
+            variants=[{"optimizer": "rank-nes"}, {"optimizer": "genetic"}],
+            **{"generator": "odd", **more},
+        )
+        return [one for one in assemble(plan).notes if "variants" in one]
+
+    assert notes() == ["all variants draw with generator.codes 'ball', as rank-nes does"]
+    assert notes(optimizer="nes") == ["all variants draw with generator.codes 'free', as nes does"]
+    assert notes(generator={"name": "odd", "codes": "free"}) == []
+    assert notes(generator={"name": "pixels", "size_px": 8}) == []

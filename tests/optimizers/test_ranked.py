@@ -170,6 +170,13 @@ def test_a_code_that_is_given_is_where_the_search_begins(name: str) -> None:
         assert torch.equal(getattr(same, field), value)
 
 
+def test_a_given_code_far_outside_is_brought_within_the_limit_of_the_mean_at_once() -> None:
+    optimizer = RankNES(mean_limit=1.3)
+    rows = torch.stack((torch.full((D,), CENTRE), torch.full((D,), SPREAD), torch.full((D,), CENTRE + 5.0)))
+    state = optimizer.start(torch.tensor([5]), rows[None])
+    np.testing.assert_allclose(z_of(optimizer.recommended(state)), 1.3, rtol=1e-6)
+
+
 # ------------------------------------------------------------------ rank-nes
 
 

@@ -45,28 +45,35 @@ class Hub:
     async def messages(self) -> AsyncIterator[bytes]:
         """Server-sent events: first everything, then what is new. Raises XDreamError."""
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(MOST_WAITING)
+        self._viewers.add(queue)  # now, so that whoever looks does not stop while this one waits
+        try:
+            async for message in self._messages(queue):
+                yield message
+        finally:
+            self._viewers.discard(queue)
+
+    async def _messages(self, queue: asyncio.Queue[bytes | None]) -> AsyncIterator[bytes]:
         async with self._lock:
+            while not queue.empty():  # what came before the snapshot is in it
+                queue.get_nowait()
+            self._viewers.add(queue)  # again, if it had become full
             if self._source is None:
                 self._source = await asyncio.to_thread(self._make)
                 await asyncio.to_thread(self._source.update)
             if self._whole is None:
                 self._whole = event("all", await asyncio.to_thread(self._source.snapshot))
             whole = self._whole
-            self._viewers.add(queue)
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(self._look())
-        try:
-            yield whole
-            while True:
-                try:
-                    message = await asyncio.wait_for(queue.get(), ALIVE_S)
-                except TimeoutError:
-                    message = b": alive\n\n"
-                if message is None:
-                    return
-                yield message
-        finally:
-            self._viewers.discard(queue)
+        yield whole
+        while True:
+            try:
+                message = await asyncio.wait_for(queue.get(), ALIVE_S)
+            except TimeoutError:
+                message = b": alive\n\n"
+            if message is None:
+                return
+            yield message
 
     async def _look(self) -> None:
         """Until nobody looks any more."""
@@ -76,8 +83,11 @@ class Hub:
                 try:
                     new = await asyncio.to_thread(self._source.update)
                     message = None if new is None else event("new", new)
-                except XDreamError as error:  # the folder is gone, or the disk failed
-                    message = event("fault", {"text": str(error)})
+                except Exception as error:  # the folder is gone, the disk failed: whatever it is, it is said
+                    said = (
+                        str(error) if isinstance(error, XDreamError) else f"{type(error).__name__}: {error}"
+                    )
+                    message = event("fault", {"text": said})
                 if message is not None:
                     self._whole = None
                     self._send(message)

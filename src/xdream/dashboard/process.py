@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import html
 import json
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,12 @@ class View:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        # The line comes when the page is served; a process that hangs before must not hold up a session.
+        ready, _, _ = select.select([self._process.stdout], [], [], START_S)
+        line = self._process.stdout.readline() if ready else ""
+        if not ready:
+            self.close()
+            raise BadInput(f"xdream watch has not started within {START_S:g} s")
         if not line:
             _, said = self._process.communicate(timeout=END_S)
             raise BadInput(said.strip().removeprefix("xdream: ") or "xdream watch did not start")

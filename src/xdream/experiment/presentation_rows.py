@@ -25,6 +25,8 @@ from xdream.subjects.target import split
 BATCH = 20_000
 #: Images carry their codes, which may be long.
 IMAGE_BATCH = 1_000
+#: The statuses of answers that a block was closed with.
+USED = ("taken", "missing")
 #: Statuses of recordings, the first of them says most of a presentation.
 STATUSES = ("taken", "missing", "late", "duplicate", "superseded", "stale", "quarantined")
 
@@ -276,7 +278,8 @@ class _SessionReader:
                 if self._offset_s is None:
                     self._offset_s = start - onset
                 start = onset + self._offset_s
-            recorded = from_bytes(raw) if raw is not None and status in STATUSES[:3] else None
+            # What came late or was put aside was not checked: it has a status, and no numbers.
+            recorded = from_bytes(raw) if raw is not None and status in USED else None
             told = generation in self._generations if run is None else (run, generation) in self._told
             found.append(
                 PresentationRecord(
@@ -308,6 +311,7 @@ class _SessionReader:
         each_s = (self._session.show_ms + self._session.gap_ms) / 1000.0
         # The blocks of a generation are planned together, and shown one after the other.
         planned_s = max(self._seconds(planned_utc), self._over_s)
+        answers = [one if one is not None and one[0] in USED else None for one in answers]
         arrivals = [planned_s if one is None else self._seconds(one[3]) for one in answers]
         last_s = max([planned_s, *arrivals])
         self._over_s = last_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,26 +41,14 @@ def new_place(out: Path) -> Iterator[Path]:
     """A path beside `out` that becomes it at the end; nothing stays when the work fails. Raises BadInput."""
     if out.exists():
         raise BadInput(f"{out} exists already; choose another place")
-    partial = out.with_name(f"partial-{out.name}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        remove(partial)
-        yield partial
-        os.replace(partial, out)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name[:100]}-", dir=out.parent) as beside:
+            partial = Path(beside) / out.name
+            yield partial
+            os.replace(partial, out)
     except OSError as error:
-        remove(partial)
         raise BadInput(f"{out} cannot be written: {error.strerror or error}") from None
-    except BaseException:
-        remove(partial)
-        raise
-
-
-def remove(path: Path) -> None:
-    """A file or a folder with all that is in it, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def about(record: Record) -> dict[str, Any]:

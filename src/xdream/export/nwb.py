@@ -13,6 +13,7 @@ The library writes the first batch of each table and h5py the others, so that me
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -263,9 +264,11 @@ class _Writer:
         module = file.create_processing_module("misc", "XDream: codes, scores, events, plan")
         dims = self._dims()
         batches = (tables.image_columns(batch, dims) for batch in images_with_progress(self._request))
-        images = tables.Appended("processing/misc/images", next(batches))
-        self._rest: list[tuple[tables.Appended, Iterator[dict[str, Any]]]] = [(images, batches)]
-        module.add(tables.table("images", "codes and scores of every image", images, tables.IMAGES))
+        self._rest: list[tuple[tables.Appended, Iterator[dict[str, Any]]]] = []
+        for first in itertools.islice(batches, 1):  # none of a session that showed nothing
+            images = tables.Appended("processing/misc/images", first)
+            self._rest.append((images, batches))
+            module.add(tables.table("images", "codes and scores of every image", images, tables.IMAGES))
         generations = tables.Appended("processing/misc/generations", tables.generation_columns(self._record))
         if generations.count:
             text = "scores of each generation of each run, of those that count"

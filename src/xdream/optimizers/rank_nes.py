@@ -78,9 +78,12 @@ class RankNES:
         object.__setattr__(self, "population", self.population // 2 * 2)
 
     def start(self, seeds: Seeds, initial: Codes) -> RankNESState:
-        """initial: (runs, 2, d), centre and spread of the generator's initial codes."""
+        """initial: (runs, 2, d), centre and spread of the generator's initial codes; or (runs, 3, d), with a
+        code to begin at, brought within mean_limit."""
         radius = column(self.search_radius, 1, initial).expand(len(seeds)).clone()
-        return RankNESState(**safe_start.fields(seeds, initial), radius=radius)
+        fields = safe_start.fields(seeds, initial)
+        fields["mean"] = self._within(fields["mean"])
+        return RankNESState(**fields, radius=radius)
 
     def ask(self, state: RankNESState) -> Codes:
         """(runs, population, d): m + σ ε_i in the first half, m − σ ε_i in the second; m in the last slot

@@ -311,8 +311,9 @@ class Server:
         what = f"{name} was refused" if not used else f"{name} was used in part"
         self._refused = why
         # Of a file its fault begins with the name.
-        if self._troubles.happened(f"answer:{name}", what, why.removeprefix(f"{name}: ")):
-            self._say(self._troubles.open[0].text)
+        subject = f"answer:{name}"
+        if self._troubles.happened(subject, what, why.removeprefix(f"{name}: ")):
+            self._say(next(one.text for one in self._troubles.open if one.subject == subject))
         self.tell_status()
 
     # ------------------------------------------------------------------ orders
