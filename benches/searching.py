@@ -271,6 +271,7 @@ class Ours:
 
     def tell(self, scores: np.ndarray) -> None:
         each = np.split(scores, np.cumsum(self._counts)[:-1])
+        self._scored = self._codes  # those of the next generation are asked before the search ends
         self._scores = [padded(own, self._optimizer.population) for own in each]
         self._state = self._optimizer.tell(self._state, torch.stack(self._scores))
 
@@ -278,7 +279,7 @@ class Ours:
         if isinstance(self._optimizer, Recommending):
             return self._optimizer.recommended(self._state)
         best = [int(own.nan_to_num(nan=-torch.inf).argmax()) for own in self._scores]
-        return torch.stack([own[slot] for own, slot in zip(self._codes, best, strict=True)])
+        return torch.stack([own[slot] for own, slot in zip(self._scored, best, strict=True)])
 
 
 @dataclass
