@@ -7,17 +7,19 @@ networks, without noise and in float32, and its image is kept; a rig's neurons a
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 
-from xdream.experiment import replay
+from xdream.experiment import replay, reported
 from xdream.experiment.record_policy import identity
-from xdream.experiment.runs import Parts
+from xdream.experiment.runs import Parts, Run
 from xdream.images.files import png
 from xdream.optimizers import OPTIMIZERS, Recommending
 from xdream.store import Record, Store, queries
+from xdream.types import CodeArray
 
 #: The fact that holds the answers: empty until they are there. Records of before do not have it.
 FACT = "recommended"
@@ -33,7 +35,8 @@ class Recommended:
 
 def facts(parts: Parts) -> dict[str, str]:
     """What a new record says beside the rest."""
-    made = (OPTIMIZERS.make(r.optimizer, **r.hyperparameters) for r in parts.runs)
+    optimizers = {r.optimizer: r.hyperparameters for r in parts.runs}
+    made = (OPTIMIZERS.make(name, **options) for name, options in optimizers.items())
     due = parts.plan.rig is None and any(isinstance(one, Recommending) for one in made)
     return {FACT: ""} if due else {}
 
@@ -45,18 +48,21 @@ def is_due(record: Record | Store) -> bool:
 
 def compute(parts: Parts, store: Store) -> None:
     """Score the recommended code of each run that has one, and write the scores."""
+    device = parts.generator.centre.device
+    by_subject: dict[int, list[tuple[Run, CodeArray]]] = defaultdict(list)
     with Record(store.folder) as record:
-        codes = {r.id: replay.recommended(record, r.id) for r in parts.runs}
-    forward = parts.forward.in_float32()
-    found: dict[int, dict[str, object]] = {}
+        for r, planned in zip(parts.runs, record.runs(), strict=True):
+            code = replay.recommended_by(record, planned, device)
+            if code is not None:
+                by_subject[r.subject].append((r, code))
+    found: dict[int, Recommended] = {}
     kept: dict[str, bytes] = {}
-    for r in parts.runs:
-        code = codes[r.id]
-        if code is not None:
-            shown = forward.draw(torch.from_numpy(np.asarray(code))[None].to(parts.generator.centre.device))
-            response = forward.respond(r.subject, shown)[:, r.unit]
-            answer = Recommended(float(r.score(response[:, None, None])[0]), identity(shown[0]))
-            found[r.id] = asdict(answer)
-            if parts.plan.images_kept != "none":
-                kept[answer.pixels] = png(shown[0])
-    store.write_fact(FACT, json.dumps(found), kept)
+    for subject, some in by_subject.items():
+        codes = torch.from_numpy(np.stack([code for _, code in some])).to(device)
+        runs = iter([r for r, _ in some])
+        for images, responses in reported.in_float32(parts, store, subject, codes):
+            for image, response, r in zip(images, responses, runs, strict=False):
+                found[r.id] = Recommended(float(r.score(response[r.unit, None, None, None])), identity(image))
+                if parts.plan.images_kept != "none":
+                    kept[found[r.id].pixels] = png(image)
+    store.write_fact(FACT, json.dumps({run: asdict(one) for run, one in found.items()}), kept)

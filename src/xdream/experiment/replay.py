@@ -60,14 +60,20 @@ def codes_of(record: Record, run: int, wanted: Collection[int]) -> dict[int, Cod
 def recommended(record: Record, run: int) -> CodeArray | None:
     """(d,) the code that a run's optimizer holds for the best now; None where it recommends none, or no
     generation was told. Raises BadInput as `generations` does."""
-    planned = _planned(record, run)
+    return recommended_by(record, _planned(record, run), _device(record))
+
+
+def recommended_by(record: Record, planned: RunRecord, device: torch.device) -> CodeArray | None:
+    """The same of a run that is at hand, as one of many. device: where its optimizer computes."""
     optimizer = OPTIMIZERS.make(**planned.optimizer)
-    scores = record.scores(run, noise_free=False)
-    if not isinstance(optimizer, Recommending) or not scores:
+    if not isinstance(optimizer, Recommending) or not planned.generations:
         return None
-    states = record.states(run)
-    state = loaded_state(optimizer, [states[max(states)]], _device(record))
-    for told in scores[max(states) :]:
+    states = record.states(planned.id)
+    since = max(states)
+    state = loaded_state(optimizer, [states[since]], device)
+    # The latest state is mostly that of the end, and the scores need not be read.
+    scores = record.scores(planned.id, noise_free=False) if since < planned.generations else []
+    for told in scores[since:]:
         _check_draws(record)
         state = optimizer.tell(state, padded(told, optimizer.population)[None].to(state.seeds.device))
     return optimizer.recommended(state)[0].cpu().numpy()

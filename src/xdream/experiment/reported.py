@@ -6,6 +6,7 @@ in float32; the references were from the start.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import defaultdict
 from collections.abc import Iterator
@@ -16,11 +17,11 @@ import torch
 
 from xdream.experiment import replay
 from xdream.experiment.callbacks import Callback
-from xdream.experiment.forward import BatchSize
+from xdream.experiment.forward import BatchSize, Forward
 from xdream.experiment.plan import Plan
 from xdream.experiment.runs import Parts, Run
 from xdream.store import Record, Store, queries
-from xdream.types import Codes
+from xdream.types import Codes, ShownImages
 
 #: The fact that holds the numbers: empty until they are computed. Records of before do not have it.
 FACT = "float32"
@@ -61,7 +62,7 @@ def compute(parts: Parts, store: Store, callback: Callback) -> None:
     for subject, some in by_subject.items():
         codes = torch.cat([codes for _, _, codes in some]).to(parts.generator.centre.device)
         responses = []
-        for part in _responses(parts, store, subject, codes):
+        for _, part in in_float32(parts, store, subject, codes):
             responses.append(part)
             done += len(part)
             callback.stage(FACT, done, total)
@@ -85,16 +86,23 @@ def _codes(record: Record, r: Run, generations: int) -> tuple[list[int], Codes]:
     return [len(one) for one in some], torch.from_numpy(np.concatenate(some))
 
 
-def _responses(parts: Parts, store: Store, subject: int, codes: Codes) -> Iterator[torch.Tensor]:
-    """(n, units) in float32, batch by batch."""
+def in_float32(
+    parts: Parts, store: Store, subject: int, codes: Codes
+) -> Iterator[tuple[ShownImages, torch.Tensor]]:
+    """The images of codes and a subject's responses, (n, units), in float32, batch by batch."""
     forward = parts.forward.in_float32()
     size = int(queries.fact(store, "batch"))
     batch = BatchSize(forward, size, lambda size: store.write_fact("batch", str(size)))
     start = 0
     while start < len(codes):
         some = codes[start : start + batch.size]
-        found = batch.attempt(lambda some=some: forward.respond(subject, forward.draw(some)))  # type: ignore[misc]
+        found = batch.attempt(functools.partial(_shown, forward, subject, some))
         if found is None:
             continue
         yield found
         start += len(some)
+
+
+def _shown(forward: Forward, subject: int, codes: Codes) -> tuple[ShownImages, torch.Tensor]:
+    images = forward.draw(codes)
+    return images, forward.respond(subject, images)
