@@ -1,6 +1,6 @@
 """Writes the records of the schema that the installed release has, to be run before the schema changes.
 
-Schema 4: git c1444b5.
+Schema 3: git f68efc2, whose modules had other names. Schema 4: git c1444b5.
 
 python make_records.py FOLDER: an experiment, a record of scores and a session, each interrupted in the
 middle, and beside each what the same release makes of it when it goes on: `expected.json`, `expected.npz`.
@@ -17,12 +17,21 @@ from pathlib import Path
 import numpy as np
 
 import xdream
-from xdream.experiment.callbacks import NoCallback
-from xdream.experiment.plan import Plan
-from xdream.laboratory.rigs import Answer, AnswerRow, Direct
-from xdream.laboratory.session import resume, serve
-from xdream.scoring.recordings import Values
 from xdream.store import Record
+
+try:
+    from xdream.experiment.callbacks import NoCallback
+    from xdream.experiment.plan import Plan
+    from xdream.laboratory.rigs import Answer, AnswerRow, Direct
+    from xdream.laboratory.session import resume, serve
+    from xdream.scoring.recordings import Values
+except ImportError:  # schema 3
+    from xdream.plan import Plan
+    from xdream.recorded import Values
+    from xdream.rigs import Answer, Direct
+    from xdream.rigs import Row as AnswerRow
+    from xdream.session import resume, serve
+    from xdream.watcher import Nobody as NoCallback
 
 sys.path.insert(0, str(Path(__file__).parent))
 import old_rig

@@ -34,11 +34,10 @@ UnitAddress: TypeAlias = tuple[str, int, int]
 
 def assemble(plan: Plan) -> Parts:
     """Make the parts of a plan. Raises BadInput (and its kinds) before anything is written."""
-    regions = {
-        one.optimizer.name: "codes" in defaults.with_region(one.generator.name, one.optimizer.name, {})
+    regions = [
+        defaults.with_region(one.generator.name, one.optimizer.name, one.generator.options)
         for one in plan.each()
-    }
-    alike = len(set(regions.values())) == 1 or "codes" in plan.generator.options
+    ]
     plan = _resolved(plan)
     assert plan.threads is not None
     keep_freed_blocks()
@@ -56,7 +55,7 @@ def assemble(plan: Plan) -> Parts:
         identities[f"generator {generator.name}"] = fingerprint
     initial = {init: initialization.read(init, generator) for init in dict.fromkeys(r.init for r in runs)}
     notes = (*notes, *_unused_codes(variants, initial))
-    if not alike:
+    if any(one != regions[0] for one in regions):
         where = plan.generator.options["codes"]
         notes = (*notes, f"all variants draw with generator.codes {where!r}, as {plan.optimizer.name} does")
     # A rig's images are searched with and reported, both.

@@ -28,9 +28,11 @@ from xdream.laboratory.rigs import (
     Direct,
     NoBlock,
 )
-from xdream.laboratory.session import give, orders, resume, serve, serving
+from xdream.laboratory.session import give, orders, resume, serve
 from xdream.laboratory.session.session import Session
 from xdream.store import Record
+
+pytestmark = pytest.mark.usefixtures("time_now")
 
 
 class Scripted(Direct):
@@ -89,22 +91,6 @@ def test_an_engine_draws_a_sessions_images_in_float32_and_again_after_a_restart(
     again = served(plan, tmp_path / "x", Rig())
     assert again.dump()["image"] == whole.dump()["image"]
     assert not [event for event in again.events() if event.kind == "pixels"]
-
-
-@pytest.fixture(autouse=True)
-def time_now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Waiting moves the clock and takes no time."""
-    now = [0.0]
-
-    def wait(seconds: float) -> None:
-        now[0] += seconds
-
-    class Quick(serving.Server):
-        def __init__(self, *parts: Any) -> None:
-            super().__init__(*parts, clock=lambda: now[0], wait=wait)
-
-    monkeypatch.setattr(serving, "Server", Quick)
-    return now
 
 
 def events(record: Record) -> list[str]:

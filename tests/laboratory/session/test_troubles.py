@@ -22,6 +22,8 @@ from xdream.scoring.channel_checks import drifted, level
 from xdream.scoring.recordings import Values
 from xdream.store import Record
 
+pytestmark = pytest.mark.usefixtures("time_now")
+
 
 def numbered() -> Callable[[], str]:
     """A clock of one letter."""
@@ -121,22 +123,6 @@ class Notes(NoCallback):
 
     def trouble(self, text: str) -> None:
         self.troubles.append(text)
-
-
-@pytest.fixture(autouse=True)
-def time_now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Waiting moves the clock and takes no time."""
-    now = [0.0]
-
-    def wait(seconds: float) -> None:
-        now[0] += seconds
-
-    class Quick(serving.Server):
-        def __init__(self, *parts: Any) -> None:
-            super().__init__(*parts, clock=lambda: now[0], wait=wait)
-
-    monkeypatch.setattr(serving, "Server", Quick)
-    return now
 
 
 def texts(status: Any) -> list[str]:
