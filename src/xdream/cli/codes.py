@@ -54,8 +54,8 @@ def _codes(options: argparse.Namespace) -> int:
     """Codes of an experiment."""
     import numpy as np
 
-    from xdream import report
     from xdream.experiment import replay
+    from xdream.experiment.plan import generators_of
     from xdream.store import Record
 
     out = _npz(options.out)
@@ -77,7 +77,7 @@ def _codes(options: argparse.Namespace) -> int:
         score=np.concatenate(record.scores(options.run)[first : first + len(found)]),
         generation=np.repeat(np.arange(first + 1, first + 1 + len(found)), populations),
         slot=np.concatenate([np.arange(n) for n in populations]),
-        generator=np.array(report.plan_of(record).generator.name),
+        generator=np.array(generators_of(record)[options.run].name),
     )
     print(f"{len(codes)} codes of {codes.shape[-1]} numbers: {out}")
     if options.json:

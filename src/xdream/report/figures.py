@@ -269,10 +269,12 @@ def _overview(runs: Sequence[Curves], plan: Plan, frame: _Frame, path: Path) -> 
     """The best of each generation of every run, thin; medians bold, by target where these are few."""
     targets: dict[str, list[Curves]] = defaultdict(list)
     optimizers = sorted({curves.summary.optimizer for curves in runs})
+    generators = sorted({curves.summary.generator for curves in runs})
     objectives = sorted({curves.summary.objective for curves in runs})
     for curves in runs:
         s = curves.summary
-        unlike = [s.optimizer] * (len(optimizers) > 1) + [s.objective] * (len(objectives) > 1)
+        unlike = [s.generator] * (len(generators) > 1) + [s.optimizer] * (len(optimizers) > 1)
+        unlike += [s.objective] * (len(objectives) > 1)
         target = f"{s.target} ({s.name[:30]})" if s.name else s.target
         targets[", ".join([target, *unlike])].append(curves)
     relative = len(targets) > 1 and all((s.summary.best_reference or 0.0) > 0.0 for s in runs)
@@ -284,9 +286,8 @@ def _overview(runs: Sequence[Curves], plan: Plan, frame: _Frame, path: Path) -> 
     title = f"{len(runs)} runs of {counted(len({s.summary.target for s in runs}), 'target')}"
     if len(targets) == 1:
         title = f"{len(runs)} runs of {next(iter(targets))}"
-    figure = new_figure(
-        CURVE_IN + 0.5, f"{title}  ·  {plan.generator.name}, {', '.join(optimizers)}", frame.notes
-    )
+    parts = ", ".join([*generators, *optimizers])
+    figure = new_figure(CURVE_IN + 0.5, f"{title}  ·  {parts}", frame.notes)
     axes = figure.add_subplot()
     labels: list[Text | None] = []
     for (target, members), colour in zip(together.items(), COLOURS, strict=False):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xdream.experiment.plan import Plan
+from xdream.experiment.plan import Plan, generators_of
 from xdream.experiment.plan import plan_of as plan_of
 from xdream.images.comparison import expected_best, relative_activation
 from xdream.report.unit_names import unit_name
@@ -117,8 +117,19 @@ def summarise(record: Record) -> list[RunSummary]:
     rate = sum(counts.values()) / record.seconds if record.seconds > 0 else None
     again = in_float32(record)
     recommended = {run: one["score"] for run, one in recommended_of(record).items()}
+    generators = [one.name for one in generators_of(record)]
     return [
-        _summary(record, plan, run, counts[run.id], rate, notes, again.get(run.id), recommended.get(run.id))
+        _summary(
+            record,
+            plan,
+            run,
+            generators[run.id],
+            counts[run.id],
+            rate,
+            notes,
+            again.get(run.id),
+            recommended.get(run.id),
+        )
         for run in runs
     ]
 
@@ -159,6 +170,7 @@ def _summary(
     record: Record,
     plan: Plan,
     run: RunRecord,
+    generator: str,
     presentations: int,
     rate: float | None,
     notes: tuple[str, ...],
@@ -182,7 +194,7 @@ def _summary(
         run=run.id,
         target=run.target,
         name=unit_name(plan, run.target),
-        generator=plan.generator.name,
+        generator=generator,
         optimizer=run.optimizer["name"],
         objective=run.objective["name"],
         seed=run.seed,
