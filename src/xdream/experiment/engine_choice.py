@@ -153,7 +153,8 @@ def _named(forward: Forward) -> dict[str, bool]:
 
 def _trial(forward: Forward, batch: int) -> tuple[list[Codes], ShownImages]:
     """Codes of each generator, and images, on which an engine is tried, the same for the same parts: half of
-    the images are noise, so that an output that a trace has frozen is not taken for one that follows from its images."""
+    the images are noise, so that an output that a trace has frozen is not taken for one that follows from its
+    images."""
     device = forward.device
     seeds = torch.zeros(1, dtype=torch.int64, device=device)
     codes = [one.initial.draw(seeds, batch)[0] for one in forward.generators]
