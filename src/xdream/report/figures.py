@@ -354,7 +354,7 @@ def _threads(threads: Sequence[Thread], every: Sequence[Curves], frame: _Frame, 
             axes.plot(one.presentations, one.mean, color=colour, lw=1.4)
             count = f"\n({len(one.runs)} runs)" if len(one.runs) > 1 else ""
             labels.append(label_beside(axes, last_seen(one.mean), f"{one.name}{count}", colour))
-        axes.set_title(target, loc="left")
+        axes.set_title(target, loc="left", fontsize=8)
         axes.set(ylabel=ylabel, xlabel="presentations of each thread")
     spread_labels(figure, [label for label in labels if label is not None])
     return figure_style.write_figure(figure, path)

@@ -172,18 +172,18 @@ def thread_lines(threads: Sequence[Thread]) -> Iterator[str]:
         yield f"threads of {target}: mean of the first {ENDS} and the last {ENDS} generations, best"
         for one in together:
             yield (
-                f"  {one.name}: {number(one.first)} -> {number(one.last)} (p = {_p(one.p)}), "
+                f"  {one.name}: {number(one.first)} -> {number(one.last)} ({_p(one.p)}), "
                 f"best {number(one.best)}"
             )
         for pair in thread_pairs(together):
             yield (
                 f"  {pair.first.name} less {pair.second.name}, at equal presentations: "
-                f"{number(pair.difference)} [{number(pair.low)} to {number(pair.high)}], p = {_p(pair.p)}"
+                f"{number(pair.difference)} [{number(pair.low)} to {number(pair.high)}], {_p(pair.p)}"
             )
 
 
 def _p(value: float) -> str:
     """A p to two digits; what is too small for the draws is said as such."""
     if np.isnan(value):
-        return "not known: too few generations"
-    return f"{value:.2g}" if value > 1.5 / DRAWS else f"below {2 / DRAWS:g}"
+        return "p is not known: too few generations"
+    return f"p = {value:.2g}" if value > 1.5 / DRAWS else f"p < {2 / DRAWS:g}"
