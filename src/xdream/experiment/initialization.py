@@ -14,18 +14,17 @@ from xdream.errors import BadInput
 from xdream.experiment import reported
 from xdream.experiment.callbacks import Callback
 from xdream.experiment.forward import BatchSize
+from xdream.experiment.inversion import invert
 from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Initial, Parts, Run
 from xdream.files import mistaken
-from xdream.generators import Generator, WithStatistics, encode, spread_of
+from xdream.generators import Generator, WithStatistics, spread_of
 from xdream.images import references
 from xdream.images.references import expected_best
 from xdream.optimizers import State, checked_codes
 from xdream.store import Store, queries
 from xdream.types import Codes
 
-#: Steps of the gradient descent that prepares initial codes from images (Xiao & Kreiman 2020).
-INITIAL_ENCODING_STEPS = 200
 #: Natural images whose expected best response sets the scale of the noise (Xiao & Kreiman 2020).
 NOISE_REFERENCES = 10_000
 
@@ -53,7 +52,7 @@ def read(init: str, generator: Generator) -> Initial:
     if kind == "images":
         images = references.load(value)
         shown = images.images(range(len(images)), generator.image_size_px)
-        codes, _ = encode(generator, shown.to(torch.float32) / 255.0, INITIAL_ENCODING_STEPS)
+        codes, _ = invert(generator, shown.to(torch.float32) / 255.0)
         return Initial(generator.initial, codes)
     return Initial(generator.initial)
 
@@ -197,7 +196,8 @@ def _centre(generator: Generator, initial: Initial) -> Codes:
 
 
 def _encoded_references(parts: Parts, run: Run, responses: torch.Tensor, choice: str, n: int) -> Codes:
-    """Codes of the n best, middle or worst references for one run (Xiao & Kreiman 2020, `opt`)."""
+    """Codes of the n best, middle or worst references for one run (Xiao & Kreiman 2020, `opt`), or
+    as near as the generator allows."""
     assert parts.references is not None
     scores = run.score(responses[:, None, None])
     order = torch.argsort(scores.nan_to_num(nan=-torch.inf), descending=True, stable=True)
@@ -206,5 +206,5 @@ def _encoded_references(parts: Parts, run: Run, responses: torch.Tensor, choice:
     indices = order[first : first + n].tolist()
     generator = parts.generators[run.generator]
     images = parts.references.images(indices, generator.image_size_px)
-    codes, _ = encode(generator, images.to(torch.float32) / 255.0, INITIAL_ENCODING_STEPS)
+    codes, _ = invert(generator, images.to(torch.float32) / 255.0)
     return codes
