@@ -22,7 +22,7 @@ import torch
 
 from xdream import store as stores
 from xdream.errors import BadInput
-from xdream.experiment import recommended, reported
+from xdream.experiment import code_reach, recommended, reported
 from xdream.experiment.assemble import assemble
 from xdream.experiment.batch_layout import BatchLayout, Stream, batch_layout, interleaved, populations_of
 from xdream.experiment.callbacks import Callback, NoCallback
@@ -103,7 +103,7 @@ def resume(folder: str | Path, callback: Callback | None = None) -> Record:
     Raises BadInput when the plan's parts have changed since: references, weights, images to match, draws.
     """
     record = Record(folder)
-    if record.finished and not reported.is_due(record) and not recommended.is_due(record):
+    if record.finished and not any(one.is_due(record) for one in (reported, recommended, code_reach)):
         return record
     if record.is_session:
         raise BadInput(f"{folder} is a session with a rig; continue with: xdream resume {folder}")
@@ -124,6 +124,8 @@ def _go_on(parts: Parts, store: Store, callback: Callback) -> None:
         reported.compute(parts, store, callback)
     if recommended.is_due(store):
         recommended.compute(parts, store)
+    if code_reach.is_due(store):
+        code_reach.compute(parts, store)
 
 
 class _Experiment:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from xdream import random
 from xdream.errors import BadInput, StoreError
-from xdream.experiment import engine_choice
+from xdream.experiment import code_reach, engine_choice
 from xdream.experiment.assemble import assemble
 from xdream.experiment.callbacks import Callback
 from xdream.experiment.plan import Plan, plan_of, written_generators
@@ -55,6 +55,7 @@ def new_store(parts: Parts, folder: Path, notes: Sequence[str] = (), **facts: st
             "record": parts.plan.record,
             "repeats": str(parts.plan.repeats),
             "batch": str(parts.plan.batch),
+            code_reach.FACT: "",
             **written_generators(parts.declared, [r.generator for r in parts.runs]),
             **facts,
         },

@@ -20,6 +20,8 @@ from xdream.text import counted
 
 Array = npt.NDArray[np.float64]
 
+#: So much beyond the region where a generator draws natural images is not worth a note.
+LITTLE = 1.05
 _DEFAULT_OBJECTIVE = Plan.model_fields["objective"].default.model_dump()
 
 
@@ -32,11 +34,11 @@ class RunSummary:
     of as many natural images as were presented (at most all), drawn without replacement.
     relative_activation: last_generation_best over best_reference (Xiao & Kreiman 2020). recommended: of the
     code that the optimizer recommends, noise-free, in float32; None where it recommends none, of sessions and
-    until all runs have ended. precision: of the
-    search; where it is not float32, noise-free numbers are computed again in float32 when all runs have
-    ended, and searched_last_generation_best and searched_best_ever are as the search had them. seconds,
-    presentations_per_second: of the whole experiment, all its runs together. ending: budget, plateau, user;
-    None: it goes on. notes: what every output says.
+    until all runs have ended. code_rms: of the last generation's codes as they are drawn, in units of the
+    spread, likewise, but of sessions, too. precision: of the search; where it is not float32, noise-free
+    numbers are computed again in float32 when all runs have ended, and searched_last_generation_best and
+    searched_best_ever are as the search had them. seconds, presentations_per_second: of the whole experiment,
+    all its runs together. ending: budget, plateau, user; None: it goes on. notes: what every output says.
     """
 
     run: int
@@ -63,6 +65,7 @@ class RunSummary:
     relative_activation: float | None
     relative_activation_of_best_ever: float | None
     recommended: float | None
+    code_rms: float | None
     precision: str
     searched_last_generation_best: float | None
     searched_best_ever: float | None
@@ -90,6 +93,13 @@ def notes_of(record: Record) -> tuple[str, ...]:
     if void:
         which = ", ".join(str(number + 1) for number in void[:20]) + (" …" if len(void) > 20 else "")
         notes.append(f"a block was rejected: the scores of generations {which} do not count and are left out")
+    far = [(rms, limit) for rms, limit in code_rms_of(record).values() if limit and rms > LITTLE * limit]
+    if far:
+        notes.append(
+            f"codes of {counted(len(far), 'run')} left the region where the generator draws natural images: "
+            f"root mean square up to {max(rms for rms, _ in far):.2f} of the spread, "
+            f"{min(limit for _, limit in far):g} is its limit; generator.codes = 'ball' keeps them there"
+        )
     again = record.facts.get("float32")
     if again is not None:
         precision = plan_of(record).precision
@@ -117,6 +127,7 @@ def summarise(record: Record) -> list[RunSummary]:
     rate = sum(counts.values()) / record.seconds if record.seconds > 0 else None
     again = in_float32(record)
     recommended = {run: one["score"] for run, one in recommended_of(record).items()}
+    far = code_rms_of(record)
     generators = [one.name for one in generators_of(record)]
     return [
         _summary(
@@ -129,6 +140,7 @@ def summarise(record: Record) -> list[RunSummary]:
             notes,
             again.get(run.id),
             recommended.get(run.id),
+            far.get(run.id, (None, None))[0],
         )
         for run in runs
     ]
@@ -149,6 +161,12 @@ def recommended_of(record: Record) -> dict[int, Mapping[str, Any]]:
     """What `xdream.experiment.recommended` computed, by run; empty without it."""
     found: dict[str, Mapping[str, Any]] = json.loads(record.facts.get("recommended") or "{}")
     return {int(run): one for run, one in found.items()}
+
+
+def code_rms_of(record: Record) -> dict[int, tuple[float, float | None]]:
+    """What `xdream.experiment.code_reach` computed, by run: how far codes went, and what is natural."""
+    found: dict[str, tuple[float, float | None]] = json.loads(record.facts.get("code_rms") or "{}")
+    return {int(run): (rms, limit) for run, (rms, limit) in found.items()}
 
 
 def reference_scores(record: Record, run: RunRecord) -> Array:
@@ -176,6 +194,7 @@ def _summary(
     notes: tuple[str, ...],
     again: Mapping[str, Any] | None,
     recommended: float | None,
+    code_rms: float | None,
 ) -> RunSummary:
     """again: noise-free scores in float32, where the search had another precision."""
     clean, observed = (record.scores(run.id, noise_free=flag) for flag in (True, False))
@@ -217,6 +236,7 @@ def _summary(
         relative_activation=None if last is None else relative_activation(last, best_reference),
         relative_activation_of_best_ever=None if ever is None else relative_activation(ever, best_reference),
         recommended=recommended,
+        code_rms=code_rms,
         precision=precision_of(record, plan),
         searched_last_generation_best=searched,
         searched_best_ever=searched_ever,
