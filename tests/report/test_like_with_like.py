@@ -10,11 +10,11 @@ import pytest
 import xdream
 from xdream.cli.main import main
 from xdream.errors import BadInput
-from xdream.experiment.plan import Plan
+from xdream.experiment.plan import Plan, plan_of
 from xdream.laboratory import session
 from xdream.laboratory.rigs import Answer, AnswerRow, Block, Direct
 from xdream.report import show, summarise
-from xdream.report.curves import curves_of
+from xdream.report.curves import curves_of, with_spreads
 from xdream.report.spreads import bootstrap, drift_of_references, electrodes, repeat_error
 from xdream.report.unit_names import unit_name
 from xdream.scoring.recordings import Values
@@ -104,7 +104,9 @@ def test_generations_that_do_not_count_leave_no_gap_and_the_first_that_counts_is
         curves = curves_of(record, first)
         assert not curves.even
         assert curves.x[curves.valid].tolist() == [8.0]  # the third generation is the first 8 that count
-        assert [image.generation for image in curves.images] == [2]
+        levels = electrodes(record, plan_of(record))
+        shown = with_spreads(record, curves, plan_of(record), levels).images
+        assert [image.generation for image in shown] == [2]
         show(record)
 
 

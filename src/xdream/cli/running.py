@@ -91,12 +91,14 @@ def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int
 
     runs: of several, those with figures of their own (None: the first ones).
     """
+    summaries = report.summarise(record)
     drawn = (
         None
         if options.no_figures
-        else report.show(record, runs=runs, file_format=getattr(options, "format", "png"))
+        else report.show(
+            record, runs=runs, file_format=getattr(options, "format", "png"), summaries=summaries
+        )
     )
-    summaries = report.summarise(record)
     out = sys.stderr if options.json else sys.stdout
     print(report.table(summaries), file=out)
     events = [event for event in record.events() if event.kind not in USUAL_EVENTS]

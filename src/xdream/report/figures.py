@@ -44,7 +44,7 @@ from xdream.report.figure_style import (
 )
 from xdream.report.redraw import NOT_IDENTICAL, Panel, Redrawn, best_reference, redraw
 from xdream.report.spreads import electrodes
-from xdream.report.summary import RunSummary, notes_of, plan_of, recommended_of, summarise
+from xdream.report.summary import RunSummary, plan_of, recommended_of, summarise
 from xdream.report.text_table import number
 from xdream.store import ImageRecord, Record
 from xdream.text import counted
@@ -108,6 +108,7 @@ def show(
     *,
     runs: Collection[int] | None = None,
     file_format: str = "png",
+    summaries: Sequence[RunSummary] | None = None,
 ) -> Figures:
     """Draw a record, finished or not, into `folder` (default: `figures` in the record's).
 
@@ -115,13 +116,13 @@ def show(
     its optimizer recommends a code, recommended.png; several give these with run000- before the name for the
     first `most_runs` of them (or for `runs`, by number), and runs.png. Beside them references.png (the
     references with the best and the worst responses) and, of a session, electrodes.png. file_format: of the
-    figures, png, pdf or svg; images stay PNG. Whatever the
-    images need and is gone (weights, references) is left out with a warning. An image that does not come out
+    figures, png, pdf or svg; images stay PNG. summaries: of the record, where they are there already.
+    Whatever the images need and is gone (weights, references) is left out with a warning. An image that does not come out
     bit for bit as it was shown is written as best_not_identical.png. Raises BadInput when no generation is
     complete yet, a run is not there or the folder cannot be written.
     """
     plan = plan_of(record)
-    every = [curves_of(record, s) for s in summarise(record) if s.generations]
+    every = [curves_of(record, s) for s in summaries or summarise(record) if s.generations]
     if not every:
         raise BadInput(
             f"{record.folder} has no complete generation to show yet; wait for it, or go on with it: "
@@ -131,7 +132,7 @@ def show(
     levels = electrodes(record, plan) if record.is_session else []
     chosen = _single(every, most_runs, runs, record)
     single = [with_spreads(record, one, plan, levels) for one in chosen]
-    frame = _Frame(plan, notes_of(record), file_format)
+    frame = _Frame(plan, every[0].summary.notes, file_format)
     drawn, alarms = redraw(record, plan, [i for one in single for i in one.images])
     width = max(3, len(str(max(s.summary.run for s in every))))
     written = []
