@@ -272,7 +272,7 @@ def _docstring(entry: importlib.metadata.EntryPoint) -> str:
 
 
 def _said(entry: importlib.metadata.EntryPoint, fact: str, otherwise: Any) -> Any:
-    """What the function of an entry point declares. Raises LookupError where its source alone does not say."""
+    """What the function of an entry point declares. Raises LookupError where its source does not say it."""
     tree = _source(entry.module)
     nodes = [] if tree is None else [node for node in tree.body if entry.attr in _binds(node)]
     if len(nodes) != 1 or not isinstance(nodes[0], ast.FunctionDef):

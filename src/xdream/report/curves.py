@@ -124,7 +124,9 @@ def score_label(plan: Plan, objective: str) -> str:
     """What stands beside the axis of the scores."""
     networks = {target.network for target in plan.targets}
     # A network's own subject declares nothing; it is not imported for that.
-    kinds = {SUBJECTS.declared(n, "response", "activation") if SUBJECTS.has(n) else "activation" for n in networks}
+    kinds = {
+        SUBJECTS.declared(n, "response", "activation") if SUBJECTS.has(n) else "activation" for n in networks
+    }
     label: str = OBJECTIVES.declared(objective, "label", f"score ({objective})")
     return label.format(response=" or ".join(sorted(kinds)))
 

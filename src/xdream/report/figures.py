@@ -117,9 +117,9 @@ def show(
     first `most_runs` of them (or for `runs`, by number), and runs.png. Beside them references.png (the
     references with the best and the worst responses) and, of a session, electrodes.png. file_format: of the
     figures, png, pdf or svg; images stay PNG. summaries: of the record, where they are there already.
-    Whatever the images need and is gone (weights, references) is left out with a warning. An image that does not come out
-    bit for bit as it was shown is written as best_not_identical.png. Raises BadInput when no generation is
-    complete yet, a run is not there or the folder cannot be written.
+    Whatever the images need and is gone (weights, references) is left out with a warning. An image that does
+    not come out bit for bit as it was shown is written as best_not_identical.png. Raises BadInput when no
+    generation is complete yet, a run is not there or the folder cannot be written.
     """
     plan = plan_of(record)
     every = [curves_of(record, s) for s in summaries or summarise(record) if s.generations]

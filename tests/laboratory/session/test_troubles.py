@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -388,9 +389,10 @@ def test_a_rejection_that_is_taken_back_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_rejection_that_is_held_is_still_held_after_a_restart(
-    tmp_path: Path, time_now: list[float]
+    tmp_path: Path, time_now: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "s"
+    monkeypatch.setattr(serving, "utc_now", lambda: datetime.fromtimestamp(time_now[0], UTC).isoformat())
     stopped = iter([False, False])
     with pytest.raises(KeyboardInterrupt):
         serve(
@@ -400,8 +402,17 @@ def test_a_rejection_that_is_held_is_still_held_after_a_restart(
             stop=lambda: next(stopped, True),
         )
 
+    def fact() -> Any:
+        with Record(folder) as record:
+            return json.loads(record.facts["held"])
+
+    before = fact()
+    assert before["since"] == serving.utc_now()
+    time_now[0] += 1000
+
     def later(bridge: Scripted) -> Sequence[Arrival]:
         assert bridge.blocks == []
+        assert fact() == before | {"since": serving.utc_now()}, "its time begins anew, and is said so"
         time_now[0] += 11
         return []
 
