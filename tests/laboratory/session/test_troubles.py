@@ -19,6 +19,7 @@ from xdream.experiment.callbacks import NoCallback
 from xdream.laboratory.rigs import Answer, AnswerRow, Arrival, Block, BlockClaim, Direct, Folder, NoBlock
 from xdream.laboratory.session import give, obeyed, orders, rejection_cost, resume, serve, serving
 from xdream.laboratory.session.troubles import Troubles
+from xdream.report.text_table import MISSING
 from xdream.scoring.channel_checks import drifted, level
 from xdream.scoring.recordings import Values
 from xdream.store import Record
@@ -582,3 +583,67 @@ def test_show_says_how_many_events_it_leaves_out(tmp_path: Path, capsys: pytest.
     out = capsys.readouterr().out
     assert "3 earlier events left out; the last 12:" in out
     assert out.count("block 99 was never planned") == 12
+
+
+# ------------------------------------------------------------------ a channel that is lost
+
+
+class Losing(Rig):
+    """Its first channel is silent from block 3 on, and responds again in the last generations."""
+
+    def response(self, image: str, repeat: int, pixels: Any) -> np.ndarray:
+        values = 1.0 + super().response(image, repeat, pixels)
+        if 3 <= self.shown[-1][0] < 58:
+            values[0] = 0.0
+        return values
+
+
+def test_a_channel_that_fell_silent_is_an_alarm_until_it_responds_and_is_shown_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = session_plan(
+        targets=["rig::0-1", "rig::all"], optimizer={"name": "genetic", "population": 20}, presentations=1200
+    )
+    bridge = Scripted(rig=Losing())
+    stop = {"now": False}
+
+    class Stopping(Notes):
+        def stage(self, name: str, done: int, total: int) -> None:
+            stop["now"] = done >= 50
+
+    with pytest.raises(KeyboardInterrupt):
+        serve(plan, tmp_path / "s", Stopping(), bridge=bridge, stop=lambda: stop["now"])
+    silent = [any("channel 0" in one for one in texts(said)) for said in bridge.said]
+    first = silent.index(True)
+    assert all(silent[first:]), "it does not go while the channel is dead"
+    assert bridge.said[first]["block"] <= 5
+    with Record(tmp_path / "s") as record:
+        flags = [event for event in record.events() if event.kind == "flag" and "channel 0" in event.text]
+        assert len([one for one in flags if "responses of the block are 0" in one.text]) == 1, "said once"
+    assert main(["acknowledge", str(tmp_path / "s")]) == 0
+    assert main(["show", str(tmp_path / "s"), "--no-figures"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()[1:]
+    assert "channel" in head
+    assert [line.split()[1] for line in lines[1:4]] == ["silent", MISSING, "0"], "target, what is odd"
+    assert any(line.startswith("alarm since ") and "channel 0, block 3" in line for line in lines)
+
+    bridge = Scripted(rig=Losing())
+    resume(tmp_path / "s", bridge=bridge).close()
+    assert not any("channel 0, block 3" in one for one in texts(bridge.said[-1])), "it responds again"
+
+
+def test_what_is_under_way_is_shown_before_the_first_generation_is_complete(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = iter([False, False])
+    plan = session_plan(optimizer={"name": "genetic", "population": 6})
+    with pytest.raises(KeyboardInterrupt):
+        serve(plan, tmp_path / "s", bridge=Scripted(rig=Rig(parts=4)), stop=lambda: next(stopped, True))
+    with Record(tmp_path / "s") as record:
+        taken = record.query("SELECT count(*) FROM recording WHERE status = 'taken'")[0][0]
+        planned = record.query("SELECT count(*) FROM planned")[0][0]
+    assert 0 < taken < planned
+    assert main(["show", str(tmp_path / "s")]) == 0
+    said = capsys.readouterr()
+    assert f"generation 1 is under way: {taken} of {planned} responses" in said.out
+    assert "no generation is complete yet" in said.err
