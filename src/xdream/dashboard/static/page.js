@@ -224,7 +224,7 @@ function showBlock() {
   $("block-card").hidden = !block;
   if (!block) return;
   $("block-title").textContent = `Block ${block.block}, generation ${block.generation + 1}`;
-  $("block-text").textContent = `${block.answered} of ${block.planned} presentations answered${block.holder ? `; held by ${block.holder}` : ""}${block.aside ? `; answers to ${block.aside} were put aside` : ""}. Dashed: references.`;
+  $("block-text").textContent = `${block.answered} of ${block.planned} presentations answered${block.holder ? `; held by ${block.holder}` : ""}${block.aside ? `; answers to ${block.aside} were put aside` : ""}.${S.about.references ? " Dashed: references." : ""}`;
   $("accept").hidden = !block.aside || !orders.allowed();
   const key = `${block.block}/${block.images.length}`;
   if ($("block-images").dataset.block === key) return;
@@ -294,7 +294,7 @@ async function showChannel() {
       return;
     }
     const edges = [group.centres_ms[0], last(group.centres_ms)];
-    if (view.kind === "spikes") draw(chart.children[1], `channel-raster-${i}`, { x: "", y: "trial", width, height: 130, series: ["dots"], data: [group.times_ms, group.rows.map((r) => r + 1)], range: edges, yrange: [0, Math.min(group.shown, 60) + 1] });
+    if (view.kind === "spikes") draw(chart.children[1], `channel-raster-${i}`, { x: "", y: "trial", width, height: 130, empty: "no spike", series: ["dots"], data: [group.times_ms, group.rows.map((r) => r + 1)], range: edges, yrange: [0, Math.min(group.shown, 60) + 1] });
     draw(chart.children[2], `channel-${i}`, { x: "ms after the onset", y: view.kind === "spikes" ? "rate (Hz)" : "mean", width, height: 150, series: ["mean", "edge", "edge"], bands: [[2, 3, "--band"]],
       data: [group.centres_ms, group.mean, group.mean.map((m, j) => m == null ? null : m + group.error[j]), group.mean.map((m, j) => m == null ? null : m - group.error[j])], range: edges, yrange: [least, most * 1.05] });
   });
