@@ -41,14 +41,17 @@ def watched(
     begun: Path,
     options: argparse.Namespace,
     again: str = "xdream resume",
+    *,
+    log: bool = False,
 ) -> int:
     """Run or resume with a progress bar, then show; an interruption says how to go on.
 
     begun: the file without which there is nothing to go on with. again: the command that goes on with it.
+    log: whether what is said counts more than the bar: there is none where the output is no terminal.
     """
     from xdream.cli.progress import Bar
 
-    bar = Bar(hidden=options.quiet)
+    bar = Bar(hidden=options.quiet, log=log)
     go_on = f"; continue with: {again} {shlex.quote(str(begun.parent))}"
     try:
         with bar:

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from xdream.errors import BadInput
-from xdream.experiment.plan import Plan
+from xdream.experiment.plan import NO_OPTIMIZER, Plan
 from xdream.images import files
 from xdream.report import figure_style, natural
 from xdream.report.curves import (
@@ -132,7 +132,9 @@ def show(
     levels = electrodes(record, plan) if record.is_session else []
     chosen = _single(every, most_runs, runs, record)
     single = [with_spreads(record, one, plan, levels) for one in chosen]
-    frame = _Frame(plan, every[0].summary.notes, file_format)
+    # What a plan file leaves out concerns who runs it, not who looks at the figure.
+    notes = tuple(note for note in every[0].summary.notes if NO_OPTIMIZER not in note)
+    frame = _Frame(plan, notes, file_format)
     drawn, alarms = redraw(record, plan, [i for one in single for i in one.images])
     width = max(3, len(str(max(s.summary.run for s in every))))
     written = []

@@ -221,6 +221,25 @@ def test_silence_after_a_refused_answer_says_what_was_wrong_with_it(
     assert "infinite" in said
 
 
+def test_an_answer_that_is_refused_after_silence_changes_the_alarm(
+    tmp_path: Path, time_now: list[float]
+) -> None:
+    def silent(bridge: Scripted) -> Sequence[Arrival]:
+        time_now[0] += 101
+        return []
+
+    inf = wrong(lambda row: AnswerRow(row.image, row.repeat, Values(np.full(3, np.inf))))
+    bridge = Scripted(silent, lambda bridge: [], inf, lambda bridge: [], lambda bridge: [])
+    serve(session_plan(session={"silence_s": 100}), tmp_path / "s", bridge=bridge).close()
+    lists = [texts(said) for said in bridge.said]
+    assert ["no answer for 100 s"] in lists
+    after = lists[
+        next(i for i, one in enumerate(lists) if any("no answer that can be used" in t for t in one)) :
+    ]
+    assert not any("no answer for 100 s" in one for one in after)
+    assert lists[-1] == []
+
+
 def test_what_a_bridge_does_not_understand_is_listed_while_it_is_there(tmp_path: Path) -> None:
     def odd(bridge: Scripted) -> Sequence[Arrival]:
         bridge.odd = {"f": "waiting for a; found b, which is not it"}
@@ -517,7 +536,7 @@ def test_a_rejection_says_its_costs_and_asks_on_a_terminal(
         ("reject-block {} 99", "has no block 99"),
         ("reject-block {} x", "invalid int value"),
         ("acknowledge {} x", "invalid int value"),
-        ("take-back {}-not-there", "does not exist"),
+        ("take-back {}-not-there", "is no folder of an experiment or session"),
     ],
 )
 def test_orders_that_cannot_be_are_refused_by_the_command(

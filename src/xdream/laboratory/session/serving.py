@@ -312,6 +312,7 @@ class Server:
         used = sum(receipt.counts.get(one, 0) for one in ("taken", "missing", "repeated"))
         what = f"{name} was refused" if not used else f"{name} was used in part"
         self._refused = why
+        self._silent = False  # an alarm that none came would not be true any more
         # Of a file its fault begins with the name.
         subject = f"answer:{name}"
         if self._troubles.happened(subject, what, why.removeprefix(f"{name}: ")):
