@@ -42,7 +42,7 @@ from xdream.report.figure_style import (
     new_figure,
     style,
 )
-from xdream.report.redraw import NOT_IDENTICAL, Panel, Redrawn, best_reference, redraw
+from xdream.report.redraw import NOT_IDENTICAL, Panel, Redrawn, best_reference, recommended, redraw
 from xdream.report.spreads import electrodes
 from xdream.report.summary import RunSummary, plan_of, recommended_of, summarise
 from xdream.report.text_table import number
@@ -143,7 +143,8 @@ def show(
             before = f"run{one.summary.run:0{width}d}-" if len(record.runs()) > 1 else ""
             reference, missing = best_reference(record, plan, one.summary, drawn)
             alarms += [missing] if missing else []
-            last = _recommended(record, one.summary, folder, before)
+            last, missing = _recommended(record, plan, one.summary, folder, before, asked=bool(runs))
+            alarms += [missing] if missing else []
             written.append(_run_figures(one, reference, drawn, last, frame, folder, before))
         overview = _overview(every, plan, frame, folder / frame.name("runs")) if len(every) > 1 else None
     beside, said = natural.figures(record, plan, single, levels, folder, frame.name, frame.notes)
@@ -214,14 +215,28 @@ def _run_figures(
     )
 
 
-def _recommended(record: Record, summary: RunSummary, folder: Path, before: str) -> Panel | None:
-    """The image of the recommended code, which is written, too; None where none was kept."""
-    found = recommended_of(record).get(summary.run)
-    png = record.kept_image(found["pixels"]) if found else None
-    if png is None:
-        return None
+def _recommended(
+    record: Record, plan: Plan, summary: RunSummary, folder: Path, before: str, *, asked: bool
+) -> tuple[Panel | None, str]:
+    """The image of the recommended code, which is written, too; None where none was kept. And what to say.
+
+    Of a session nobody has asked the neuron for its response. It is drawn when its run has ended or was asked
+    for, since that takes PyTorch.
+    """
+    if record.is_session:
+        drawn, said = recommended(record, plan, summary.run) if asked or summary.finished else (None, "")
+        if drawn is None:
+            return None, said
+        png = files.described_png(files.chw(drawn), "recommended by the optimizer; its response is not known")
+        caption = "recommended\n(response not known)"
+    else:
+        found = recommended_of(record).get(summary.run)
+        kept = record.kept_image(found["pixels"]) if found else None
+        if kept is None:
+            return None, ""
+        png, caption = kept, f"recommended\n{number(summary.recommended, 3)}"
     files.write(folder / f"{before}recommended.png", png)
-    return Panel(files.pixels_of(png), f"recommended\n{number(summary.recommended, 3)}")
+    return Panel(files.pixels_of(png), caption), ""
 
 
 def _title(s: RunSummary) -> str:
