@@ -228,7 +228,7 @@ def _recommended(
         if drawn is None:
             return None, said
         png = files.described_png(files.chw(drawn), "recommended by the optimizer; its response is not known")
-        caption = "recommended\n(response not known)"
+        caption = "recommended\n(not scored)"
     else:
         found = recommended_of(record).get(summary.run)
         kept = record.kept_image(found["pixels"]) if found else None

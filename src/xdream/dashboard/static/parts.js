@@ -24,11 +24,12 @@ export function showParts(whole) {
   $("parts-card").hidden = false;
   $("parts-text").textContent = whole.kind === "study" ? `${whole.done} of ${many(whole.parts, "shard")} done; ${many(rows.length, "experiment")} begun.` : `${many(rows.length, "evaluation")} begun.`;
   $("parts-key").hidden = !rows.some((row) => row.curve?.[0].length);
+  $("parts-key").lastChild.hidden = !rows.some((row) => row.reference != null);
   for (const row of rows) if (row.curve?.[0].length) showChart(row);
   const listed = rows.map((row, place) => ({ ...row, place, targets: (row.targets || []).join(", ") + (row.more ? ` and ${row.more} more` : ""), state: stateOf(row) }));
   const begun = listed.length;
   listed.push(...(whole.waiting || []).map((part, i) => ({ part, place: begun + i, state: "not begun" })));
-  drawTable($("parts"), [["part", "part", text], ["at", "experiment", { text: true, cell: link }], ["targets", "targets", text], ["ended", "runs ended", { cell: (row) => `${row.ended ?? "–"} of ${row.runs ?? "–"}` }],
+  drawTable($("parts"), [["part", "part", text], ["at", "experiment", { text: true, cell: link }], ["targets", "targets", text], ["ended", "runs ended", { cell: (row) => row.runs == null ? "–" : `${row.ended} of ${row.runs}` }],
     ["generations", "generations", number], ["best", "best"], ["reference", "best reference"], ["state", "state", text]], listed, sort);
 }
 
