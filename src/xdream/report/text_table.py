@@ -31,6 +31,7 @@ class _Column:
 _NAME = (_Column(("", "name"), lambda s: printable((s.name or MISSING)[:MOST_LETTERS])),)
 _FLAGS = (_Column(("channel", "is odd"), lambda s: printable(", ".join(s.flags)[:MOST_LETTERS] or MISSING)),)
 _NUMBER = (_Column(("", "run"), lambda s: str(s.run)),)
+_GENERATOR = (_Column(("", "generator"), lambda s: s.generator),)
 _OPTIMIZER = (_Column(("", "optimizer"), lambda s: s.optimizer),)
 _OBJECTIVE = (_Column(("", "objective"), lambda s: s.objective),)
 _ENDING = (_Column(("ended", "by"), lambda s: s.ending or MISSING),)
@@ -72,6 +73,7 @@ def table(summaries: Sequence[RunSummary]) -> str:
         *(_NAME if any(s.name for s in summaries) else ()),
         *(_FLAGS if any(s.flags for s in summaries) else ()),
         *(_NUMBER if len(summaries) > 1 else ()),
+        *(_GENERATOR if len({s.generator for s in summaries}) > 1 else ()),
         *(_OPTIMIZER if len({s.optimizer for s in summaries}) > 1 else ()),
         *(_OBJECTIVE if any(s.objective != DEFAULT_OBJECTIVE for s in summaries) else ()),
         *_RUN,
