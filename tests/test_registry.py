@@ -254,6 +254,43 @@ def test_what_is_declared_twice_is_joined():
     assert registry.declared("declared_twice", "length") == 2
 
 
+DECLARING = """from xdream.registry import declares
+import nothing_like_this
+
+LENGTH = 2
+
+
+{decorators}
+def make(): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("decorators", "fact", "found"),
+    [
+        ('@declares(colour="red")', "colour", "red"),
+        ('@declares(colour="red")', "weight", "light"),
+        ('@declares(colour="red")\n@declares(colour="blue", weight=2)', "colour", "red"),
+        ('@declares(colour="red")\n@declares(colour="blue", weight=2)', "weight", 2),
+        ("", "weight", "light"),
+    ],
+)
+def test_what_the_source_declares_in_a_literal_is_read_without_importing_the_part(
+    monkeypatch, tmp_path, decorators, fact, found
+):
+    tools = bring(monkeypatch, tmp_path, DECLARING.format(decorators=decorators))
+    assert tools.declared("drill", fact, "light") == found
+
+
+@pytest.mark.parametrize(
+    "decorators", ["@declares(weight=LENGTH)", "@declares(**{'weight': 2})", "@other", "make = 3"]
+)
+def test_what_the_source_alone_does_not_say_is_asked_of_the_part(monkeypatch, tmp_path, decorators):
+    tools = bring(monkeypatch, tmp_path, DECLARING.format(decorators=decorators))
+    with pytest.raises(BadInput, match="needs the module 'nothing_like_this'"):
+        tools.declared("drill", "weight")
+
+
 def brought(monkeypatch: pytest.MonkeyPatch, *points: tuple[str, str]) -> Registry[Any]:
     """A registry of tools, with the entry points (name, value) of other packages."""
     found = [importlib.metadata.EntryPoint(name, value, "xdream.tools") for name, value in points]

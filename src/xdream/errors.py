@@ -14,6 +14,10 @@ class BadInput(XDreamError, ValueError):
     """A value that the user gave cannot be used; nothing was started."""
 
 
+class InUse(BadInput):
+    """A folder or port that another program holds, most likely a session that is running."""
+
+
 class UnknownName(BadInput):
     """A name that no registry holds; the message lists the near ones."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import fnmatch
 import importlib.metadata
@@ -142,7 +143,14 @@ class Registry(Generic[Part]):
         return kept[1]
 
     def declared(self, name: str, fact: str, otherwise: Any = None) -> Any:
-        """What the factory behind a name declares under `fact` (see `declares`). Raises UnknownName."""
+        """What the factory behind a name declares under `fact` (see `declares`). Raises UnknownName.
+
+        Where the source says it in a literal, its module is not imported.
+        """
+        known = self._entry(name)
+        if known is not None and known not in self._factories:
+            with contextlib.suppress(LookupError):
+                return _said(self._entry_points()[known], fact, otherwise)
         return getattr(self.factory(name), _DECLARED, {}).get(fact, otherwise)
 
     def described(self, name: str) -> str:
@@ -261,6 +269,32 @@ def _docstring(entry: importlib.metadata.EntryPoint) -> str:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == entry.attr:
             return ast.get_docstring(node) or ""
     return "" if tree is None else ast.get_docstring(tree) or ""
+
+
+def _said(entry: importlib.metadata.EntryPoint, fact: str, otherwise: Any) -> Any:
+    """What the function of an entry point declares. Raises LookupError where its source does not say it."""
+    tree = _source(entry.module)
+    nodes = [] if tree is None else [node for node in tree.body if entry.attr in _binds(node)]
+    if len(nodes) != 1 or not isinstance(nodes[0], ast.FunctionDef):
+        raise LookupError(fact)
+    facts: dict[str | None, ast.expr] = {}
+    for one in reversed(nodes[0].decorator_list):  # the outer one is the last to declare
+        if not (isinstance(one, ast.Call) and getattr(one.func, "id", "") == declares.__name__):
+            raise LookupError(fact)
+        facts |= {word.arg: word.value for word in one.keywords}
+    if None in facts:  # **others
+        raise LookupError(fact)
+    try:
+        return ast.literal_eval(facts[fact]) if fact in facts else otherwise
+    except ValueError:
+        raise LookupError(fact) from None
+
+
+def _binds(node: ast.stmt) -> list[str]:
+    """The names that a statement gives a meaning."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+        return [node.name]
+    return [one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
 
 
 def _remedy(entry: importlib.metadata.EntryPoint) -> str:

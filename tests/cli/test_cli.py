@@ -13,10 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from xdream import networks
+from xdream import networks, report
 from xdream.cli import doctor, running
 from xdream.cli import main as cli_main
 from xdream.cli.main import main
+from xdream.cli.progress import Bar
 from xdream.experiment.defaults import hyperparameters
 from xdream.generators import GENERATORS, cards, encode, layer_features
 from xdream.images.references import load
@@ -504,7 +505,7 @@ def test_a_run_that_has_not_ended_can_be_told_to(tmp_path, capsys):
     assert main(["end", str(tmp_path / "x"), "--json"]) == 0
     assert last_json(capsys) == {"runs": []}
     refused(capsys, main(["end", str(tmp_path / "x"), "2"]), "has no run 2")
-    refused(capsys, main(["end", str(tmp_path / "nowhere")]), "does not exist")
+    refused(capsys, main(["end", str(tmp_path / "nowhere")]), "is no folder of an experiment")
 
 
 def test_the_command_line_needs_no_package_of_an_extra() -> None:
@@ -607,5 +608,27 @@ def test_a_plan_file_that_names_no_optimizer_says_which_it_takes(tmp_path, capsy
     assert main(["evolve", str(plan), "--out", str(tmp_path / "run"), *flags]) == 0
     said = f"note: {plan} names no optimizer: rank-nes is the default now, it was genetic before"
     assert said in capsys.readouterr().out
+    report.show(Record(tmp_path / "run"), file_format="svg")
+    assert "names no optimizer" not in (tmp_path / "run" / "figures" / "figure.svg").read_text()
     assert main(["evolve", str(plan), "--optimizer", "nes", "--out", str(tmp_path / "nes"), *flags]) == 0
     assert "names no optimizer" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command", ["show", "resume", "pause", "go-on", "export --to csv --out y", "rescore"]
+)
+def test_a_folder_that_is_none_is_said_with_what_to_give(tmp_path, capsys, command):
+    assert main([*command.split(), str(tmp_path / "nowhere")]) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'nowhere'} is no folder of an experiment or session" in said
+    assert "give the folder that xdream evolve or serve wrote" in said
+
+
+def test_the_bar_of_a_session_is_for_terminals_and_lines_are_for_files_too(capsys):
+    with Bar(log=True) as bar:
+        bar.stage("generations", 1, 4)
+        bar.note("best of this generation 3")
+        bar.trouble("no answer for 3 s")
+        bar.stage("generations", 2, 4)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith("no answer for 3 s")

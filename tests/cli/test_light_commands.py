@@ -73,6 +73,10 @@ def test_help_imports_nothing_slow(tmp_path: Path, command: str) -> None:
     assert imported(command, "--help", cwd=tmp_path) == set()
 
 
+def test_the_figure_of_several_runs_is_drawn_without_torch(folders: Path) -> None:
+    assert imported("show", "experiment", cwd=folders) == {"matplotlib"}
+
+
 def test_merge_imports_neither_torch_nor_scipy(folders: Path) -> None:
     assert not imported("merge", "experiment", "--out", "t.csv", cwd=folders) & {"torch", "scipy"}
     assert not imported("merge", "t.csv", "--out", "u.csv", cwd=folders) & {"torch", "scipy"}

@@ -4,12 +4,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from matplotlib.figure import Figure
 
 from xdream.cli.main import main
-from xdream.report import summarise
-from xdream.store import Record
+from xdream.report import show, summarise
+from xdream.store import FILE_NAME, Record
 
 OLD = Path(__file__).parents[1] / "old_records" / "schema-3"
 
@@ -79,3 +80,25 @@ def test_a_run_without_presentations_has_none(tmp_path: Path) -> None:
     shutil.copytree(OLD / "session", tmp_path / "s")
     with Record(tmp_path / "s") as record:
         assert record.presentation_count(99) == 0
+
+
+def test_the_scores_of_each_run_are_read_once_until_somebody_writes(
+    six_runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Record(six_runs) as record:
+        asked: list[str] = []
+        rows = record._rows
+        monkeypatch.setattr(record, "_rows", lambda sql, *values: (asked.append(sql), rows(sql, *values))[1])
+
+        def reads() -> int:
+            return sum("FROM image JOIN told" in sql and "ORDER BY generation, slot" in sql for sql in asked)
+
+        summaries = summarise(record)
+        show(record, runs=[], summaries=summaries)
+        assert reads() == 6, "one reading for each run"
+        before = record.scores(0)
+        before[0][:] = 7.0
+        assert record.scores(0)[0][0] != 7.0, "what a caller does to its copy is its own affair"
+        with apsw.Connection(str(six_runs / FILE_NAME)) as connection:
+            connection.execute("UPDATE image SET noise_free_score = 5 WHERE run = 0 AND generation = 0")
+        assert set(record.scores(0)[0]) == {5.0}

@@ -3,6 +3,7 @@
 Nothing here waits for a time: the browser is asked until something is so; that it never is fails the test.
 """
 
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,9 @@ import pytest
 from watched_session import bad_answer, led_session
 
 from xdream.dashboard import View
-from xdream.store import Record
+from xdream.experiment import loop
+from xdream.experiment.plan import Plan
+from xdream.store import Record, Store
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
@@ -241,6 +244,69 @@ def test_a_table_of_runs_sorts_and_only_charts_on_the_screen_are_drawn(
         one.page.locator('#runs button[data-sort="id"]').click()
         expect(first).to_have_text("39")
         expect(one.page.locator('#runs th[aria-sort="descending"]')).to_have_text("run")
+
+
+def test_a_tuning_has_small_charts_and_a_table_that_sorts(
+    tmp_path: Path, browser: object, tab: list[Tab]
+) -> None:
+    (tmp_path / "tuning.toml").write_text("")
+    for number, presentations in enumerate((12, 20, 8)):
+        plan = Plan.make(
+            targets=["known:linear::0-1"],
+            generator={"name": "pixels", "size_px": 8},
+            optimizer={"name": "genetic", "population": 4},
+            presentations=presentations,
+            threads=1,
+        )
+        loop.run(plan, tmp_path / "evaluations" / f"{number:04d}").close()
+    with View(tmp_path, port=0) as view:
+        tab.append(one := Tab(browser, view.url))  # type: ignore[arg-type]
+        charts = one.page.locator("#parts-charts .chart")
+        expect(charts).to_have_count(3)
+        for number, generations in enumerate((3, 5, 2)):
+            expect(charts.nth(number).locator("canvas")).to_be_visible()
+            expect(charts.nth(number).locator("div").first).to_have_attribute("data-points", str(generations))
+        column = one.page.locator("#parts tbody tr td:nth-child(5)")
+        expect(column).to_have_text(["3", "5", "2"])
+        one.page.locator('#parts button[data-sort="generations"]').click()
+        expect(column).to_have_text(["5", "3", "2"])
+        one.page.locator('#parts button[data-sort="generations"]').click()
+        expect(column).to_have_text(["2", "3", "5"])
+        charts.nth(1).click()
+        expect(one.page.locator("#facts")).to_contain_text("5 of 5")
+
+
+def test_the_generation_under_way_is_said_before_it_is_complete(
+    tmp_path: Path, browser: object, tab: list[Tab]
+) -> None:
+    with (
+        led_session(tmp_path / "s", session={"block_size": 2}) as led,
+        View(tmp_path / "s", port=0) as view,
+    ):
+        led.allow(2)
+        tab.append(one := Tab(browser, view.url))  # type: ignore[arg-type]
+        expect(one.page.locator("#channel-text")).to_contain_text("4 of 8 responses of generation 1")
+        expect(one.page.locator("#facts")).to_contain_text("4 of 8 responses")
+        expect(one.page.locator("#blocks button")).to_have_count(3)
+        led.allow(2)
+        expect(one.page.locator("#channel-text")).to_contain_text("Spikes: one line per presentation")
+
+
+def test_a_rejection_that_is_held_is_counted_down_anew_when_the_session_goes_on(
+    tmp_path: Path, browser: object, tab: list[Tab]
+) -> None:
+    folder, years_ago = tmp_path / "s", "2020-01-01T00:00:00+00:00"
+    with led_session(folder):
+        pass
+    with Store.open_existing(folder, {}) as store:
+        store.write_fact("held", json.dumps({"block": 1, "reason": "x", "since": years_ago}))
+    with View(folder, port=0) as view:
+        tab.append(one := Tab(browser, view.url))  # type: ignore[arg-type]
+        held = one.page.locator("#held-text")
+        expect(held).to_contain_text("10 s after the session is resumed")
+        with led_session(folder, resumed=True):
+            expect(held).to_contain_text(re.compile(r"rejected in ([1-9]|10) s"))
+            expect(one.page.locator("#versions")).to_contain_text("process 3")
 
 
 def test_dark_and_light_and_a_tablet(tmp_path: Path, browser: object, tab: list[Tab]) -> None:

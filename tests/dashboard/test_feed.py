@@ -13,11 +13,12 @@ from watched_session import PATIENCE_S, bad_answer, led_session
 
 from xdream.dashboard.channels import channel_view
 from xdream.dashboard.feed import Feed, is_running
-from xdream.dashboard.places import Places
+from xdream.dashboard.places import Places, _thinned
 from xdream.errors import BadInput
 from xdream.experiment import loop
 from xdream.experiment.plan import Plan, plan_of
-from xdream.store import Record
+from xdream.store import Record, Store
+from xdream.store.ledger import Event, Ledger
 
 OLD = Path(__file__).parents[1] / "old_records"
 
@@ -127,6 +128,58 @@ def test_an_alarm_comes_and_goes_and_whether_it_runs_is_known(tmp_path: Path) ->
     feed.close()
 
 
+def test_what_is_under_way_is_counted_and_blocks_that_were_never_shown_are_not_offered(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "s"
+    with led_session(folder, session={"block_size": 2}) as led:
+        feed = Feed(folder)
+
+        def now() -> Any:
+            feed.update()
+            return feed.snapshot()["live"]
+
+        until(lambda: now()["under_way"] == (0, 0, 8))
+        assert [block[0] for block in now()["blocks"]] == [1], "2 to 4 are planned, and were not shown"
+        led.allow(2)
+        until(lambda: now()["under_way"] == (0, 4, 8))
+        assert [block[0] for block in now()["blocks"]] == [3, 2, 1]
+        led.allow(2)
+        until(lambda: now()["under_way"] == (1, 0, 8))
+    feed.close()
+
+
+def test_what_is_said_about_a_session_follows_its_resumption(tmp_path: Path) -> None:
+    with led_session(tmp_path / "s"):
+        feed = Feed(tmp_path / "s")
+        feed.update()
+        assert len(feed.snapshot()["about"]["versions"]) == 1
+    with Store.open_existing(tmp_path / "s", {"xdream": "9.9"}) as store:
+        store.write_fact("notes", json.dumps(["a note of the second process"]))
+    new = feed.update()
+    assert new is not None
+    assert new["about"]["versions"][1] == {"xdream": "9.9"}
+    assert new["about"]["notes"] == ["a note of the second process"]
+    assert feed.snapshot()["about"] == new["about"]
+    feed.close()
+
+
+def test_blocks_that_rigs_take_are_counted_and_hide_no_event(tmp_path: Path) -> None:
+    with led_session(tmp_path / "s") as led:
+        del led
+    with Store.open_existing(tmp_path / "s", {}) as store:
+        ledger = Ledger(store)
+        ledger.note(Event("flag", "channel 0 is silent"))
+        for number in range(400):
+            ledger.note(Event("lease", f"block {number} goes to rig"))
+    feed = Feed(tmp_path / "s")
+    feed.update()
+    snapshot = feed.snapshot()
+    assert [event[4] for event in snapshot["events"]] == ["flag"]
+    assert snapshot["live"]["leases"] == 400
+    feed.close()
+
+
 def test_spikes_are_binned_as_they_are_in_the_record(tmp_path: Path) -> None:
     with led_session(tmp_path / "s") as led:
         led.allow(2)
@@ -172,10 +225,22 @@ def test_a_tuning_is_its_evaluations(tmp_path: Path, photographs: Path) -> None:
     assert overview["kind"] == "tuning"
     assert [row["at"] for row in overview["rows"]] == ["evaluations/0000", "evaluations/0001"]
     assert [(row["runs"], row["ended"], row["generations"]) for row in overview["rows"]] == [(2, 2, 5)] * 2
+    with Record(tmp_path / "evaluations/0000") as record:
+        every = [scores.max() for scores in np.array([record.scores(run) for run in (0, 1)]).swapaxes(0, 1)]
+    assert overview["rows"][0]["curve"] == [[1, 2, 3, 4, 5], pytest.approx(every)]
+    assert overview["rows"][0]["best"] == pytest.approx(max(every))
     assert places.place("evaluations/0001") == tmp_path / "evaluations/0001"
     for wrong in ("", "..", "../..", "evaluations", "/etc", "evaluations/0001/.."):
         with pytest.raises(BadInput, match="no such experiment"):
             places.place(wrong)
+
+
+def test_a_long_curve_is_thinned_by_its_best() -> None:
+    thin = _thinned([(n, float(n == 7777)) for n in range(10_000)])
+    assert len(thin) <= 60
+    assert max(thin, key=lambda one: one[1]) == (7777, 1.0)
+    assert [generation for generation, _ in thin] == sorted(generation for generation, _ in thin)
+    assert _thinned([]) == []
 
 
 def test_the_page_starts_without_pytorch() -> None:

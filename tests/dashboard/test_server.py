@@ -1,5 +1,6 @@
 """Who may see and who may order; what the server never does."""
 
+import asyncio
 import hashlib
 import http.client
 import json
@@ -9,16 +10,23 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
+from starlette.middleware.errors import ServerErrorMiddleware
 from watched_session import led_session, plan_of
 
 from xdream.cli.main import main
-from xdream.dashboard import View, view
+from xdream.dashboard import View, one_time, view
+from xdream.dashboard.access import Access
+from xdream.dashboard.one_time import OneTimeLink
+from xdream.dashboard.server import WithHeaders
 from xdream.errors import BadInput
 
 OLD = Path(__file__).parents[1] / "old_records" / "schema-3"
@@ -169,6 +177,110 @@ def test_what_is_not_there_is_said_as_such(client: Client, path: str) -> None:
     status, reply, _ = client.ask("GET", path)
     assert status in (404, 422), reply
     assert b"Traceback" not in json.dumps(reply).encode() if isinstance(reply, dict) else True
+
+
+LONG = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        (f"/cost/{LONG}", 404),
+        (f"/channel/{LONG}", 404),
+        (f"/cost/{'9' * 20}", 404),
+        ("/cost/99", 422),
+        ("/nothing", 404),
+        ("/order", 405),
+        ("/open/guessed", 403),
+        ("/events?at=..", 422),
+    ],
+)
+def test_errors_carry_the_policy_of_the_page(client: Client, path: str, wanted: int) -> None:
+    _, _, page = client.ask("GET", "/")
+    status, _, headers = client.ask("GET", path)
+    assert status == wanted
+    for name in ("content-security-policy", "x-content-type-options", "cache-control", "referrer-policy"):
+        assert headers[name] == page[name]
+
+
+def test_a_fault_of_the_server_carries_the_policy_too() -> None:
+    async def fails(scope: Any, receive: Any, send: Any) -> None:
+        raise ZeroDivisionError
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
+    application = WithHeaders(ServerErrorMiddleware(fails), Access("127.0.0.1").headers)
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(application(scope, None, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 500
+    assert b"content-security-policy" in dict(sent[0]["headers"])
+
+
+# ------------------------------------------------------------------ the link that opens the page once
+
+
+def test_the_browser_is_started_without_the_token_and_by_a_link_that_works_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[str] = []
+    replies: list[tuple[int, str | None]] = []
+
+    def run(page: Any, bound: socket.socket) -> None:
+        server = uvicorn.Server(uvicorn.Config(page.application, log_level="critical", lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+        thread.start()
+        try:
+            host, _, path = opened[0].removeprefix("http://").partition("/")
+            for asked in (f"{path[:-1]}!", path, path):
+                connection = http.client.HTTPConnection(host, timeout=20)
+                connection.request("GET", f"/{asked}")
+                reply = connection.getresponse()
+                replies.append((reply.status, reply.headers.get("location")))
+                connection.close()
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    monkeypatch.setattr("xdream.dashboard.server.run", run)
+    assert main(["watch", str(folder), "--port", "0", "--open"]) == 0
+    token = capsys.readouterr().out.strip().partition("#token=")[2]
+    assert token
+    assert token not in opened[0]
+    assert replies == [(403, None), (303, f"/#token={token}"), (403, None)]
+
+
+def test_the_link_is_for_a_while_and_for_programs_of_this_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "tcp"
+    monkeypatch.setattr(one_time, "CONNECTIONS", (table, tmp_path / "tcp6"))
+    line = "   0: 0100007F:{0:04X} 0100007F:{1:04X} 01 00000000:00000000 00:00000000 00000000 {2:5d}  0 1\n"
+
+    def connected(*of_users: int) -> None:
+        table.write_text(
+            "  sl  local_address rem_address\n" + "".join(line.format(40000, 8770, u) for u in of_users)
+        )
+
+    now = [0.0]
+    link = OneTimeLink(lambda: now[0])
+    connected()
+    assert not link.opens(link.key, 40000, 8770), "nobody is known to have this connection"
+    connected(os.getuid() + 1)
+    assert not link.opens(link.key, 40000, 8770), "another user has read it in the list of processes"
+    connected(os.getuid(), os.getuid() + 1)
+    assert not link.opens(link.key, 40000, 8770), "another user has a connection of the same numbers"
+    connected(os.getuid())
+    now[0] = 61.0
+    assert not link.opens(link.key, 40000, 8770)
+    now[0] = 59.0
+    assert not link.opens(link.key, 8770, 40000), "the other end of the same connection"
+    assert link.opens(link.key, 40000, 8770)
+    assert not link.opens(link.key, 40000, 8770)
 
 
 def test_a_viewer_writes_nothing_into_the_record(client: Client, folder: Path) -> None:

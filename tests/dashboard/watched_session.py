@@ -10,7 +10,7 @@ import numpy as np
 
 from xdream.experiment.plan import Plan
 from xdream.laboratory.rigs import Answer, AnswerRow, Arrival, Block
-from xdream.laboratory.session import serve
+from xdream.laboratory.session import resume, serve
 from xdream.scoring.recordings import Spikes, Values
 
 PATIENCE_S = 60.0
@@ -98,16 +98,15 @@ def bad_answer(block: int, source: str = "block001.mat") -> Answer:
 
 
 @contextlib.contextmanager
-def led_session(folder: Path, **changes: Any) -> Iterator[Led]:
-    """A session that runs in a thread until the block ends."""
+def led_session(folder: Path, *, resumed: bool = False, **changes: Any) -> Iterator[Led]:
+    """A session that runs in a thread until the block ends. resumed: the one that is there."""
     led, stop, begun = Led(), threading.Event(), threading.Event()
     failed: list[BaseException] = []
 
     def work() -> None:
+        given: dict[str, Any] = {"bridge": led, "stop": stop.is_set, "begun": lambda _: begun.set()}
         try:
-            serve(
-                plan_of(**changes), folder, bridge=led, stop=stop.is_set, begun=lambda _: begun.set()
-            ).close()
+            (resume(folder, **given) if resumed else serve(plan_of(**changes), folder, **given)).close()
         except KeyboardInterrupt:
             pass
         except BaseException as error:

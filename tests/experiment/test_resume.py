@@ -375,7 +375,7 @@ def test_a_living_experiment_is_not_resumed_beside(halted: Path) -> None:
 
 
 def test_what_is_no_experiment_is_not_resumed(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="does not exist"):
+    with pytest.raises(StoreError, match="is no folder of an experiment"):
         xdream.resume(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

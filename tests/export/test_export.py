@@ -318,7 +318,7 @@ def test_bad_input_is_refused_and_leaves_nothing(
         (["--to", "csv", "--out", str(tmp_path / "y"), "--set", "seed=2"], "is not session.TABLE.KEY=VALUE"),
         (
             ["--to", "csv", "--out", str(tmp_path / "y"), "--set", "session.animal.id=m"],
-            "of a session can be",
+            f"no session here: {folder} is an experiment on a network",
         ),
         (["--to", "csv", "--out", str(folder)], "exists already"),
     ):

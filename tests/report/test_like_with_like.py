@@ -6,15 +6,19 @@ from typing import Any
 import apsw
 import numpy as np
 import pytest
+import torch
 
 import xdream
 from xdream.cli.main import main
 from xdream.errors import BadInput
-from xdream.experiment.plan import Plan
+from xdream.experiment import opening, replay
+from xdream.experiment.plan import Plan, plan_of
+from xdream.experiment.record_policy import identity
+from xdream.images.files import pixels_of
 from xdream.laboratory import session
 from xdream.laboratory.rigs import Answer, AnswerRow, Block, Direct
 from xdream.report import show, summarise
-from xdream.report.curves import curves_of
+from xdream.report.curves import curves_of, with_spreads
 from xdream.report.spreads import bootstrap, drift_of_references, electrodes, repeat_error
 from xdream.report.unit_names import unit_name
 from xdream.scoring.recordings import Values
@@ -93,6 +97,39 @@ def test_electrodes_have_the_labels_of_the_plan_and_their_own_levels(recorded: P
         }
 
 
+def test_the_recommended_image_of_a_session_is_that_of_its_optimizers_code(
+    tmp_path: Path, photographs: Path
+) -> None:
+    def answer(block: Block) -> list[Answer]:
+        rows = [
+            AnswerRow(
+                one.image, one.repeat, Values(block.images[one.image].double().mean((1, 2)).numpy() / 25.5)
+            )
+            for one in block.presentations
+        ]
+        return [Answer(tuple(rows), block=block.number)]
+
+    values = plan(
+        targets=["rig::0-1"],
+        rig="direct",
+        presentations=40,
+        optimizer={"name": "rank-nes", "population": 8},
+        session={"channels": 3},
+    )
+    session.serve(values, tmp_path / "x", bridge=Direct(answer)).close()
+    with Record(tmp_path / "x") as record:
+        assert show(record, runs=[1]).warnings == ()
+        parts = opening.parts_of(record)
+        code = replay.recommended(record, 1)
+        assert code is not None
+        drawn = parts.forward.draw(torch.from_numpy(code)[None])[0]
+        written = record.folder / "figures" / "run001-recommended.png"
+        assert np.array_equal(pixels_of(written.read_bytes()), drawn.permute(1, 2, 0).numpy())
+        shown = {one for (one,) in record.query("SELECT pixels FROM planned")}
+        assert identity(drawn) not in shown, "it is none of those that were shown"
+        assert not (record.folder / "figures" / "run000-recommended.png").exists()
+
+
 def test_generations_that_do_not_count_leave_no_gap_and_the_first_that_counts_is_the_first(
     recorded: Path,
 ) -> None:
@@ -104,7 +141,9 @@ def test_generations_that_do_not_count_leave_no_gap_and_the_first_that_counts_is
         curves = curves_of(record, first)
         assert not curves.even
         assert curves.x[curves.valid].tolist() == [8.0]  # the third generation is the first 8 that count
-        assert [image.generation for image in curves.images] == [2]
+        levels = electrodes(record, plan_of(record))
+        shown = with_spreads(record, curves, plan_of(record), levels).images
+        assert [image.generation for image in shown] == [2]
         show(record)
 
 

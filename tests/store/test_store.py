@@ -341,7 +341,8 @@ def test_a_store_that_lacks_a_table_is_refused(finished: Path, table: str) -> No
 )
 def test_a_folder_without_an_experiment_is_refused(tmp_path: Path, make) -> None:  # type: ignore[no-untyped-def]
     make(tmp_path / "nowhere")
-    refused(tmp_path / "nowhere", "does not exist; give the folder of an experiment")
+    with pytest.raises(StoreError, match=r"nowhere is no folder of an experiment or session \(it has no exp"):
+        Record(tmp_path / "nowhere")
 
 
 # Places that cannot be written.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import json
 import os
 import time
+import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import apsw
@@ -14,8 +19,9 @@ import psutil
 import torch
 
 from xdream import random
+from xdream.description import Part
 from xdream.engines import openvino
-from xdream.errors import BadInput, XDreamError
+from xdream.errors import BadInput, InUse, XDreamError
 from xdream.experiment import opening
 from xdream.experiment.assemble import assemble
 from xdream.experiment.evolution import Evolution
@@ -59,8 +65,10 @@ MOST_WAIT_S = 5.0
 LEAST_FREE = 500_000_000
 #: Images from which the size of one as a file is estimated.
 PNG_TRIAL = 8
-#: It is there and works; it is not there; it is there and does not work.
-CheckState = Literal["ok", "missing", "broken"]
+#: For so long a session is asked how it stands.
+STATUS_S = 2.0
+#: It is there and works; it is not there; it is there and does not work; a session that is running has it.
+CheckState = Literal["ok", "missing", "broken", "in use"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ class Check:
     """One line of the examination.
 
     ok: False for what XDream or the session needs and does not have: the command ends with status 2.
-    optional: the state of what can be done without, where it is not "ok".
+    optional: the state where it is not what ok says: of what can be done without, or is in use.
     """
 
     subject: str
@@ -233,6 +241,10 @@ def _bridge(parts: Parts) -> list[Check]:
     try:
         bridge = bridge_of(plan)
         check(bridge, plan.session.channels)
+    except InUse as error:
+        return [
+            Check("bridge", False, f"{_holder(plan.rig)}; it can be opened afterwards ({error})", "in use")
+        ]
     except XDreamError as error:
         return [Check("bridge", False, str(error))]
     found = [Check("bridge", True, f"{plan.rig.name} can be opened")]
@@ -241,6 +253,28 @@ def _bridge(parts: Parts) -> list[Check]:
     except XDreamError as error:
         found.append(Check("baseline", False, str(error)))
     return found
+
+
+def _holder(rig: Part) -> str:
+    """Who uses the folder or the port of a plan's rig, as far as it says so."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        status = json.loads(_status_of(rig.name, BRIDGES.filled(rig.name, rig.options)))
+        of = f"generation {status['generation']} of {status['generations']}, {status['state']}"
+        return f"session {status['session']} is running ({of}) and holds the {rig.name} bridge"
+    return f"another program, a session that is running perhaps, holds the {rig.name} bridge"
+
+
+def _status_of(bridge: str, options: Mapping[str, Any]) -> bytes:
+    """What a session that is running says of itself. Raises OSError, KeyError for a bridge that has no such
+    place."""
+    if bridge == "folder":
+        return (Path(options["folder"]).expanduser() / "status.json").read_bytes()
+    if bridge != "http":
+        raise KeyError(bridge)
+    no_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with no_proxy.open(f"http://{options['host']}:{options['port']}/status", timeout=STATUS_S) as reply:
+        said: bytes = reply.read()
+    return said
 
 
 def _extra(module: str, text: str) -> Check:

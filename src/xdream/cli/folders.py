@@ -37,7 +37,11 @@ def _resume(options: argparse.Namespace) -> int:
 
         with running.stopping() as stop:
             return running.watched(
-                lambda bar: session.resume(folder, bar, stop=stop), running.print_run, begun, options
+                lambda bar: session.resume(folder, bar, stop=stop),
+                running.print_run,
+                begun,
+                options,
+                log=True,
             )
     from xdream.experiment import loop
 

@@ -10,10 +10,14 @@ from tqdm import tqdm
 
 
 class Bar:
-    """A callback that draws a bar; a context manager, so that the bar is closed when the work fails."""
+    """A callback that draws a bar; a context manager, so that the bar is closed when the work fails.
 
-    def __init__(self, *, hidden: bool = False) -> None:
-        self._hidden = hidden
+    hidden: no bar, only lines. log: the same where it would go to a file or a pipe, in which a bar that is
+    drawn for hours buries the lines.
+    """
+
+    def __init__(self, *, hidden: bool = False, log: bool = False) -> None:
+        self._hidden = hidden or (log and not sys.stderr.isatty())
         self._stage = ""
         self._bar: tqdm[None] | None = None
 

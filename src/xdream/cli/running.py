@@ -41,14 +41,17 @@ def watched(
     begun: Path,
     options: argparse.Namespace,
     again: str = "xdream resume",
+    *,
+    log: bool = False,
 ) -> int:
     """Run or resume with a progress bar, then show; an interruption says how to go on.
 
     begun: the file without which there is nothing to go on with. again: the command that goes on with it.
+    log: whether what is said counts more than the bar: there is none where the output is no terminal.
     """
     from xdream.cli.progress import Bar
 
-    bar = Bar(hidden=options.quiet)
+    bar = Bar(hidden=options.quiet, log=log)
     go_on = f"; continue with: {again} {shlex.quote(str(begun.parent))}"
     try:
         with bar:
@@ -91,17 +94,23 @@ def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int
 
     runs: of several, those with figures of their own (None: the first ones).
     """
+    summaries = report.summarise(record)
+    # Before the first generation is complete a session has something to say all the same.
+    begun = record.is_session and not any(one.generations for one in summaries)
     drawn = (
         None
-        if options.no_figures
-        else report.show(record, runs=runs, file_format=getattr(options, "format", "png"))
+        if options.no_figures or begun
+        else report.show(
+            record, runs=runs, file_format=getattr(options, "format", "png"), summaries=summaries
+        )
     )
-    summaries = report.summarise(record)
     out = sys.stderr if options.json else sys.stdout
     print(report.table(summaries), file=out)
     if len({summary.generator for summary in summaries}) > 1:
         for line in report.thread_lines(report.threads_of(record, summaries)):
             print(line, file=out)
+    for line in _standing(record):
+        print(line, file=out)
     events = [event for event in record.events() if event.kind not in USUAL_EVENTS]
     if len(events) > MOST_EVENTS:
         print(
@@ -111,6 +120,8 @@ def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int
     for event in events[-MOST_EVENTS:]:
         where = "" if event.generation is None else f" generation {event.generation + 1}:"
         print(f"{event.utc[:19]}{where} {event.kind}: {event.text}", file=out)
+    if begun and not options.no_figures:
+        print("note: no generation is complete yet, so there is no figure", file=sys.stderr)
     if drawn is not None:
         for warning in drawn.warnings:
             print(f"note: {warning}", file=sys.stderr)
@@ -123,6 +134,21 @@ def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int
         whole = objects[0] if len(objects) == 1 else {"runs": objects, "seconds": record.seconds}
         print(json.dumps({"folder": str(record.folder)} | whole, allow_nan=False))
     return 0
+
+
+def _standing(record: Record) -> Iterator[str]:
+    """How a session stands that is not over: the generation under way, and what is wrong."""
+    from xdream.laboratory.session.troubles import Troubles
+    from xdream.store import since
+
+    if record.finished:
+        return
+    under_way = since.under_way(record) if record.is_session else None
+    if under_way is not None:
+        generation, answered, planned = under_way
+        yield f"generation {generation + 1} is under way: {answered} of {planned} responses"
+    for one in Troubles(str, record.facts.get("troubles", "")).open:
+        yield f"alarm since {one.since[:19]}: {one.text}"
 
 
 def print_tuning(found: Tuning, options: argparse.Namespace) -> int:

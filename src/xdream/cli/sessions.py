@@ -7,6 +7,7 @@ import contextlib
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ def _serve(options: argparse.Namespace) -> int:
             running.print_run,
             folder / FILE_NAME,
             options,
+            log=True,
         )
 
 
@@ -117,6 +119,7 @@ def _simulate_rig(options: argparse.Namespace) -> int:
     from xdream.laboratory import simulation
 
     plan = Plan.read(options.plan)
+    _check_faults(options.fault)
     rates: dict[str, Any] = {"seed": options.seed}
     neurons: dict[str, Any] = {"seed": options.seed}
     flags.lay_over(rates, options.fault, flag="--fault", form="NAME=RATE")
@@ -129,6 +132,17 @@ def _simulate_rig(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"blocks": blocks}))
     return 0
+
+
+def _check_faults(settings: Sequence[str]) -> None:
+    """Raises BadInput for a name that is no fault."""
+    from xdream.laboratory.simulation.faults import Faults
+
+    rates = [name for name in Faults.model_fields if name not in NO_RATES]
+    for setting in settings:
+        name = setting.partition("=")[0]
+        if name not in (*rates, "disconnect_s"):
+            raise BadInput(f"--fault '{setting}': there is no such fault; there are {', '.join(rates)}")
 
 
 def _tell_block(number: int, presentations: int) -> None:

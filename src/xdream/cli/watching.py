@@ -30,7 +30,9 @@ def _watch_flags(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="where to listen; elsewhere than on this machine's own address, the page needs the token",
     )
-    parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    parser.add_argument(
+        "--open", action="store_true", help="open the page in the browser, by a link that works once"
+    )
     parser.add_argument("--framed", action="store_true", help=argparse.SUPPRESS)  # within a notebook
     parser.add_argument("--with-parent", action="store_true", help=argparse.SUPPRESS)  # ends with its stdin
 
@@ -61,7 +63,8 @@ def _watch(options: argparse.Namespace) -> int:
                 "whoever has this address can steer; Ctrl-C ends the page, and nothing else", file=sys.stderr
             )
         if options.open:
-            webbrowser.open(url)
+            # Not with the token: all users of the machine see what a browser is started with.
+            webbrowser.open(f"http://{host}:{number}/open/{page.link.key}")
         if options.with_parent:
             threading.Thread(target=_end_with_parent, daemon=True).start()
         server.run(page, bound)

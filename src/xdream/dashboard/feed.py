@@ -24,6 +24,8 @@ from xdream.store.sqlite import LOCK_NAME
 Json = dict[str, Any]
 #: So many of the latest events, and of the blocks that can be rejected, are on the page.
 MOST_EVENTS, MOST_BLOCKS = 300, 30
+#: The event of every block that a rig takes: counted, and not in the list, in which it would hide the others.
+LEASE = "lease"
 
 
 class Feed:
@@ -44,6 +46,9 @@ class Feed:
         self._blocks: list[since.BlockTimes] = []
         self._all: dict[str, list[Any]] = {"rows": [], "events": [], "times": [], "drift": []}
         self._counts: dict[str, int] = {}
+        self._leases = 0
+        self._constant = self._what_stays()
+        self._told_about: Json = {}
         self._live: Json = {}
         self._told_at: dict[int, float] = {}
 
@@ -65,6 +70,9 @@ class Feed:
         if self.record.is_session:
             self._update_session(new)
         new["drift"] = self._drift(told)
+        about = self._about()
+        if about != self._told_about:  # a process that goes on has versions and notes of its own
+            self._told_about = new["about"] = about
         live = self._now(running)
         if live != self._live:
             self._live = new["live"] = live
@@ -75,11 +83,15 @@ class Feed:
 
     def snapshot(self) -> Json:
         """Everything so far."""
-        return {"about": self._about(), **self._all, "live": self._live}
+        return {"about": self._told_about, **self._all, "live": self._live}
 
     # ------------------------------------------------------------------ what does not change
 
     def _about(self) -> Json:
+        notes = json.loads(queries.fact(self.record, "notes"))
+        return self._constant | {"notes": notes, "versions": self.record.versions()}
+
+    def _what_stays(self) -> Json:
         plan, record = self.plan, self.record
         session = plan.session
         return {
@@ -87,8 +99,6 @@ class Feed:
             "name": plan.name,
             "folder": str(self.folder),
             "plan": record.facts["plan"],
-            "notes": json.loads(record.facts["notes"]),
-            "versions": record.versions(),
             "began": self._began.isoformat(),
             "runs": [
                 {
@@ -160,7 +170,9 @@ class Feed:
         events = since.events_since(self.record, self._event)
         if events:
             self._event = events[-1][0]
-            new["events"] = [list(event) for event in events[-MOST_EVENTS:]]
+            listed = [list(event) for event in events if event[4] != LEASE]
+            self._leases += len(events) - len(listed)
+            new["events"] = listed[-MOST_EVENTS:]
         self._recording, counts = since.recordings_since(self.record, self._recording)
         for status, count in counts.items():
             self._counts[status] = self._counts.get(status, 0) + count
@@ -204,6 +216,7 @@ class Feed:
         held = json.loads(facts.get("held") or "null")
         blocks = since.rejectable_blocks(record, MOST_BLOCKS)
         if held is not None:
+            # In which it can be taken back, from `since`: a session that goes on begins them anew.
             held["left_s"] = self.plan.session.undo_s if self.plan.session else 0
         return live | {
             "counts": dict(self._counts),
@@ -211,6 +224,8 @@ class Feed:
             "held": held,
             "troubles": json.loads(facts.get("troubles") or "{}").get("open", []),
             "block": since.open_block(record),
+            "under_way": since.under_way(record),
+            "leases": self._leases,
             "blocks": [list(block) for block in blocks],
         }
 

@@ -15,6 +15,8 @@ from xdream.studies import file_names, gathering
 
 Json = dict[str, Any]
 EVALUATIONS = "evaluations"
+#: Of a small chart.
+MOST_POINTS = 60
 
 
 @dataclass(frozen=True)
@@ -99,17 +101,27 @@ def _summary(folder: Path) -> Json:
         with Record(folder) as record:
             [(runs, ended)] = record.query("SELECT count(*), count(ending) FROM run")
             [(told,)] = record.query("SELECT coalesce(max(generation), -1) + 1 FROM told")
-            [(best,)] = record.query("SELECT max(noise_free_score) FROM image")
+            bests = record.query(
+                "SELECT generation + 1, max(noise_free_score) FROM image GROUP BY generation ORDER BY 1"
+            )
             [(natural,)] = record.query("SELECT max(response) FROM reference_response")
             targets = [target for (target,) in record.query("SELECT DISTINCT target FROM run ORDER BY id")]
     except XDreamError as error:
         return {"error": str(error)}
+    curve = _thinned([one for one in bests if one[1] is not None and math.isfinite(one[1])])
     return {
         "runs": runs,
         "ended": ended,
         "generations": told,
-        "best": best if best is not None and math.isfinite(best) else None,
+        "best": max((best for _, best in curve), default=None),
+        "curve": [[generation for generation, _ in curve], [best for _, best in curve]],
         "reference": natural,
         "targets": targets[:3],
         "more": max(len(targets) - 3, 0),
     }
+
+
+def _thinned(curve: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """At most MOST_POINTS of its parts, each by its best, in order."""
+    size = -(-len(curve) // MOST_POINTS) or 1
+    return [max(curve[at : at + size], key=lambda one: one[1]) for at in range(0, len(curve), size)]

@@ -19,14 +19,17 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xdream.dashboard import feed, places
 from xdream.dashboard.access import Access
 from xdream.dashboard.channels import channel_view
 from xdream.dashboard.hub import Hub
+from xdream.dashboard.one_time import OneTimeLink
 from xdream.errors import BadInput, StoreError, XDreamError
 from xdream.experiment.plan import plan_of
 from xdream.experiment.stopping import ask_to_end
@@ -42,6 +45,8 @@ WORDS = ("pause", "go-on", "reject", "take-back", "accept", "acknowledge")
 PARTS_S = 0.5
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _SHA = re.compile(r"[0-9a-f]{64}")
+#: Of a channel or block: a number that every part of the program can hold.
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 class Page:
@@ -52,19 +57,22 @@ class Page:
         self._hubs: dict[str, Hub] = {}
         self._files = _static_files()
         self._viewers = 0
-        self.application = Starlette(
+        self.link = OneTimeLink()
+        routes = Starlette(
             routes=[
                 Route("/", self._guarded(self._index)),
                 Route("/static/{name}", self._guarded(self._static)),
                 Route("/enter", self._guarded(self._enter), methods=["POST"]),
+                Route("/open/{key}", self._guarded(self._open)),
                 Route("/overview", self._guarded(self._seen(self._overview))),
                 Route("/events", self._guarded(self._seen(self._events))),
                 Route("/image/{sha}", self._guarded(self._seen(self._image))),
-                Route("/channel/{number:int}", self._guarded(self._seen(self._channel))),
-                Route("/cost/{number:int}", self._guarded(self._seen(self._cost))),
+                Route("/channel/{number}", self._guarded(self._seen(self._channel))),
+                Route("/cost/{number}", self._guarded(self._seen(self._cost))),
                 Route("/order", self._guarded(self._order), methods=["POST"]),
             ]
         )
+        self.application = WithHeaders(routes, access.headers)
 
     # ------------------------------------------------------------------ who is let in
 
@@ -80,7 +88,6 @@ class Page:
                     response = _error(str(error), 422)
                 except XDreamError as error:
                     response = _error(str(error), 503)
-            response.headers.update(self._access.headers)
             return response
 
         return guarded
@@ -101,6 +108,15 @@ class Page:
         cookie = self._access.cookie(request)
         response.set_cookie(cookie, self._access.seeing, httponly=True, samesite="strict", path="/")
         return response
+
+    async def _open(self, request: Request) -> Response:
+        """The link that a browser is started with gives the address with the token, once."""
+        client, server = request.client, request.scope["server"]
+        key = request.path_params["key"]
+        if client is None or not await asyncio.to_thread(self.link.opens, key, client.port, server[1]):
+            text = "this link opens the page once, soon, and for one user; open the address that xdream watch"
+            return _error(f"{text} has printed", 403)
+        return RedirectResponse(f"/#token={self._access.token}", 303)
 
     # ------------------------------------------------------------------ what is seen
 
@@ -159,8 +175,10 @@ class Page:
         return response
 
     async def _channel(self, request: Request) -> Response:
+        number = _number_in(request)
+        if number is None:
+            return _error("there is no such channel", 404)
         folder = await asyncio.to_thread(self._place, request)
-        number = request.path_params["number"]
 
         def read(record: Record) -> dict[str, Any]:
             if not record.is_session:
@@ -170,8 +188,10 @@ class Page:
         return JSONResponse(await asyncio.to_thread(_reading, folder, read))
 
     async def _cost(self, request: Request) -> Response:
+        number = _number_in(request)
+        if number is None:
+            return _error("there is no such block", 404)
         folder = await asyncio.to_thread(self._place, request)
-        number = request.path_params["number"]
 
         def read(record: Record) -> str:
             session = plan_of(record).session
@@ -197,6 +217,23 @@ class Page:
         word, value, runs = _order_of(body)
         folder = await asyncio.to_thread(self._place, request)
         return JSONResponse(await asyncio.to_thread(_given, folder, word, value, runs))
+
+
+class WithHeaders:
+    """An application whose every reply has some headers: also where no route is found, or one fails."""
+
+    def __init__(self, application: ASGIApp, headers: dict[str, str]) -> None:
+        self._application, self._headers = application, headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, as ASGI has it."""
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(self._headers)
+            await send(message)
+
+        await self._application(scope, receive, sent)
 
 
 class _Overview:
@@ -255,6 +292,11 @@ def _given(folder: Path, word: str, value: str, runs: list[int]) -> dict[str, An
 def _reading(folder: Path, read: Callable[[Record], Any]) -> Any:
     with Record(folder) as record:
         return read(record)
+
+
+def _number_in(request: Request) -> int | None:
+    said = request.path_params["number"]
+    return int(said) if _NUMBER.fullmatch(said) else None
 
 
 def _error(text: str, status: int) -> Response:

@@ -81,6 +81,8 @@ NamedPart = Annotated[Part, BeforeValidator(_named)]
 DEFAULT_OBJECTIVE = "mean"
 #: What searches best over units, noise and generators (benches/optimizers.py, docs/optimizers.md).
 DEFAULT_OPTIMIZER = "rank-nes"
+#: What is said of a plan file that takes it, which once meant another.
+NO_OPTIMIZER = "names no optimizer"
 
 
 class Variant(Frozen):
@@ -233,7 +235,7 @@ class Plan(Description):
         if "optimizer" in plan.model_fields_set:
             return plan
         return plan.noted(
-            [f"{path} names no optimizer: {DEFAULT_OPTIMIZER} is the default now, it was genetic before"]
+            [f"{path} {NO_OPTIMIZER}: {DEFAULT_OPTIMIZER} is the default now, it was genetic before"]
         )
 
     @property

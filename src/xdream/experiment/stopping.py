@@ -38,8 +38,8 @@ class StoppingCriteria:
 
         made = cls(repeats)
         for r in runs:
-            counted = queries.scores(store, r.id, noise_free=False, with_void=False)
-            for generation, scores in enumerate(counted.values()):
+            counted = queries.scores(store, r.id, with_void=False)
+            for generation, (scores, _) in enumerate(counted.values()):
                 made._spend(r, generation, len(scores))
                 if r.plateau is not None:
                     made._note(r, generation, torch.from_numpy(scores))

@@ -58,7 +58,12 @@ def _changed(plan: Plan, changes: Mapping[str, Any], record: Record) -> Plan:
     """The plan with what is said of animal, electrodes and session now."""
     if not changes:
         return plan
-    if not record.is_session or set(changes) - {"session"}:
+    if not record.is_session:
+        raise BadInput(
+            f"no session here: {record.folder} is an experiment on a network, without animal and electrodes; "
+            "leave out --set"
+        )
+    if set(changes) - {"session"}:
         raise BadInput(
             "only session.animal, session.nwb and session.electrodes of a session can be given here"
         )

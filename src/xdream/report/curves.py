@@ -33,11 +33,12 @@ MONTAGE_GENERATIONS = 5
 class Curves:
     """One run as it is drawn. best, mean, observed: (generations,), NaN where nothing was seen.
 
-    observed: the mean with noise, None without. images: the best of some generations, in order.
+    observed: the mean with noise, None without.
     even: whether every generation has as many presentations, and all count. presentations: (generations,)
     shown until the end of each, those that do not count left out. valid: which count. references: (N,)
-    scores. scores: of the images of each generation. Of a run that is drawn by itself (`with_spreads`) drift:
-    of interleaved references; errors: of images, over repeats, by their ids.
+    scores. scores: of the images of each generation. Of a run that is drawn by itself (`with_spreads`)
+    images: the best of some generations, in order; drift: of interleaved references; errors: of images, over
+    repeats, by their ids.
     """
 
     summary: RunSummary
@@ -63,25 +64,18 @@ def curves_of(record: Record, summary: RunSummary) -> Curves:
     """What is drawn of one run."""
     clean = record.scores(summary.run)
     observed = record.scores(summary.run, noise_free=False)[: len(clean)]
-    best = each_generation(np.nanmax, clean)
     noisy = any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(clean, observed, strict=True))
     void = set(record.void_generations())
-    counting = [number for number in range(len(clean)) if number not in void]
-    generations = [counting[at] for at in log_spaced(len(counting))] if counting else []
-    if not np.isnan(best).all():
-        generations = sorted({*generations, int(np.nanargmax(best))})
-    found = [record.best_image(summary.run, g) for g in generations]
-    images = tuple(i for i in found if i is not None)
     valid = np.array([number not in void for number in range(len(clean))], dtype=bool)
     shown = np.array([len(scores) for scores in clean]) * valid
     repeats = summary.presentations / max(int(shown.sum()), 1)
     run = next(one for one in record.runs() if one.id == summary.run)
     return Curves(
         summary,
-        best,
+        each_generation(np.nanmax, clean),
         each_generation(np.nanmean, clean),
         each_generation(np.nanmean, observed) if noisy else None,
-        images,
+        (),
         np.cumsum(shown) * repeats,
         valid,
         reference_scores(record, run),
@@ -92,8 +86,19 @@ def curves_of(record: Record, summary: RunSummary) -> Curves:
 
 def with_spreads(record: Record, curves: Curves, plan: Plan, every: Sequence[Electrode]) -> Curves:
     """The same with what takes longer. every: the electrodes of a session."""
-    errors = {} if record.is_session else {i.id: repeat_error(record, i.id) for i in curves.images}
-    return replace(curves, drift=drift(record, curves.summary, plan, every), errors=errors)
+    images = _images_of(record, curves)
+    errors = {} if record.is_session else {i.id: repeat_error(record, i.id) for i in images}
+    return replace(curves, images=images, drift=drift(record, curves.summary, plan, every), errors=errors)
+
+
+def _images_of(record: Record, curves: Curves) -> tuple[ImageRecord, ...]:
+    """The best images of some generations, the first, the last and the best among them."""
+    counting = np.flatnonzero(curves.valid).tolist()
+    generations = {counting[at] for at in log_spaced(len(counting))} if counting else set()
+    if not np.isnan(curves.best).all():
+        generations.add(int(np.nanargmax(curves.best)))
+    found = [record.best_image(curves.summary.run, g) for g in sorted(generations)]
+    return tuple(one for one in found if one is not None)
 
 
 def drift(record: Record, summary: RunSummary, plan: Plan, every: Sequence[Electrode]) -> tuple[Level, ...]:
@@ -117,7 +122,11 @@ def each_generation(function: Callable[[Array], Any], generations: Sequence[Arra
 
 def score_label(plan: Plan, objective: str) -> str:
     """What stands beside the axis of the scores."""
-    kinds = {SUBJECTS.declared(target.network, "response", "activation") for target in plan.targets}
+    networks = {target.network for target in plan.targets}
+    # A network's own subject declares nothing; it is not imported for that.
+    kinds = {
+        SUBJECTS.declared(n, "response", "activation") if SUBJECTS.has(n) else "activation" for n in networks
+    }
     label: str = OBJECTIVES.declared(objective, "label", f"score ({objective})")
     return label.format(response=" or ".join(sorted(kinds)))
 

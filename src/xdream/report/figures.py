@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from xdream.errors import BadInput
-from xdream.experiment.plan import Plan
+from xdream.experiment.plan import NO_OPTIMIZER, Plan
 from xdream.images import files
 from xdream.report import figure_style, natural
 from xdream.report.curves import (
@@ -43,9 +43,9 @@ from xdream.report.figure_style import (
     new_figure,
     style,
 )
-from xdream.report.redraw import NOT_IDENTICAL, Panel, Redrawn, best_reference, redraw
+from xdream.report.redraw import NOT_IDENTICAL, Panel, Redrawn, best_reference, recommended, redraw
 from xdream.report.spreads import electrodes
-from xdream.report.summary import RunSummary, notes_of, plan_of, recommended_of, summarise
+from xdream.report.summary import RunSummary, plan_of, recommended_of, summarise
 from xdream.report.text_table import number
 from xdream.report.threads import Thread, threads_of
 from xdream.store import ImageRecord, Record
@@ -110,6 +110,7 @@ def show(
     *,
     runs: Collection[int] | None = None,
     file_format: str = "png",
+    summaries: Sequence[RunSummary] | None = None,
 ) -> Figures:
     """Draw a record, finished or not, into `folder` (default: `figures` in the record's).
 
@@ -117,14 +118,14 @@ def show(
     its optimizer recommends a code, recommended.png; several give these with run000- before the name for the
     first `most_runs` of them (or for `runs`, by number), and runs.png. Beside them references.png (the
     references with the best and the worst responses), threads.png where runs of several generators drive one
-    target, and, of a session, electrodes.png. file_format: of the
-    figures, png, pdf or svg; images stay PNG. Whatever the
-    images need and is gone (weights, references) is left out with a warning. An image that does not come out
-    bit for bit as it was shown is written as best_not_identical.png. Raises BadInput when no generation is
-    complete yet, a run is not there or the folder cannot be written.
+    target, and, of a session, electrodes.png. file_format: of the figures, png, pdf or svg; images stay PNG.
+    summaries: of the record, where they are there already. Whatever the images need and is gone (weights,
+    references) is left out with a warning. An image that does not come out bit for bit as it was shown is
+    written as best_not_identical.png. Raises BadInput when no generation is complete yet, a run is not there
+    or the folder cannot be written.
     """
     plan = plan_of(record)
-    every = [curves_of(record, s) for s in summarise(record) if s.generations]
+    every = [curves_of(record, s) for s in summaries or summarise(record) if s.generations]
     if not every:
         raise BadInput(
             f"{record.folder} has no complete generation to show yet; wait for it, or go on with it: "
@@ -134,7 +135,9 @@ def show(
     levels = electrodes(record, plan) if record.is_session else []
     chosen = _single(every, most_runs, runs, record)
     single = [with_spreads(record, one, plan, levels) for one in chosen]
-    frame = _Frame(plan, notes_of(record), file_format)
+    # What a plan file leaves out concerns who runs it, not who looks at the figure.
+    notes = tuple(note for note in every[0].summary.notes if NO_OPTIMIZER not in note)
+    frame = _Frame(plan, notes, file_format)
     drawn, alarms = redraw(record, plan, [i for one in single for i in one.images])
     width = max(3, len(str(max(s.summary.run for s in every))))
     written = []
@@ -143,7 +146,8 @@ def show(
             before = f"run{one.summary.run:0{width}d}-" if len(record.runs()) > 1 else ""
             reference, missing = best_reference(record, plan, one.summary, drawn)
             alarms += [missing] if missing else []
-            last = _recommended(record, one.summary, folder, before)
+            last, missing = _recommended(record, plan, one.summary, folder, before, asked=bool(runs))
+            alarms += [missing] if missing else []
             written.append(_run_figures(one, reference, drawn, last, frame, folder, before))
         overview = _overview(every, plan, frame, folder / frame.name("runs")) if len(every) > 1 else None
     beside, said = natural.figures(record, plan, single, levels, folder, frame.name, frame.notes)
@@ -217,14 +221,28 @@ def _run_figures(
     )
 
 
-def _recommended(record: Record, summary: RunSummary, folder: Path, before: str) -> Panel | None:
-    """The image of the recommended code, which is written, too; None where none was kept."""
-    found = recommended_of(record).get(summary.run)
-    png = record.kept_image(found["pixels"]) if found else None
-    if png is None:
-        return None
+def _recommended(
+    record: Record, plan: Plan, summary: RunSummary, folder: Path, before: str, *, asked: bool
+) -> tuple[Panel | None, str]:
+    """The image of the recommended code, which is written, too; None where none was kept. And what to say.
+
+    Of a session nobody has asked the neuron for its response. It is drawn when its run has ended or was asked
+    for, since that takes PyTorch.
+    """
+    if record.is_session:
+        drawn, said = recommended(record, plan, summary.run) if asked or summary.finished else (None, "")
+        if drawn is None:
+            return None, said
+        png = files.described_png(files.chw(drawn), "recommended by the optimizer; its response is not known")
+        caption = "recommended\n(not scored)"
+    else:
+        found = recommended_of(record).get(summary.run)
+        kept = record.kept_image(found["pixels"]) if found else None
+        if kept is None:
+            return None, ""
+        png, caption = kept, f"recommended\n{number(summary.recommended, 3)}"
     files.write(folder / f"{before}recommended.png", png)
-    return Panel(files.pixels_of(png), f"recommended\n{number(summary.recommended, 3)}")
+    return Panel(files.pixels_of(png), caption), ""
 
 
 def _title(s: RunSummary) -> str:

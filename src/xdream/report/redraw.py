@@ -97,6 +97,25 @@ def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[d
     ]
 
 
+def recommended(record: Record, plan: Plan, run: int) -> tuple[PixelArray | None, str]:
+    """The image, (h, w, 3), of the code that a run's optimizer holds for the best now; None where it holds
+    none. And what went wrong."""
+    import torch
+
+    from xdream.experiment import replay
+
+    try:
+        code = replay.recommended(record, run)
+        if code is None:
+            return None, ""
+        with _threads(plan.threads):
+            parts, _ = _drawing_parts(record, plan, generators_of(record)[run])
+            codes = torch.from_numpy(code)[None].to(parts.forward.device)
+            return parts.forward.draw(codes)[0].cpu().permute(1, 2, 0).numpy().copy(), ""
+    except XDreamError as error:
+        return None, f"the recommended image of run {run} is left out: {error}"
+
+
 def _kept(record: Record, images: Sequence[ImageRecord]) -> dict[int, Redrawn]:
     """The images that the record kept as they were shown, by their id."""
     found = {}

@@ -37,8 +37,9 @@ class RunSummary:
     until all runs have ended. code_rms: of the last generation's codes as they are drawn, in units of the
     spread, likewise, but of sessions, too. precision: of the search; where it is not float32, noise-free
     numbers are computed again in float32 when all runs have ended, and searched_last_generation_best and
-    searched_best_ever are as the search had them. seconds, presentations_per_second: of the whole experiment,
-    all its runs together. ending: budget, plateau, user; None: it goes on. notes: what every output says.
+    searched_best_ever are as the search had them. flags: of a session's run, what is odd about its channel in
+    the latest block (silent, step, drift). seconds, presentations_per_second: of the whole experiment, all
+    its runs together. ending: budget, plateau, user; None: it goes on. notes: what every output says.
     """
 
     run: int
@@ -69,6 +70,7 @@ class RunSummary:
     precision: str
     searched_last_generation_best: float | None
     searched_best_ever: float | None
+    flags: tuple[str, ...]
     seconds: float
     presentations_per_second: float | None
     notes: tuple[str, ...]
@@ -240,10 +242,25 @@ def _summary(
         precision=precision_of(record, plan),
         searched_last_generation_best=searched,
         searched_best_ever=searched_ever,
+        flags=_flags(record, plan, run.target),
         seconds=record.seconds,
         presentations_per_second=rate,
         notes=notes,
     )
+
+
+def _flags(record: Record, plan: Plan, target: str) -> tuple[str, ...]:
+    """The flags of a run's channel; of a run that sees all of them, with their names."""
+    if plan.session is None:
+        return ()
+    from xdream.laboratory.session.troubles import Troubles
+
+    known = Troubles(str, record.facts.get("troubles", "")).subjects("channel:")
+    flags = [subject.removeprefix("channel:").rpartition(":") for subject in known]
+    channel = target.rpartition(":")[2]
+    if channel == "all":
+        return tuple(f"{name} {kind}" for name, _, kind in flags)
+    return tuple(kind for name, _, kind in flags if name == plan.session.channels[int(channel)])
 
 
 def _argmax(scores: Array) -> int:

@@ -29,6 +29,7 @@ class _Column:
 
 
 _NAME = (_Column(("", "name"), lambda s: printable((s.name or MISSING)[:MOST_LETTERS])),)
+_FLAGS = (_Column(("channel", "is odd"), lambda s: printable(", ".join(s.flags)[:MOST_LETTERS] or MISSING)),)
 _NUMBER = (_Column(("", "run"), lambda s: str(s.run)),)
 _GENERATOR = (_Column(("", "generator"), lambda s: s.generator),)
 _OPTIMIZER = (_Column(("", "optimizer"), lambda s: s.optimizer),)
@@ -70,6 +71,7 @@ def table(summaries: Sequence[RunSummary]) -> str:
     columns = (
         _Column(("", "target"), lambda s: s.target),
         *(_NAME if any(s.name for s in summaries) else ()),
+        *(_FLAGS if any(s.flags for s in summaries) else ()),
         *(_NUMBER if len(summaries) > 1 else ()),
         *(_GENERATOR if len({s.generator for s in summaries}) > 1 else ()),
         *(_OPTIMIZER if len({s.optimizer for s in summaries}) > 1 else ()),

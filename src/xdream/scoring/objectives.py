@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
 from pydantic import Field
 
 from xdream.errors import BadInput
@@ -48,6 +47,8 @@ class WeightedGroups:
 
     def __call__(self, responses: Responses) -> Scores:
         """(images, repeats, channels) -> (images,)."""
+        import torch  # figures ask this module for names alone
+
         means = torch.stack([mean(responses[:, :, list(group)]) for group in self.groups], dim=1)
         return (means * torch.tensor(self.weights, dtype=means.dtype, device=means.device)).sum(1)
 

@@ -77,7 +77,10 @@ def connect(path: Path, *, write: bool) -> apsw.Connection:
     StoreError for a file that is missing, damaged, of another program or of a newer schema.
     """
     if not path.is_file():
-        raise StoreError(f"{path} does not exist; give the folder of an experiment")
+        raise StoreError(
+            f"{path.parent} is no folder of an experiment or session (it has no {path.name}); "
+            "give the folder that xdream evolve or serve wrote"
+        )
     if path.stat().st_size == 0:
         raise StoreError(f"{path} is empty: damaged, or never started; start the experiment again")
     beside = [Path(f"{path}-wal"), Path(f"{path}-journal")]

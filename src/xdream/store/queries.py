@@ -67,24 +67,22 @@ def told_scores(store: Readable, run: int, generation: int) -> list[float]:
     return [np.nan if score is None else score for (score,) in rows]
 
 
-def scores(
-    store: Readable, run: int, *, noise_free: bool, with_void: bool
-) -> dict[int, npt.NDArray[np.float64]]:
-    """(population,) scores of each generation that a run was told; NaN = not seen.
+def scores(store: Readable, run: int, *, with_void: bool) -> dict[int, npt.NDArray[np.float64]]:
+    """(2, population) scores of each generation that a run was told, with noise and without; NaN = not seen.
 
     with_void: void generations, too, as NaN; otherwise they are left out.
     """
-    column = "noise_free_score" if noise_free else "score"
     void = "generation IN (SELECT generation FROM void)"
-    found: dict[int, list[float]] = {}
-    for generation, score in store.query(
-        f"SELECT generation, iif({void}, NULL, {column}) FROM image JOIN told USING (run, generation)"
+    found: dict[int, list[tuple[float | None, float | None]]] = {}
+    for generation, *both in store.query(
+        f"SELECT generation, iif({void}, NULL, score), iif({void}, NULL, noise_free_score)"
+        " FROM image JOIN told USING (run, generation)"
         f" WHERE run = ? AND (? OR NOT {void}) ORDER BY generation, slot",
         run,
         with_void,
     ):
-        found.setdefault(generation, []).append(np.nan if score is None else score)
-    return {generation: np.array(values) for generation, values in found.items()}
+        found.setdefault(generation, []).append((both[0], both[1]))
+    return {generation: np.array(values, dtype=np.float64).T for generation, values in found.items()}
 
 
 def reference_responses(store: Readable) -> dict[int, dict[int, float]]:

@@ -76,6 +76,8 @@ class Record:
         self.folder = Path(folder)
         self._connection = connect(self.folder / FILE_NAME, write=False)
         self.facts: dict[str, str] = dict(self._rows("SELECT key, value FROM experiment"))
+        self._version: Any = None
+        self._scores: dict[int, list[Array]] = {}  # as they were in that version
 
     def runs(self) -> list[RunRecord]:
         """All runs, in the order of the plan."""
@@ -183,8 +185,8 @@ class Record:
     def silent_runs(self) -> list[int]:
         """Runs with told generations but without a single response."""
         rows = self._rows(
-            "SELECT run FROM told EXCEPT SELECT run FROM image WHERE noise_free_score IS NOT NULL"
-            " ORDER BY run"
+            "SELECT DISTINCT run FROM told AS t WHERE NOT EXISTS"  # which ends with the first response
+            " (SELECT 1 FROM image AS i WHERE i.run = t.run AND noise_free_score IS NOT NULL) ORDER BY run"
         )
         return [run for (run,) in rows]
 
@@ -205,8 +207,12 @@ class Record:
 
     def scores(self, run: int, *, noise_free: bool = True) -> list[Array]:
         """(population,) scores of each generation that was told; NaN = not seen, or void (`rejected`)."""
-        found = queries.scores(self, run, noise_free=noise_free, with_void=True)
-        return list(found.values())
+        version = self._rows("PRAGMA data_version")
+        if version != self._version:  # another process has written since
+            self._version, self._scores = version, {}
+        if run not in self._scores:  # which takes time: scores lie behind their codes
+            self._scores[run] = list(queries.scores(self, run, with_void=True).values())
+        return [both[int(noise_free)].copy() for both in self._scores[run]]
 
     def reference_responses(self, run: int) -> Array:
         """(N,) noise-free responses to the references."""

@@ -147,10 +147,27 @@ def open_block(store: Readable) -> dict[str, Any] | None:
     }
 
 
+def under_way(store: Readable) -> tuple[int, int, int] | None:
+    """(generation, presentations with an answer, presentations) of the generation that is shown; None: no
+    block is open."""
+    rows: list[tuple[int, int, int]] = store.query(
+        "SELECT b.generation, count(DISTINCT r.planned), count(DISTINCT p.id) FROM block AS b"
+        " JOIN planned AS p ON p.block = b.id LEFT JOIN recording AS r ON r.planned = p.id"
+        " AND r.status IN ('taken', 'missing') WHERE coalesce(b.ending, '') NOT IN ('rejected', 'abandoned')"
+        " AND b.generation = (SELECT generation FROM block WHERE ending IS NULL ORDER BY id LIMIT 1)"
+        " GROUP BY b.generation"
+    )
+    return rows[0] if rows else None
+
+
 def rejectable_blocks(store: Readable, count: int) -> list[tuple[int, int, str | None]]:
-    """(number, generation, ending) of the latest blocks that can be rejected, the latest first."""
+    """(number, generation, ending) of the latest blocks that can be rejected, the latest first.
+
+    Those after the open one are planned and were never shown.
+    """
     return store.query(
         "SELECT id, generation, ending FROM block WHERE coalesce(ending, '') NOT IN (?, ?)"
+        " AND id <= coalesce((SELECT min(id) FROM block WHERE ending IS NULL), id)"
         " AND generation NOT IN (SELECT generation FROM void) ORDER BY id DESC LIMIT ?",
         *VOID_ENDINGS,
         count,

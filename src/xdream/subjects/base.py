@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-
-from xdream.networks import Network
 from xdream.registry import Registry
 from xdream.subjects.target import Unit, parse_units
 from xdream.types import ShownImages
+
+if TYPE_CHECKING:  # figures ask this module for names alone
+    import torch
+
+    from xdream.networks import Network
 
 
 class Subject(Protocol):

@@ -164,7 +164,7 @@ def test_an_answer_from_before_the_images_is_stale(original: SteppedSession, tmp
     original.take(2.0)
     [fault] = original.answers
     assert fault.fault == (
-        "block001.csv is stale: it was there before the block's images; it is now stale/block001-1.csv"
+        "block001.csv: it was there before the block's images, and is put aside in stale/block001-1.csv"
     )
     assert fault.raw == answer_of(block)
     assert (tmp_path / "stale" / "block001.csv").read_bytes() == b"older"

@@ -132,7 +132,46 @@ def test_a_port_that_is_taken_is_found_before_the_session(tmp_path: Path) -> Non
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         plan = session_plan(rig={"name": "http", "port": taken.getsockname()[1]})
-        assert not found(doctor.preflight(plan))["bridge"].ok
+        check = found(doctor.preflight(plan))["bridge"]
+    assert not check.ok
+    assert check.state == "in use"
+    assert "another program, a session that is running perhaps, holds the http bridge" in check.text
+
+
+@pytest.mark.parametrize("bridge", ["folder", "http"])
+def test_beside_a_running_session_the_pre_flight_says_that_it_runs(tmp_path: Path, bridge: str) -> None:
+    (tmp_path / "shared").mkdir()
+    options = {"folder": str(tmp_path / "shared")} if bridge == "folder" else {"port": free_port()}
+    plan = session_plan(rig={"name": bridge, **options})
+    said: list[doctor.Check] = []
+
+    def look() -> bool:  # is asked while the session goes on, and ends it
+        said.append(found(doctor.preflight(plan))["bridge"])
+        return True
+
+    asked = iter([lambda: False] * 3)
+    with pytest.raises(KeyboardInterrupt):
+        serve(plan, tmp_path / "s", stop=lambda: next(asked, look)(), identity="5e5510")
+    [check] = said
+    assert (check.ok, check.state) == (False, "in use")
+    assert (
+        f"session 5e5510 is running (generation 1 of 3, showing) and holds the {bridge} bridge" in check.text
+    )
+    assert found(doctor.preflight(plan))["bridge"].ok, "and afterwards not"
+
+
+@pytest.mark.parametrize("setting", ["nonsense", "nonsense=1", "seed=3", "=1"])
+def test_a_fault_that_is_none_is_refused_with_those_that_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str
+) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(session_plan(rig={"name": "folder", "folder": str(tmp_path)}).to_toml())
+    assert main(["simulate-rig", str(plan), "--fault", setting]) == 2
+    said = capsys.readouterr().err
+    assert f"--fault '{setting}': there is no such fault; there are dropped, duplicated" in said
+    assert "disconnect" in said
+    assert "disconnect_s" not in said
+    assert ", seed" not in said
 
 
 def test_the_pre_flight_is_for_plans_with_a_rig(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from xdream.experiment.callbacks import NoCallback
 from xdream.laboratory.rigs import Answer, AnswerRow, Arrival, Block, BlockClaim, Direct, Folder, NoBlock
 from xdream.laboratory.session import give, obeyed, orders, rejection_cost, resume, serve, serving
 from xdream.laboratory.session.troubles import Troubles
+from xdream.report.text_table import MISSING
 from xdream.scoring.channel_checks import drifted, level
 from xdream.scoring.recordings import Values
 from xdream.store import Record
@@ -219,6 +221,25 @@ def test_silence_after_a_refused_answer_says_what_was_wrong_with_it(
     assert "infinite" in said
 
 
+def test_an_answer_that_is_refused_after_silence_changes_the_alarm(
+    tmp_path: Path, time_now: list[float]
+) -> None:
+    def silent(bridge: Scripted) -> Sequence[Arrival]:
+        time_now[0] += 101
+        return []
+
+    inf = wrong(lambda row: AnswerRow(row.image, row.repeat, Values(np.full(3, np.inf))))
+    bridge = Scripted(silent, lambda bridge: [], inf, lambda bridge: [], lambda bridge: [])
+    serve(session_plan(session={"silence_s": 100}), tmp_path / "s", bridge=bridge).close()
+    lists = [texts(said) for said in bridge.said]
+    assert ["no answer for 100 s"] in lists
+    after = lists[
+        next(i for i, one in enumerate(lists) if any("no answer that can be used" in t for t in one)) :
+    ]
+    assert not any("no answer for 100 s" in one for one in after)
+    assert lists[-1] == []
+
+
 def test_what_a_bridge_does_not_understand_is_listed_while_it_is_there(tmp_path: Path) -> None:
     def odd(bridge: Scripted) -> Sequence[Arrival]:
         bridge.odd = {"f": "waiting for a; found b, which is not it"}
@@ -388,9 +409,10 @@ def test_a_rejection_that_is_taken_back_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_rejection_that_is_held_is_still_held_after_a_restart(
-    tmp_path: Path, time_now: list[float]
+    tmp_path: Path, time_now: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "s"
+    monkeypatch.setattr(serving, "utc_now", lambda: datetime.fromtimestamp(time_now[0], UTC).isoformat())
     stopped = iter([False, False])
     with pytest.raises(KeyboardInterrupt):
         serve(
@@ -400,8 +422,17 @@ def test_a_rejection_that_is_held_is_still_held_after_a_restart(
             stop=lambda: next(stopped, True),
         )
 
+    def fact() -> Any:
+        with Record(folder) as record:
+            return json.loads(record.facts["held"])
+
+    before = fact()
+    assert before["since"] == serving.utc_now()
+    time_now[0] += 1000
+
     def later(bridge: Scripted) -> Sequence[Arrival]:
         assert bridge.blocks == []
+        assert fact() == before | {"since": serving.utc_now()}, "its time begins anew, and is said so"
         time_now[0] += 11
         return []
 
@@ -505,7 +536,7 @@ def test_a_rejection_says_its_costs_and_asks_on_a_terminal(
         ("reject-block {} 99", "has no block 99"),
         ("reject-block {} x", "invalid int value"),
         ("acknowledge {} x", "invalid int value"),
-        ("take-back {}-not-there", "does not exist"),
+        ("take-back {}-not-there", "is no folder of an experiment or session"),
     ],
 )
 def test_orders_that_cannot_be_are_refused_by_the_command(
@@ -571,3 +602,67 @@ def test_show_says_how_many_events_it_leaves_out(tmp_path: Path, capsys: pytest.
     out = capsys.readouterr().out
     assert "3 earlier events left out; the last 12:" in out
     assert out.count("block 99 was never planned") == 12
+
+
+# ------------------------------------------------------------------ a channel that is lost
+
+
+class Losing(Rig):
+    """Its first channel is silent from block 3 on, and responds again in the last generations."""
+
+    def response(self, image: str, repeat: int, pixels: Any) -> np.ndarray:
+        values = 1.0 + super().response(image, repeat, pixels)
+        if 3 <= self.shown[-1][0] < 58:
+            values[0] = 0.0
+        return values
+
+
+def test_a_channel_that_fell_silent_is_an_alarm_until_it_responds_and_is_shown_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = session_plan(
+        targets=["rig::0-1", "rig::all"], optimizer={"name": "genetic", "population": 20}, presentations=1200
+    )
+    bridge = Scripted(rig=Losing())
+    stop = {"now": False}
+
+    class Stopping(Notes):
+        def stage(self, name: str, done: int, total: int) -> None:
+            stop["now"] = done >= 50
+
+    with pytest.raises(KeyboardInterrupt):
+        serve(plan, tmp_path / "s", Stopping(), bridge=bridge, stop=lambda: stop["now"])
+    silent = [any("channel 0" in one for one in texts(said)) for said in bridge.said]
+    first = silent.index(True)
+    assert all(silent[first:]), "it does not go while the channel is dead"
+    assert bridge.said[first]["block"] <= 5
+    with Record(tmp_path / "s") as record:
+        flags = [event for event in record.events() if event.kind == "flag" and "channel 0" in event.text]
+        assert len([one for one in flags if "responses of the block are 0" in one.text]) == 1, "said once"
+    assert main(["acknowledge", str(tmp_path / "s")]) == 0
+    assert main(["show", str(tmp_path / "s"), "--no-figures"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()[1:]
+    assert "channel" in head
+    assert [line.split()[1] for line in lines[1:4]] == ["silent", MISSING, "0"], "target, what is odd"
+    assert any(line.startswith("alarm since ") and "channel 0, block 3" in line for line in lines)
+
+    bridge = Scripted(rig=Losing())
+    resume(tmp_path / "s", bridge=bridge).close()
+    assert not any("channel 0, block 3" in one for one in texts(bridge.said[-1])), "it responds again"
+
+
+def test_what_is_under_way_is_shown_before_the_first_generation_is_complete(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = iter([False, False])
+    plan = session_plan(optimizer={"name": "genetic", "population": 6})
+    with pytest.raises(KeyboardInterrupt):
+        serve(plan, tmp_path / "s", bridge=Scripted(rig=Rig(parts=4)), stop=lambda: next(stopped, True))
+    with Record(tmp_path / "s") as record:
+        taken = record.query("SELECT count(*) FROM recording WHERE status = 'taken'")[0][0]
+        planned = record.query("SELECT count(*) FROM planned")[0][0]
+    assert 0 < taken < planned
+    assert main(["show", str(tmp_path / "s")]) == 0
+    said = capsys.readouterr()
+    assert f"generation 1 is under way: {taken} of {planned} responses" in said.out
+    assert "no generation is complete yet" in said.err

@@ -1,26 +1,21 @@
 // The page: what comes as events is kept in `S` and drawn. Text goes into the page as text, never as markup.
 import { draw, forget, minutes, short } from "./charts.js";
 import * as orders from "./orders.js";
+import { beginParts, showParts } from "./parts.js";
+import { $, drawTable, make, many, seeing, sortsOnClick } from "./tables.js";
 
-const $ = (id) => document.getElementById(id);
 const at = new URLSearchParams(location.search).get("at") || "";
 const url = (path) => path + (at ? `?at=${encodeURIComponent(at)}` : "");
 const S = { about: null, rows: new Map(), events: [], times: [], drift: [], live: {}, overview: null, shown: 0, sort: ["id", 1], heldUntil: 0 };
 
-export function make(tag, text = "", attributes = {}) {
-  const one = document.createElement(tag);
-  if (text !== "") one.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) one.setAttribute(name, value);
-  return one;
-}
-const many = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
 const clock = (utc) => new Date(utc).toLocaleTimeString();
 
 // ------------------------------------------------------------------ what arrives
 
 function take(message, whole) {
   if (message.overview) { S.overview = message.overview; return; }
-  if (whole) { S.about = message.about; S.rows.clear(); S.events = []; S.times = []; S.drift = []; S.live = {}; }
+  if (message.about) { S.about = message.about; showPlan(); }
+  if (whole) { S.rows.clear(); S.events = []; S.times = []; S.drift = []; S.live = {}; }
   for (const [run, generation, t, took, best, mean, sd, scored, images, pixels] of message.rows || []) {
     if (!S.rows.has(run)) S.rows.set(run, []);
     S.rows.get(run).push({ generation, t, took, best, mean, sd, scored, images, pixels });
@@ -64,7 +59,7 @@ function stateOf() {
 // ------------------------------------------------------------------ drawing
 
 function show() {
-  if (S.overview) return showParts();
+  if (S.overview) return showParts(S.overview);
   if (!S.about) return;
   const session = S.about.kind === "session";
   $("name").textContent = S.about.name;
@@ -80,7 +75,7 @@ function show() {
   showFacts(session);
   showResponses();
   showStrip();
-  if (session) { showBlock(); showAnswers(); showEvents(); showChannel(); }
+  if (session) { showBlock(); showAnswers(); showEvents(); showChannel(); showNothingYet(); }
   showDrift();
   showTimes();
 }
@@ -95,7 +90,8 @@ function showSteering(session) {
   $("held").hidden = !live.held;
   if (live.held) {
     const left = Math.max(0, Math.ceil((S.heldUntil - performance.now()) / 1000));
-    $("held-text").textContent = `Block ${live.held.block} is rejected in ${left} s; nothing is shown until then (${live.held.reason}).`;
+    const when = live.running === false ? `${live.held.left_s} s after the session is resumed` : `in ${left} s`;
+    $("held-text").textContent = `Block ${live.held.block} is rejected ${when}; nothing is shown until then (${live.held.reason}).`;
   }
 }
 
@@ -126,7 +122,7 @@ function showFacts(session) {
   const facts = [["generation", `${most}${whole ? ` of ${whole}` : ""}`], ["presentations told", shown.toLocaleString("en")],
     ["runs going on", `${going.length} of ${runs().length}`], ["since the start", row ? minutes(row.t) : "–"],
     ["per generation", pace == null ? "–" : pace < 10 ? `${short(pace)} s` : minutes(pace)], ["estimated rest", left == null ? "–" : `about ${minutes(left)}`]];
-  if (session && live.block) facts.push(["block", `${live.block.block}: ${live.block.answered} of ${live.block.planned} answered`]);
+  if (live.under_way) facts.push([`generation ${live.under_way[0] + 1}, under way`, `${live.under_way[1]} of ${live.under_way[2]} responses`]);
   if (live.void?.length) facts.push(["void generations", live.void.length]);
   $("facts").replaceChildren(...facts.map(([name, value]) => { const one = make("div"); one.append(make("b", String(value)), make("span", name)); return one; }));
   $("progress").max = Math.max(whole, 1);
@@ -150,7 +146,7 @@ function showResponses() {
       chart = make("div", "", { id: `run-${run.id}`, class: large ? "chart" : "chart small", role: "img" });
       chart.append(make("h3"), make("div"));
       $("charts").append(chart);
-      seeing.observe(chart);
+      seen.observe(chart);
     }
     chart.style.width = `${width}px`;
     const rows = told(run.id), now = last(rows);
@@ -163,9 +159,7 @@ function showResponses() {
   if (count > 1) showTable();
 }
 
-const seeing = new IntersectionObserver((entries) => {  // of a hundred charts only those on the screen are drawn
-  for (const one of entries) if (one.isIntersecting) { one.target.dataset.seen = "1"; soon(); } else delete one.target.dataset.seen;
-}, { rootMargin: "200px" });
+const seen = seeing(soon);
 
 function drawRun(box, run, rows, width, height, large) {
   const gens = rows.map((row) => row.generation + 1);
@@ -187,31 +181,13 @@ function drawRun(box, run, rows, width, height, large) {
 }
 
 function showTable() {
-  const columns = [["id", "run"], ["target", "target"], ["optimizer", "optimizer"], ["seed", "seed"], ["generation", "generation"], ["best", "best now"], ["ever", "best ever"], ["mean", "mean now"], ["ref", "best reference"], ["ending", "state"]];
-  const rows = runs().map((run) => {
+  const whole = { whole: true }, text = { text: true };
+  const columns = [["id", "run", whole], ["target", "target", text], ["optimizer", "optimizer", text], ["seed", "seed", whole], ["generation", "generation", whole], ["best", "best now"], ["ever", "best ever"], ["mean", "mean now"], ["ref", "best reference"], ["ending", "state", text]];
+  drawTable($("runs"), columns, runs().map((run) => {
     const rows = told(run.id), now = last(rows) || {};
     const ever = rows.reduce((most, row) => row.best != null && (most == null || row.best > most) ? row.best : most, null);
     return { ...run, generation: rows.length, best: now.best, mean: now.mean, ever, ref: S.live.references?.[run.id]?.[2], ending: S.live.endings?.[run.id] || "goes on" };
-  });
-  const [key, way] = S.sort;
-  rows.sort((a, b) => (a[key] == null ? 1 : b[key] == null ? -1 : a[key] < b[key] ? -way : a[key] > b[key] ? way : a.id - b.id));
-  const head = make("tr");
-  for (const [name, text] of columns) {
-    const cell = make("th", "", { "aria-sort": name === key ? (way > 0 ? "ascending" : "descending") : "none", scope: "col" }), button = make("button", text, { type: "button", "data-sort": name });
-    cell.append(button);
-    head.append(cell);
-  }
-  const focused = document.activeElement?.dataset?.sort;
-  const body = make("tbody");
-  for (const row of rows) {
-    const line = make("tr");
-    for (const [name] of columns) line.append(make("td", typeof row[name] === "number" && !["id", "seed", "generation"].includes(name) ? short(row[name]) : String(row[name] ?? "–")));
-    body.append(line);
-  }
-  const top = make("thead");
-  top.append(head);
-  $("runs").replaceChildren(top, body);
-  if (focused) $("runs").querySelector(`[data-sort="${focused}"]`)?.focus();
+  }), S.sort);
 }
 
 function picture(pixels, name) {
@@ -248,7 +224,7 @@ function showBlock() {
   $("block-card").hidden = !block;
   if (!block) return;
   $("block-title").textContent = `Block ${block.block}, generation ${block.generation + 1}`;
-  $("block-text").textContent = `${block.answered} of ${block.planned} presentations answered${block.holder ? `; held by ${block.holder}` : ""}${block.aside ? `; answers to ${block.aside} were put aside` : ""}. Dashed: references.`;
+  $("block-text").textContent = `${block.answered} of ${block.planned} presentations answered${block.holder ? `; held by ${block.holder}` : ""}${block.aside ? `; answers to ${block.aside} were put aside` : ""}.${S.about.references ? " Dashed: references." : ""}`;
   $("accept").hidden = !block.aside || !orders.allowed();
   const key = `${block.block}/${block.images.length}`;
   if ($("block-images").dataset.block === key) return;
@@ -276,7 +252,8 @@ function showAnswers() {
 }
 
 function showEvents() {
-  const list = $("events"), newest = last(S.events)?.[0];
+  const list = $("events"), newest = last(S.events)?.[0], leases = S.live.leases || 0;
+  $("leases").textContent = leases ? `Not listed: ${many(leases, "time")} that a rig took a block.` : "";
   if (list.dataset.newest === String(newest)) return;
   list.dataset.newest = String(newest);
   list.replaceChildren(...[...S.events].reverse().map(([, utc, generation, block, kind, text]) => {
@@ -301,7 +278,9 @@ async function showChannel() {
   if (!reply.ok || asked !== key) return;
   const view = await reply.json(), box = $("channel-charts");
   if (S.kind !== view.kind) { S.kind = view.kind; soon(); }
-  $("channel-text").textContent = !view.kind ? "Nothing was recorded yet." : view.kind === "spikes" ? `Spikes: one line per presentation, and the rate in bins of 10 ms with its standard error. Counted from ${view.windows_ms.map((w) => w.join(" to ")).join(", ")} ms after the onset.`
+  S.recorded = Boolean(view.kind);
+  showNothingYet();
+  if (view.kind) $("channel-text").textContent = view.kind === "spikes" ? `Spikes: one line per presentation, and the rate in bins of 10 ms with its standard error. Counted from ${view.windows_ms.map((w) => w.join(" to ")).join(", ")} ms after the onset.`
     : view.kind === "traces" ? "Mean trace with its standard error." : "Responses, one per presentation, as the rig sent them (without baseline, if one is subtracted).";
   const all = view.groups.flatMap((g) => g.values || g.mean.map((m, i) => (m ?? 0) + (g.error[i] ?? 0))), most = Math.max(1e-9, ...all), least = Math.min(0, ...all);
   view.groups.forEach((group, i) => {
@@ -315,10 +294,16 @@ async function showChannel() {
       return;
     }
     const edges = [group.centres_ms[0], last(group.centres_ms)];
-    if (view.kind === "spikes") draw(chart.children[1], `channel-raster-${i}`, { x: "", y: "trial", width, height: 130, series: ["dots"], data: [group.times_ms, group.rows.map((r) => r + 1)], range: edges, yrange: [0, Math.min(group.shown, 60) + 1] });
+    if (view.kind === "spikes") draw(chart.children[1], `channel-raster-${i}`, { x: "", y: "trial", width, height: 130, empty: "no spike", series: ["dots"], data: [group.times_ms, group.rows.map((r) => r + 1)], range: edges, yrange: [0, Math.min(group.shown, 60) + 1] });
     draw(chart.children[2], `channel-${i}`, { x: "ms after the onset", y: view.kind === "spikes" ? "rate (Hz)" : "mean", width, height: 150, series: ["mean", "edge", "edge"], bands: [[2, 3, "--band"]],
       data: [group.centres_ms, group.mean, group.mean.map((m, j) => m == null ? null : m + group.error[j]), group.mean.map((m, j) => m == null ? null : m - group.error[j])], range: edges, yrange: [least, most * 1.05] });
   });
+}
+
+function showNothingYet() {
+  if (S.recorded) return;
+  const now = S.live.under_way;
+  $("channel-text").textContent = now ? `Shown when a generation is complete: ${now[1]} of ${now[2]} responses of generation ${now[0] + 1} are there.` : "Nothing was recorded yet.";
 }
 
 function showDrift() {
@@ -345,31 +330,6 @@ function showPlan() {
   $("notes").replaceChildren(...S.about.notes.map((note) => make("li", note)));
   $("plan").textContent = S.about.plan;
   $("versions").textContent = S.about.versions.map((one, i) => `process ${i + 1}: ${Object.entries(one).map(([k, v]) => `${k} ${v}`).join(", ")}`).join("\n");
-}
-
-// ------------------------------------------------------------------ a study or a tuning
-
-function showParts() {
-  const whole = S.overview, rows = whole.rows;
-  $("name").textContent = whole.name;
-  $("kind").textContent = `${whole.kind} in ${whole.folder}`;
-  const running = rows.filter((row) => row.running).length;
-  $("state").textContent = running ? `${running} running` : "not running";
-  $("state").dataset.state = running ? "running" : "stopped";
-  $("parts-card").hidden = false;
-  $("parts-text").textContent = whole.kind === "study" ? `${whole.done} of ${many(whole.parts, "shard")} done; ${many(rows.length, "experiment")} begun.` : `${many(rows.length, "evaluation")} begun.`;
-  const head = make("tr");
-  for (const text of ["part", "experiment", "targets", "runs ended", "generations", "best", "best reference", "state"]) head.append(make("th", text, { class: "text" }));
-  $("parts").replaceChildren(head, ...rows.map((row) => {
-    const line = make("tr"), cell = make("td"), link = make("a", row.at);
-    link.href = `?at=${encodeURIComponent(row.at)}${location.hash}`;
-    cell.append(link);
-    cell.className = "text";
-    line.append(make("td", row.part), cell);
-    const state = row.error || (row.runs && row.ended === row.runs ? "done" : row.running ? "running" : "not running");
-    for (const text of [(row.targets || []).join(", ") + (row.more ? ` and ${row.more} more` : ""), `${row.ended ?? "–"} of ${row.runs ?? "–"}`, row.generations ?? "–", short(row.best), short(row.reference), state]) line.append(make("td", String(text), typeof text === "string" && /[a-z]/.test(text) ? { class: "text" } : {}));
-    return line;
-  }), ...(whole.waiting || []).map((name) => { const line = make("tr"); line.append(make("td", name)); for (let i = 0; i < 6; i++) line.append(make("td", "–")); line.append(make("td", "not begun", { class: "text" })); return line; }));
 }
 
 // ------------------------------------------------------------------ keys and buttons
@@ -406,12 +366,8 @@ $("blocks").addEventListener("click", async (event) => {
   const reason = await orders.ask(reply.ok ? `${cost.text[0].toUpperCase()}${cost.text.slice(1)}.${held}` : cost.error, true);
   if (reason != null && reply.ok) orders.give(url("/order"), "reject", `${number} ${reason}`.trim());
 });
-$("runs").addEventListener("click", (event) => {
-  const key = event.target.dataset?.sort;
-  if (!key) return;
-  S.sort = [key, S.sort[0] === key ? -S.sort[1] : key === "id" || key === "target" ? 1 : -1];
-  soon();
-});
+sortsOnClick($("runs"), S.sort, ["id", "target"], soon);
+beginParts(soon);
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || $("ask").open || ["INPUT", "SELECT", "TEXTAREA"].includes(event.target.tagName)) return;
   if (event.key === "t") theme();
@@ -432,7 +388,7 @@ function lost(text) {
 }
 function connect() {
   const stream = new EventSource(url("/events"));
-  const hear = (event, whole) => { heard = performance.now(); lost(""); take(JSON.parse(event.data), whole); if (whole && S.about) { $("strip").replaceChildren(); showPlan(); } soon(); };
+  const hear = (event, whole) => { heard = performance.now(); lost(""); take(JSON.parse(event.data), whole); if (whole && S.about) $("strip").replaceChildren(); soon(); };
   stream.addEventListener("all", (event) => hear(event, true));
   stream.addEventListener("new", (event) => hear(event, false));
   stream.addEventListener("fault", (event) => lost(`The record cannot be read: ${JSON.parse(event.data).text}`));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hmac
 import os
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from xdream.errors import BadInput
+from xdream.errors import BadInput, InUse
 
 TOKEN_VARIABLE = "XDREAM_RIG_TOKEN"
 #: Options of the bridges that listen.
@@ -93,7 +94,8 @@ class Port:
 
     def cannot_be_had(self, error: BaseException) -> BadInput:
         """What to say when it is taken."""
-        return BadInput(
+        taken = getattr(error, "errno", None) == errno.EADDRINUSE
+        return (InUse if taken else BadInput)(
             f"port {self.number} of {self.host} cannot be had ({error}); is another session running? "
             "Choose another port"
         )

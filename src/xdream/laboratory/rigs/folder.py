@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from filelock import FileLock, Timeout
 from pydantic import BeforeValidator, Field
 
-from xdream.errors import BadInput, RigError
+from xdream.errors import BadInput, InUse, RigError
 from xdream.files import left_by_system, mistaken, replace
 from xdream.images.files import encoded
 from xdream.laboratory.rigs import forms
@@ -139,7 +139,7 @@ class Folder:
             replace(self.folder / f"{PARTIAL}test", b"")
             (self.folder / f"{PARTIAL}test").unlink()
         except Timeout:
-            raise BadInput(f"another session uses {self.folder}; choose another folder") from None
+            raise InUse(f"another session uses {self.folder}; choose another folder") from None
         except (OSError, NotImplementedError) as error:
             lock.release()
             raise BadInput(f"{self.folder} cannot be written to: {error}; check its permissions") from None
@@ -312,7 +312,8 @@ class Folder:
                     raw = file.read(RAW_BYTES)
                 to = self._put_aside(name)
                 self._seen.pop(name, None)
-                fault = f"{name} is stale: it was there before the block's images; it is now {to}"
+                where = STALE if to == f"{STALE}/{name}" else to
+                fault = f"{name}: it was there before the block's images, and is put aside in {where}"
                 self._waiting.append(Answer((), source=name, fault=fault, raw=raw))
 
     # ------------------------------------------------------------------ in

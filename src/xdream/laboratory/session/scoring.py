@@ -58,7 +58,8 @@ class Scorer:
     history: trials of earlier generations that the settings still need. responses_to: by settings and
     reference, the sum of its responses so far and their number, (2, channels). levels, baselines, to_natural:
     of the channels in the latest blocks, all presentations, before the onset, references alone. flagged: what
-    was said, by channel and kind, of the flags that the latest block still has; it is not said again.
+    was said, by channel and kind, of the flags that the latest block still has; it is not said again. A
+    channel that fell silent has its flag until it responds.
     """
 
     channels: tuple[str, ...]
@@ -129,6 +130,12 @@ class Scorer:
                     flag.kind,
                 ): f"channel {self.channels[flag.channel]}, block {block}: {flag.text}"
                 for flag in flags
+            }
+            # Once silent, it is so until it responds: silent blocks would soon pass for what is usual.
+            texts |= {
+                (channel, kind): text
+                for (channel, kind), text in now.flagged.items()
+                if kind == "silent" and level.responding[channel] == 0
             }
             said += [text for key, text in texts.items() if key not in now.flagged]
             now = replace(

@@ -207,7 +207,9 @@ class Server:
         self._asks = False  # whether a rig asks for its blocks
         held = json.loads(facts.get(HELD) or "null")
         #: The rejection that is held: block, reason, until when. After a restart its time begins anew.
-        self._held = None if held is None else (int(held["block"]), str(held["reason"]), self._hold_until())
+        self._held: tuple[int, str, float] | None = None
+        if held is not None:
+            self._written(lambda: self._hold_from_now(int(held["block"]), str(held["reason"])))
 
     def go(self) -> None:
         """Until every run has ended. Raises KeyboardInterrupt, SubjectSilent, StoreError."""
@@ -312,6 +314,7 @@ class Server:
         used = sum(receipt.counts.get(one, 0) for one in ("taken", "missing", "repeated"))
         what = f"{name} was refused" if not used else f"{name} was used in part"
         self._refused = why
+        self._silent = False  # an alarm that none came would not be true any more
         # Of a file its fault begins with the name.
         subject = f"answer:{name}"
         if self._troubles.happened(subject, what, why.removeprefix(f"{name}: ")):
@@ -355,9 +358,6 @@ class Server:
             return f"'{command.word[:50]}' is no order"
         return None
 
-    def _hold_until(self) -> float:
-        return self._clock() + self.session.plan.undo_s
-
     def _hold(self, number: int, reason: str) -> str | None:
         """Reject a block, or have that held, so that it can be taken back: nothing is offered meanwhile."""
         problem = self.session.why_not_reject(number)
@@ -368,11 +368,16 @@ class Server:
         if not self.session.plan.undo_s:
             return self.session.reject(number, reason)
         self.session.say("hold", f"block {number} is to be rejected ({reason})")
-        self.session.store.write_fact(
-            HELD, json.dumps({"block": number, "reason": reason, "since": utc_now()})
-        )
-        self._held = (number, reason, self._hold_until())
+        self._hold_from_now(number, reason)
         return None
+
+    def _hold_until(self) -> float:
+        return self._clock() + self.session.plan.undo_s
+
+    def _hold_from_now(self, number: int, reason: str) -> None:
+        fact = {"block": number, "reason": reason, "since": utc_now()}
+        self.session.store.write_fact(HELD, json.dumps(fact))
+        self._held = (number, reason, self._hold_until())
 
     def _take_back(self) -> str | None:
         if self._held is None:
