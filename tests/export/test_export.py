@@ -384,3 +384,104 @@ def test_what_lies_beside_an_export_stays(recorded: Path, tmp_path: Path) -> Non
     export(recorded, "csv", tmp_path / "out")
     assert mine.read_text() == "mine"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["out", "partial-out", "photographs", "x"]
+
+
+# ------------------------------------------------------------------ clocks that are set back
+
+
+def restarted(folder: Path, recorded: Callable[..., Recorded]) -> Path:
+    """A session whose rig's clock stands at 500 s and is set to 0 with its third block."""
+    rng, clock = np.random.default_rng(0), [500.0]
+
+    def answer(block: Block) -> list[Answer]:
+        clock[0] = 0.0 if block.number == 3 else clock[0]
+        rows = []
+        for one in block.presentations:
+            clock[0] += 0.25
+            rows.append(AnswerRow(one.image, one.repeat, recorded(one, rng), clock[0]))
+        return [Answer(tuple(rows), block=block.number)]
+
+    plan = Plan.make(
+        targets=["rig::0-2"],
+        generator={"name": "pixels", "size_px": 8},
+        optimizer={"name": "genetic", "population": 4},
+        presentations=24,
+        repeats=2,
+        threads=1,
+        rig="direct",
+        session={"channels": 3, "block_size": 8, "animal": ANIMAL, "nwb": NWB},
+    )
+    session.serve(plan, folder, bridge=Direct(answer)).close()
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_clock_that_was_set_back_gives_no_onset_below_zero_and_is_said(tmp_path: Path) -> None:
+    import pynwb
+
+    folder = restarted(tmp_path / "x", spikes)
+    said = "the rig's clock went back in block 3, from "
+    with xdream.Record(folder) as record:
+        frame = record.presentations()
+        one_each = frame.drop_duplicates("presentation")
+        assert (frame["onset_s"] >= 0).all()
+        assert one_each["onset_s"].is_monotonic_increasing
+        assert not frame["onset_estimated"].any()
+        within = one_each.groupby("block")["onset_s"].apply(lambda every: np.diff(every).round(9).tolist())
+        assert all(set(one) == {0.25} for one in within)
+        [event] = [one for one in record.events() if one.kind == "clock"]
+        assert event.text.startswith(said)
+        assert event.block == 3
+    for form in ("csv", "mat", "nwb"):
+        [note] = export(folder, form, tmp_path / f"out.{form}")
+        assert note.startswith(said)
+    about = json.loads((tmp_path / "out.csv" / "about.json").read_text())
+    assert any(one["text"].startswith(said) for one in about["events"])
+    with pynwb.NWBHDF5IO(str(tmp_path / "out.nwb"), "r") as io:
+        file = io.read()
+        assert min(file.trials["start_time"][:]) >= LEAD_S
+        assert min(min(file.units["spike_times"][channel]) for channel in range(3)) >= 0
+
+
+# ------------------------------------------------------------------ a record that grows
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("journal", ["wal", "delete"])
+@pytest.mark.parametrize("form", ["csv", "mat", "nwb"])
+def test_an_export_of_what_grows_is_of_one_moment(
+    form: str, journal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A generation is written between the images and the presentations, as a running session does."""
+    import apsw
+
+    from xdream.experiment import presentation_rows
+
+    folder = network(tmp_path / "x")
+    writer = apsw.Connection(str(folder / "experiment.sqlite"))
+    writer.pragma("journal_mode", journal)
+    writer.execute("UPDATE run SET ending = NULL")
+    before, grown = presentation_rows.images, list[int]()
+
+    def images(record: Any) -> Any:
+        yield from before(record)
+        with writer:
+            writer.execute(
+                "INSERT INTO image (run, generation, slot)"
+                " SELECT 0, 1 + max(generation), 0 FROM image"
+            )
+            writer.execute(
+                "INSERT INTO presentation (run, generation, chunk, image, repeat, answered_utc,"
+                " answered_monotonic_s) SELECT run, generation, 0, id, 0, '2030-01-01T00:00:00+00:00', 0"
+                " FROM image ORDER BY id DESC LIMIT 1"
+            )
+  )
+            grown.append(1)
+
+    monkeypatch.setattr(presentation_rows, "images", images)
+    export(folder, form, tmp_path / f"out.{form}")
+    writer.close()
+    assert grown
+    if form == "csv":
+        rows = (tmp_path / "out.csv" / "presentations.csv").read_text().splitlines()
+        assert len(rows) == 1 + 3 * 12

@@ -8,15 +8,18 @@ from pathlib import Path
 
 from xdream.errors import BadInput
 from xdream.experiment.presentation_rows import ShownImage
-from xdream.export.base import Request, images_with_progress, new_place, write_about
+from xdream.export.base import Request, images_with_progress, new_place, note, write_about
 from xdream.images import references
 from xdream.images.files import png
 from xdream.images.references import References
 from xdream.report.redraw import png_of, redraw
 from xdream.store import ImageRecord, Record
+from xdream.text import cut
 
 #: Images that are drawn again at a time.
 DRAWN = 500
+#: Bytes of a reference's own name in that of its file: systems take 255 in all.
+MOST_NAME = 200
 
 
 def export_images(request: Request) -> None:
@@ -43,7 +46,7 @@ def file_name(image: ShownImage) -> str:
     """Of an image in an export: its id; of a reference its own name, with its number before it."""
     if not image.reference:
         return f"{image.id}.png"
-    name = re.sub(r"[^\w.-]+", "_", Path(image.name or "").stem)[:80]
+    name = cut(re.sub(r"[^\w.-]+", "_", Path(image.name or "").stem), MOST_NAME)
     return f"reference-{image.id.rpartition('n')[2]}-{name}.png"
 
 
@@ -104,8 +107,3 @@ def _references(request: Request, images: Sequence[ShownImage]) -> Iterator[tupl
             yield image, png(pixels)
     except BadInput as error:
         note(request, [f"references are left out: {error}"])
-
-
-def note(request: Request, texts: Sequence[str]) -> None:
-    """Say each once."""
-    request.notes.extend(text for text in texts if text not in request.notes)
