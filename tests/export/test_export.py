@@ -467,16 +467,14 @@ def test_an_export_of_what_grows_is_of_one_moment(
         yield from before(record)
         with writer:
             writer.execute(
-                "INSERT INTO image (run, generation, slot)"
-                " SELECT 0, 1 + max(generation), 0 FROM image"
+                "INSERT INTO image (run, generation, slot) SELECT 0, 1 + max(generation), 0 FROM image"
             )
             writer.execute(
                 "INSERT INTO presentation (run, generation, chunk, image, repeat, answered_utc,"
                 " answered_monotonic_s) SELECT run, generation, 0, id, 0, '2030-01-01T00:00:00+00:00', 0"
                 " FROM image ORDER BY id DESC LIMIT 1"
             )
-  )
-            grown.append(1)
+        grown.append(1)
 
     monkeypatch.setattr(presentation_rows, "images", images)
     export(folder, form, tmp_path / f"out.{form}")
