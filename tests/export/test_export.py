@@ -483,3 +483,83 @@ def test_an_export_of_what_grows_is_of_one_moment(
     if form == "csv":
         rows = (tmp_path / "out.csv" / "presentations.csv").read_text().splitlines()
         assert len(rows) == 1 + 3 * 12
+
+
+# ------------------------------------------------------------------ references of an experiment
+
+
+@pytest.fixture
+def with_references(tmp_path: Path, photographs: Path) -> Path:
+    """An experiment with references whose names no file of an export can have."""
+    names = ["a b?", "試" * 80, f"{'試' * 79}験", "x" * 240]
+    for path, name in zip(sorted(photographs.iterdir())[:4], names, strict=True):
+        path.rename(path.with_name(f"{name}{path.suffix}"))
+    return network(tmp_path / "x", references=str(photographs), references_per_generation=2)
+
+
+def test_references_of_an_experiment_are_among_the_images(with_references: Path, tmp_path: Path) -> None:
+    assert export(with_references, "images", tmp_path / "out") == []
+    with xdream.Record(with_references) as record:
+        names = sorted(path.name for path in (tmp_path / "out").glob("reference-*.png"))
+        assert len(names) == len(record.references)
+        assert max(len(name.encode()) for name in names) <= 255
+        place = [name for name, _ in record.references].index(
+            next(n for n, _ in record.references if "?" in n)
+        )
+        assert f"reference-{place:05d}-a_b_.png" in names
+        from xdream.images import references as photographs
+
+        loaded = photographs.load(record.facts["plan"].split('references = "')[1].split('"')[0])
+        for at, name in enumerate(names):
+            pixels = np.asarray(Image.open(tmp_path / "out" / name)).transpose(2, 0, 1)
+            np.testing.assert_array_equal(pixels, loaded.images([at], 8)[0].numpy())
+
+
+def test_a_reference_that_has_gone_is_left_out_alone(
+    with_references: Path, photographs: Path, tmp_path: Path
+) -> None:
+    gone = sorted(photographs.iterdir())[0]
+    gone.unlink()
+    [note] = export(with_references, "images", tmp_path / "out")
+    assert note.startswith("1 reference left out: ")
+    with xdream.Record(with_references) as record:
+        assert len(list((tmp_path / "out").glob("reference-*"))) == len(record.references) - 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_best_reference_follows_from_every_export(with_references: Path, tmp_path: Path) -> None:
+    import pandas as pd
+    import pynwb
+    from scipy.io import loadmat
+
+    from xdream.report.summary import summarise
+
+    for form in ("csv", "parquet", "mat", "nwb"):
+        export(with_references, form, tmp_path / f"out.{form}")
+    with xdream.Record(with_references) as record:
+        best = [(one.best_reference_name, one.best_reference) for one in summarise(record)]
+        count = len(record.references)
+    found = loadmat(tmp_path / "out.mat", simplify_cells=True)["xdream"]
+    with pynwb.NWBHDF5IO(str(tmp_path / "out.nwb"), "r") as io:
+        of_nwb = io.read().processing["misc"]["references"].to_dataframe()
+    of_nwb = of_nwb.rename(columns={"reference_name": "name"})
+    for frame in (
+        pd.read_csv(tmp_path / "out.csv" / "references.csv"),
+        pd.read_parquet(tmp_path / "out.parquet" / "references.parquet"),
+        pd.DataFrame({name: found["references"][name] for name in ("run", "name", "response", "score")}),
+        of_nwb,
+    ):
+        assert len(frame) == 3 * count
+        for run, (name, score) in enumerate(best):
+            of_run = frame[frame["run"] == run]
+            row = of_run.loc[of_run["score"].idxmax()]
+            assert (row["name"], row["score"]) == (name, pytest.approx(score))
+            assert row["response"] == pytest.approx(score)
+    first = found["images"]["id"][int(found["references"]["image"][0]) - 1]
+    assert first == "n00000"
+
+
+@pytest.mark.parametrize("name", ["試" * 80 + ".csv", "a" * 200])
+def test_a_place_may_have_a_long_name(recorded: Path, tmp_path: Path, name: str) -> None:
+    export(recorded, "csv", tmp_path / name)
+    assert (tmp_path / name / "about.json").exists()

@@ -5,7 +5,7 @@
     trials                            every presentation, with the responses of all channels
     units                             spike times of each channel, where they were recorded
     acquisition/traces                (presentations, samples, channels), where they were recorded
-    processing/misc                 images (codes, scores), generations, events, record (plan, versions, …)
+    processing/misc                 images (codes, scores), references, generations, events, record (plan, …)
 
 The library writes the first batch of each table and h5py the others; spikes go through files beside the new
 one. What stays in memory is listed in docs/dandi.md.
@@ -39,6 +39,7 @@ from xdream.export.base import (
 )
 from xdream.export.nwb_pictures import Pictures
 from xdream.export.nwb_recordings import SpikeFiles, Survey, add_recordings, survey
+from xdream.export.reference_rows import reference_columns
 
 #: The file begins so long before the experiment: what was recorded before the first image has times above 0.
 LEAD_S = 1.0
@@ -229,6 +230,12 @@ class _Writer:
             images = tables.Appended("processing/misc/images", first)
             self._rest.append((images, batches))
             module.add(tables.table("images", "codes and scores of every image", images, tables.IMAGES))
+        of_runs = map(tables.reference_table_columns, reference_columns(self._record))
+        for first in itertools.islice(of_runs, 1):
+            references = tables.Appended("processing/misc/references", first)
+            self._rest.append((references, of_runs))
+            text = "responses to natural images, and their scores, of each run"
+            module.add(tables.table("references", text, references, tables.REFERENCES))
         generations = tables.Appended("processing/misc/generations", tables.generation_columns(self._record))
         if generations.count:
             text = "scores of each generation of each run, of those that count"

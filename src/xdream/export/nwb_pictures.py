@@ -34,7 +34,9 @@ class Pictures:
         kept = {pixels for (pixels,) in self._record.query("SELECT pixels FROM kept_image")}
         first_of: dict[str, int] = {}
         for image in self._images():
-            if image.pixels in kept:  # the same pixels once more are the same picture
+            if (
+                image.pixels is not None and image.pixels in kept
+            ):  # the same pixels once more are the same picture
                 self.place[image.id] = first_of.setdefault(image.pixels, len(first_of))
         if not self.place:
             note(request, ["no images were kept: the file has none; xdream export --to images"])

@@ -309,7 +309,8 @@ class Session:
         rows = [
             RecordingRow(
                 *(number, i, "taken", "accepted by the experimenter"),
-                *(wanted[i].name, wanted[i].repeat, raw, "the experimenter", onsets[i]),
+                *(wanted[i].name, wanted[i].repeat, raw, "the experimenter"),
+                onset_s=onsets[i],
             )
             for i, raw in taken.items()
         ]
