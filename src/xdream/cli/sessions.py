@@ -123,12 +123,16 @@ def _simulate_rig(options: argparse.Namespace) -> int:
     flags.lay_over(neurons, options.set)
     with running.stopping() as stop:
         blocks = simulation.rehearse(
-            plan, options.target, neurons, rates, options.answers, stop=stop, tell=_tell_block
+            plan, options.target, neurons, rates, options.answers, stop=stop, tell=_tell_block, say=_say
         )
     print(f"{counted(blocks, 'block')} answered", file=sys.stderr if options.json else sys.stdout)
     if options.json:
         print(json.dumps({"blocks": blocks}))
     return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _tell_block(number: int, presentations: int) -> None:

@@ -647,3 +647,34 @@ def test_the_room_on_the_disk_is_looked_at_for_each_block(
         last = record.query("SELECT max(generation), max(id) FROM block")[0]
     assert last[0] == 0
     assert last[1] > 4
+
+
+# ------------------------------------------------------------------ blocks that stay partly answered
+
+
+def test_what_is_waited_for_is_named_until_it_comes(tmp_path: Path, time_now: list[float]) -> None:
+    """Five of eight answers; then nothing for a while; then the rest."""
+    folder, notes = tmp_path / "s", Notes()
+    rest: list[Arrival] = []
+
+    def some(bridge: Scripted) -> Sequence[Arrival]:
+        [answer] = [one for one in bridge._waiting if isinstance(one, Answer) and one.rows]
+        bridge._waiting.clear()
+        rest[:] = [Answer(answer.rows[5:], block=1, source="rig")]
+        return [Answer(answer.rows[:5], block=1, source="rig")]
+
+    def nothing(bridge: Scripted) -> Sequence[Arrival]:
+        time_now[0] += 3.0
+        return []
+
+    bridge = Scripted(some, nothing, nothing, nothing, lambda bridge: rest, rig=Rig(parts=1))
+    serve(session_plan(), folder, notes, bridge=bridge).close()
+    [said] = [text for text in notes.troubles if "answers came" in text]
+    assert said.startswith("5 of 8 answers came for block001; waiting for ")
+    with Record(folder) as record:
+        names = [name for (name,) in record.query("SELECT name FROM planned WHERE block = 1 AND place >= 5")]
+        assert all(f"{name} (place " in said for name in names)
+        assert [e.text for e in record.events() if e.kind == "trouble"] == [said]
+    listed = [texts(status) for status in bridge.said]
+    assert [said] in listed
+    assert listed[-1] == [], "it came"

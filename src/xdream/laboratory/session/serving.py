@@ -37,6 +37,7 @@ from xdream.laboratory.rigs import (
     Receipt,
 )
 from xdream.laboratory.session import orders
+from xdream.laboratory.session.partly_answered import PartlyAnswered
 from xdream.laboratory.session.session import Session
 from xdream.laboratory.session.troubles import Troubles
 from xdream.store import Store, check_new, queries
@@ -195,12 +196,14 @@ class Server:
         facts = queries.facts(session.store)
         self._troubles = Troubles(utc_now, facts.get(TROUBLES, ""))
         # What lasts is found again, if it does.
-        self._troubles.over("disk", "medium", "silent", "room", "notice:")
+        self._troubles.over("disk", "medium", "silent", "partly", "room", "notice:")
         self._listed = facts.get(TROUBLES, "")  # as it was written last
         self._noted = ""
         self._event = session.ledger.last_event()
         self._refused: str | None = None  # why the last answer could not be used
         self._said: Mapping[str, Any] = {}
+        trial_s = (session.plan.show_ms + session.plan.gap_ms) / 1000
+        self._partly = PartlyAnswered(trial_s, clock)
         self._watched = -1
         self._roomed: tuple[int, int] | None = None  # the block for which the disk was looked at
         self._asks = False  # whether a rig asks for its blocks
@@ -254,6 +257,7 @@ class Server:
             self._take(arrival)
         self._watch_medium()
         self._watch_silence()
+        self._watch_rest()
         self._watch_room()
         self._watch()
         self._hear_events()
@@ -457,6 +461,15 @@ class Server:
                 self._troubles.over(subject)
         for subject, text in notices.items():
             self._is_so(f"notice:{subject}", text)
+
+    def _watch_rest(self) -> None:
+        """Whether a block stays partly answered: what is waited for."""
+        found = None if self._held is not None else self.session.waiting_for()
+        text = None if found is None else self._partly.text(*found)
+        if text is None:
+            self._troubles.over("partly")
+        else:
+            self._is_so("partly", text)
 
     def _watch_room(self) -> None:
         """How much room there is on the disk: looked at once for each block."""

@@ -449,6 +449,15 @@ class Session:
         """Whether the pause is the session's own, because a block ended without a response."""
         return self.paused is not None and self.paused.endswith(WITHOUT)
 
+    def waiting_for(self) -> tuple[int, tuple[Planned, ...], tuple[Planned, ...]] | None:
+        """Of the open block its number, its presentations, and those without an answer; None: none is
+        shown."""
+        row = None if self._now is None or self.paused is not None else self._now.open
+        if row is None or self._now is None:
+            return None
+        planned = self._now.of(row.number)
+        return row.number, planned, tuple(one for one in planned if one.id not in self._now.answered)
+
     def _event(self, kind: str, text: str, block: int | None = None) -> Event:
         return Event(kind, text, self.generation, block)
 
