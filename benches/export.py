@@ -81,6 +81,7 @@ def make(folder: Path, presentations: int) -> int:
                             "b": g * blocks,
                             "p": g * each,
                             "i": g * POPULATION,
+                            "n": blocks,
                             "t": g * each * TRIAL_S,
                         },
                     )
@@ -90,20 +91,20 @@ def make(folder: Path, presentations: int) -> int:
 
 #: What the first generation has, as generation :g.
 COPIES = (
-    "INSERT INTO kept_image SELECT pixels || :g, png FROM kept_image JOIN image USING (pixels)"
-    " WHERE generation = 0 AND :i < 20000 - 20",
+    "INSERT INTO kept_image SELECT pixels || :g, png FROM image JOIN kept_image USING (pixels)"
+    " WHERE id <= 20 AND :i < 20000 - 20",
     "INSERT INTO image SELECT id + :i, run, :g, slot, chunk, code, pixels || :g, score, noise_free_score"
-    " FROM image WHERE generation = 0",
-    "INSERT INTO told SELECT run, :g, told_utc FROM told WHERE generation = 0",
+    " FROM image WHERE id <= 20",
+    "INSERT INTO told SELECT run, :g, told_utc FROM told WHERE run = 0 AND generation = 0",
     "INSERT INTO block SELECT id + :b, :g,"
     " strftime('%Y-%m-%dT%H:%M:%f000+00:00', planned_utc, :t || ' seconds'),"
-    " fence, holder, closed_utc, ending, reason FROM block WHERE generation = 0",
+    " fence, holder, closed_utc, ending, reason FROM block WHERE id <= :n",
     "INSERT INTO planned SELECT id + :p, block + :b, place, image + :i, NULL, repeat,"
     " printf('5e5510-g%04d%s', :g, substr(name, 13)), pixels FROM planned WHERE id <= 100",
     "INSERT INTO recording (block, planned, status, name, repeat, raw, source, arrived_utc,"
     " arrived_monotonic_s, onset_s) SELECT block + :b, planned + :p, status, name, repeat, raw, source,"
     " strftime('%Y-%m-%dT%H:%M:%f000+00:00', arrived_utc, (:t + 25) || ' seconds'), arrived_monotonic_s,"
-    " onset_s + :t FROM recording WHERE planned <= 100",
+    " onset_s + :t FROM recording WHERE id <= 100",
 )
 
 
