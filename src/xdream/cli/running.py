@@ -99,6 +99,9 @@ def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int
     summaries = report.summarise(record)
     out = sys.stderr if options.json else sys.stdout
     print(report.table(summaries), file=out)
+    if len({summary.generator for summary in summaries}) > 1:
+        for line in report.thread_lines(report.threads_of(record, summaries)):
+            print(line, file=out)
     events = [event for event in record.events() if event.kind not in USUAL_EVENTS]
     if len(events) > MOST_EVENTS:
         print(

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from xdream import random
 from xdream.errors import BadInput, StoreError
-from xdream.experiment import engine_choice
+from xdream.experiment import code_reach, engine_choice
 from xdream.experiment.assemble import assemble
 from xdream.experiment.callbacks import Callback
-from xdream.experiment.plan import Plan, plan_of
+from xdream.experiment.plan import Plan, plan_of, written_generators
 from xdream.experiment.runs import Parts
 from xdream.experiment.stopping import FILE_NAME as END_NAME
 from xdream.store import Record, RunRow, Store, notes_on, queries
@@ -55,6 +55,8 @@ def new_store(parts: Parts, folder: Path, notes: Sequence[str] = (), **facts: st
             "record": parts.plan.record,
             "repeats": str(parts.plan.repeats),
             "batch": str(parts.plan.batch),
+            code_reach.FACT: "",
+            **written_generators(parts.declared, [r.generator for r in parts.runs]),
             **facts,
         },
         versions=versions(parts.plan),
