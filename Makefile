@@ -32,6 +32,7 @@ dist:
 bench: .venv/dev.stamp
 	$(BIN)/python benches/engine.py
 	$(BIN)/python benches/engines.py
+	$(BIN)/python -W ignore benches/export.py
 
 # 10,000 generations, and 20,000 of a session over HTTP: does the memory stay as it is? About half an hour.
 soak: .venv/dev.stamp

@@ -146,6 +146,11 @@ def shortened(text: str, most: int = 300) -> str:
     return f"{line[:head]} … {line[len(line) - (most - head - 3) :]}"
 
 
+def cut(text: str, most: int) -> str:
+    """The beginning of a text that takes at most so many bytes in UTF-8, in whole letters: for file names."""
+    return text.encode("utf-8", "surrogateescape")[:most].decode("utf-8", "ignore")
+
+
 def counted(count: int, noun: str) -> str:
     """A number with its noun: "1 block", "2 blocks"."""
     return f"{count} {noun}{'s' if count != 1 else ''}"

@@ -46,7 +46,7 @@ def folders(tmp_path: Path) -> Path:
     [
         "pause session --reason rest",
         "go-on session",
-        "reject-block session 1",
+        "reject-block session 1 --yes",
         "take-back session",
         "acknowledge session 3",
         "end experiment 0",

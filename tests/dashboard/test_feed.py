@@ -1,5 +1,6 @@
 """What the page is given: everything once, then only what is new; counted against the record."""
 
+import contextlib
 import json
 import math
 import subprocess
@@ -7,18 +8,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import apsw
 import numpy as np
 import pytest
 from watched_session import PATIENCE_S, bad_answer, led_session
 
 from xdream.dashboard.channels import channel_view
-from xdream.dashboard.feed import Feed, is_running
+from xdream.dashboard.feed import Feed
 from xdream.dashboard.places import Places, _thinned
 from xdream.errors import BadInput
 from xdream.experiment import loop
 from xdream.experiment.plan import Plan, plan_of
-from xdream.store import Record, Store
+from xdream.store import FILE_NAME, Record, Store
 from xdream.store.ledger import Event, Ledger
+from xdream.store.lock_file import is_running
 
 OLD = Path(__file__).parents[1] / "old_records"
 
@@ -250,3 +253,23 @@ def test_the_page_starts_without_pytorch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_of_an_experiment_that_goes_on_only_what_is_new_is_read(tmp_path: Path, photographs: Path) -> None:
+    """A score of an earlier generation, changed behind its back, is not seen: nobody looks there again."""
+    folder = experiment(tmp_path / "e", photographs)
+    places = Places(tmp_path / "e")
+    [before] = places.overview()["rows"]
+    assert before["generations"] == 5
+    with contextlib.closing(apsw.Connection(str(folder / FILE_NAME))) as writer:
+        writer.execute("UPDATE image SET noise_free_score = 1e6 WHERE generation = 0")
+        writer.execute("INSERT INTO image (run, generation, slot, noise_free_score) VALUES (0, 5, 0, 1e3)")
+        [now] = places.overview()["rows"]
+        assert (now["generations"], now["best"]) == (5, before["best"]), "it was not told yet"
+        writer.execute("INSERT INTO told VALUES (0, 5, '2030-01-01T00:00:00+00:00')")
+        [now] = places.overview()["rows"]
+        assert (now["generations"], now["best"]) == (6, 1e3)
+        # Another experiment in the same folder is read anew.
+        writer.execute("UPDATE process SET started_utc = '2030-01-01T00:00:00+00:00'")
+        [now] = places.overview()["rows"]
+        assert now["best"] == 1e6

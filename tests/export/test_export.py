@@ -384,3 +384,182 @@ def test_what_lies_beside_an_export_stays(recorded: Path, tmp_path: Path) -> Non
     export(recorded, "csv", tmp_path / "out")
     assert mine.read_text() == "mine"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["out", "partial-out", "photographs", "x"]
+
+
+# ------------------------------------------------------------------ clocks that are set back
+
+
+def restarted(folder: Path, recorded: Callable[..., Recorded]) -> Path:
+    """A session whose rig's clock stands at 500 s and is set to 0 with its third block."""
+    rng, clock = np.random.default_rng(0), [500.0]
+
+    def answer(block: Block) -> list[Answer]:
+        clock[0] = 0.0 if block.number == 3 else clock[0]
+        rows = []
+        for one in block.presentations:
+            clock[0] += 0.25
+            rows.append(AnswerRow(one.image, one.repeat, recorded(one, rng), clock[0]))
+        return [Answer(tuple(rows), block=block.number)]
+
+    plan = Plan.make(
+        targets=["rig::0-2"],
+        generator={"name": "pixels", "size_px": 8},
+        optimizer={"name": "genetic", "population": 4},
+        presentations=24,
+        repeats=2,
+        threads=1,
+        rig="direct",
+        session={"channels": 3, "block_size": 8, "animal": ANIMAL, "nwb": NWB},
+    )
+    session.serve(plan, folder, bridge=Direct(answer)).close()
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_clock_that_was_set_back_gives_no_onset_below_zero_and_is_said(tmp_path: Path) -> None:
+    import pynwb
+
+    folder = restarted(tmp_path / "x", spikes)
+    said = "the rig's clock went back in block 3, from "
+    with xdream.Record(folder) as record:
+        frame = record.presentations()
+        one_each = frame.drop_duplicates("presentation")
+        assert (frame["onset_s"] >= 0).all()
+        assert one_each["onset_s"].is_monotonic_increasing
+        assert not frame["onset_estimated"].any()
+        within = one_each.groupby("block")["onset_s"].apply(lambda every: np.diff(every).round(9).tolist())
+        assert all(set(one) == {0.25} for one in within)
+        [event] = [one for one in record.events() if one.kind == "clock"]
+        assert event.text.startswith(said)
+        assert event.block == 3
+    for form in ("csv", "mat", "nwb"):
+        [note] = export(folder, form, tmp_path / f"out.{form}")
+        assert note.startswith(said)
+    about = json.loads((tmp_path / "out.csv" / "about.json").read_text())
+    assert any(one["text"].startswith(said) for one in about["events"])
+    with pynwb.NWBHDF5IO(str(tmp_path / "out.nwb"), "r") as io:
+        file = io.read()
+        assert min(file.trials["start_time"][:]) >= LEAD_S
+        assert min(min(file.units["spike_times"][channel]) for channel in range(3)) >= 0
+
+
+# ------------------------------------------------------------------ a record that grows
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("journal", ["wal", "delete"])
+@pytest.mark.parametrize("form", ["csv", "mat", "nwb"])
+def test_an_export_of_what_grows_is_of_one_moment(
+    form: str, journal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A generation is written between the images and the presentations, as a running session does."""
+    import apsw
+
+    from xdream.experiment import presentation_rows
+
+    folder = network(tmp_path / "x")
+    writer = apsw.Connection(str(folder / "experiment.sqlite"))
+    writer.pragma("journal_mode", journal)
+    writer.execute("UPDATE run SET ending = NULL")
+    before, grown = presentation_rows.images, list[int]()
+
+    def images(record: Any) -> Any:
+        yield from before(record)
+        with writer:
+            writer.execute(
+                "INSERT INTO image (run, generation, slot) SELECT 0, 1 + max(generation), 0 FROM image"
+            )
+            writer.execute(
+                "INSERT INTO presentation (run, generation, chunk, image, repeat, answered_utc,"
+                " answered_monotonic_s) SELECT run, generation, 0, id, 0, '2030-01-01T00:00:00+00:00', 0"
+                " FROM image ORDER BY id DESC LIMIT 1"
+            )
+        grown.append(1)
+
+    monkeypatch.setattr(presentation_rows, "images", images)
+    export(folder, form, tmp_path / f"out.{form}")
+    writer.close()
+    assert grown
+    if form == "csv":
+        rows = (tmp_path / "out.csv" / "presentations.csv").read_text().splitlines()
+        assert len(rows) == 1 + 3 * 12
+
+
+# ------------------------------------------------------------------ references of an experiment
+
+
+@pytest.fixture
+def with_references(tmp_path: Path, photographs: Path) -> Path:
+    """An experiment with references whose names no file of an export can have."""
+    names = ["a b?", "試" * 80, f"{'試' * 79}験", "x" * 240]
+    for path, name in zip(sorted(photographs.iterdir())[:4], names, strict=True):
+        path.rename(path.with_name(f"{name}{path.suffix}"))
+    return network(tmp_path / "x", references=str(photographs), references_per_generation=2)
+
+
+def test_references_of_an_experiment_are_among_the_images(with_references: Path, tmp_path: Path) -> None:
+    assert export(with_references, "images", tmp_path / "out") == []
+    with xdream.Record(with_references) as record:
+        names = sorted(path.name for path in (tmp_path / "out").glob("reference-*.png"))
+        assert len(names) == len(record.references)
+        assert max(len(name.encode()) for name in names) <= 255
+        place = [name for name, _ in record.references].index(
+            next(n for n, _ in record.references if "?" in n)
+        )
+        assert f"reference-{place:05d}-a_b_.png" in names
+        from xdream.images import references as photographs
+
+        loaded = photographs.load(record.facts["plan"].split('references = "')[1].split('"')[0])
+        for at, name in enumerate(names):
+            pixels = np.asarray(Image.open(tmp_path / "out" / name)).transpose(2, 0, 1)
+            np.testing.assert_array_equal(pixels, loaded.images([at], 8)[0].numpy())
+
+
+def test_a_reference_that_has_gone_is_left_out_alone(
+    with_references: Path, photographs: Path, tmp_path: Path
+) -> None:
+    gone = sorted(photographs.iterdir())[0]
+    gone.unlink()
+    [note] = export(with_references, "images", tmp_path / "out")
+    assert note.startswith("1 reference left out: ")
+    with xdream.Record(with_references) as record:
+        assert len(list((tmp_path / "out").glob("reference-*"))) == len(record.references) - 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_best_reference_follows_from_every_export(with_references: Path, tmp_path: Path) -> None:
+    import pandas as pd
+    import pynwb
+    from scipy.io import loadmat
+
+    from xdream.report.summary import summarise
+
+    for form in ("csv", "parquet", "mat", "nwb"):
+        export(with_references, form, tmp_path / f"out.{form}")
+    with xdream.Record(with_references) as record:
+        best = [(one.best_reference_name, one.best_reference) for one in summarise(record)]
+        count = len(record.references)
+    found = loadmat(tmp_path / "out.mat", simplify_cells=True)["xdream"]
+    with pynwb.NWBHDF5IO(str(tmp_path / "out.nwb"), "r") as io:
+        of_nwb = io.read().processing["misc"]["references"].to_dataframe()
+    of_nwb = of_nwb.rename(columns={"reference_name": "name"})
+    for frame in (
+        pd.read_csv(tmp_path / "out.csv" / "references.csv"),
+        pd.read_parquet(tmp_path / "out.parquet" / "references.parquet"),
+        pd.DataFrame({name: found["references"][name] for name in ("run", "name", "response", "score")}),
+        of_nwb,
+    ):
+        assert len(frame) == 3 * count
+        for run, (name, score) in enumerate(best):
+            of_run = frame[frame["run"] == run]
+            row = of_run.loc[of_run["score"].idxmax()]
+            assert (row["name"], row["score"]) == (name, pytest.approx(score))
+            assert row["response"] == pytest.approx(score)
+    first = found["images"]["id"][int(found["references"]["image"][0]) - 1]
+    assert first == "n00000"
+
+
+@pytest.mark.parametrize("name", ["試" * 80 + ".csv", "a" * 200])
+def test_a_place_may_have_a_long_name(recorded: Path, tmp_path: Path, name: str) -> None:
+    export(recorded, "csv", tmp_path / name)
+    assert (tmp_path / name / "about.json").exists()

@@ -1,5 +1,6 @@
 """Names, spreads and axes of figures: what is compared is alike, and says how much it varies."""
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,9 @@ def test_electrodes_have_the_labels_of_the_plan_and_their_own_levels(recorded: P
         chosen = frame[(frame["channel"] == "2") & ~frame["reference"] & (frame["generation"] == 2)]
         level = every[1].evolved[1]
         assert (level.generation, level.count) == (1, len(chosen))
-        assert level.mean == pytest.approx(chosen["response"].mean())
-        assert level.error == pytest.approx(chosen["response"].sem())
+        of_images = chosen.groupby("image")["response"].mean()
+        assert level.mean == pytest.approx(of_images.mean())
+        assert level.error == pytest.approx(of_images.sem())
         shown = show(record)
         assert {path.name for path in shown.beside} == {
             "run000-references.png",
@@ -128,6 +130,84 @@ def test_the_recommended_image_of_a_session_is_that_of_its_optimizers_code(
         shown = {one for (one,) in record.query("SELECT pixels FROM planned")}
         assert identity(drawn) not in shown, "it is none of those that were shown"
         assert not (record.folder / "figures" / "run000-recommended.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("repeats", "references", "said"),
+    [
+        (3, 3, "mean ± standard error over images, repeats averaged first"),
+        (1, 3, "± standard error over images, each shown once"),
+        (3, 1, "references: one image: no error bars"),
+    ],
+)
+def test_the_error_of_references_is_over_images_and_the_caption_says_so(
+    tmp_path: Path, photographs: Path, repeats: int, references: int, said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Repeats of one image are no further images: three of each make the error no smaller."""
+    rng = np.random.default_rng(0)
+
+    def answer(block: Block) -> list[Answer]:
+        rows = [AnswerRow(one.image, one.repeat, Values(rng.normal(10, 1, 3))) for one in block.presentations]
+        return [Answer(tuple(rows), block=block.number)]
+
+    values = plan(
+        targets=["rig::0"],
+        rig="direct",
+        presentations=24 * repeats,
+        repeats=repeats,
+        references=str(photographs),
+        references_per_generation=references,
+        session={"channels": 3},
+    )
+    session.serve(values, tmp_path / "x", bridge=Direct(answer)).close()
+    from xdream.experiment.plan import plan_of
+    from xdream.report import natural
+
+    written = {}
+    monkeypatch.setattr(
+        natural, "write_figure", lambda figure, path: written.update({path.name: figure}) or path
+    )
+    with xdream.Record(tmp_path / "x") as record:
+        frame = record.presentations()
+        chosen = frame[(frame["channel"] == "0") & frame["reference"]]
+        [first, *_] = electrodes(record, plan_of(record))
+        for level in first.references:
+            of_images = (
+                chosen[chosen["generation"] == level.generation + 1].groupby("image")["response"].mean()
+            )
+            assert (level.images, level.count) == (len(of_images), references * repeats)
+            assert level.error == pytest.approx(of_images.sem(), nan_ok=True)
+        natural.figures(record, plan_of(record), [], electrodes(record, plan_of(record)), tmp_path, str, [])
+    figure = written["electrodes"]
+    texts = [text.get_text() for text in figure.findobj(lambda one: hasattr(one, "get_text"))]
+    assert any(said in text for text in texts), texts
+    bands = [len(path.vertices) for one in figure.axes[0].collections for path in one.get_paths()]
+    assert len(bands) == (2 if references > 1 else 1), "no band of a single image"
+
+
+def test_of_a_session_one_generation_is_in_memory(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from xdream.experiment import presentation_rows
+    from xdream.experiment.plan import plan_of
+
+    monkeypatch.setattr(presentation_rows, "BATCH", 1)
+    alive: list[Any] = []
+    most = 0
+    before = presentation_rows.presentations
+
+    def presentations(record: Any) -> Any:
+        nonlocal most
+        for batch in before(record):
+            alive.extend(weakref.ref(one.responses) for one in batch)
+            yield batch
+            most = max(most, sum(one() is not None for one in alive))
+
+    monkeypatch.setattr(presentation_rows, "presentations", presentations)
+    with Record(recorded) as record:
+        electrodes(record, plan_of(record))
+        [(each,)] = record.query("SELECT max(n) FROM (SELECT count(*) AS n FROM planned GROUP BY block)")
+    assert len(alive) >= 3 * each
+    assert most <= 2 * each
 
 
 def test_generations_that_do_not_count_leave_no_gap_and_the_first_that_counts_is_the_first(
@@ -172,6 +252,8 @@ def test_interleaved_references_show_their_drift_without_noise_like_the_curves(
             " AND reference IS NOT NULL"
         )
         assert [one.generation for one in levels] == list(range(6))
+        assert {one.count for one in levels} == {3}
+        assert {one.images for one in levels} <= {1, 2, 3}, "one may be shown twice"
         assert levels[2].mean == pytest.approx(mean)
 
 

@@ -126,7 +126,7 @@ def _simulate_rig(options: argparse.Namespace) -> int:
     flags.lay_over(neurons, options.set)
     with running.stopping() as stop:
         blocks = simulation.rehearse(
-            plan, options.target, neurons, rates, options.answers, stop=stop, tell=_tell_block
+            plan, options.target, neurons, rates, options.answers, stop=stop, tell=_tell_block, say=_say
         )
     print(f"{counted(blocks, 'block')} answered", file=sys.stderr if options.json else sys.stdout)
     if options.json:
@@ -143,6 +143,10 @@ def _check_faults(settings: Sequence[str]) -> None:
         name = setting.partition("=")[0]
         if name not in (*rates, "disconnect_s"):
             raise BadInput(f"--fault '{setting}': there is no such fault; there are {', '.join(rates)}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _tell_block(number: int, presentations: int) -> None:
@@ -214,7 +218,7 @@ def _accept_block(options: argparse.Namespace) -> int:
             raise BadInput(
                 f"block {options.block} is closed ({row.ending}); only answers to the open block are accepted"
             )
-        aside = len({planned for planned, _ in Ledger(record).put_aside(options.block)})
+        aside = len({planned for planned, *_ in Ledger(record).put_aside(options.block)})
     if not aside:
         raise BadInput(f"nothing of block {options.block} was put aside that could be accepted")
     _ask(
@@ -268,10 +272,12 @@ def _session_of(options: argparse.Namespace) -> Record:
 
 
 def _ask(what: str, options: argparse.Namespace) -> None:
-    """Say what an order costs; on a terminal, ask. Raises BadInput when the answer is no."""
+    """Say what an order costs, and ask. Raises BadInput when the answer is no, and where nobody is asked."""
     print(what, file=sys.stderr)
-    if options.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if options.yes:
         return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise BadInput("nothing was changed: there is no terminal to ask on; say --yes to have it done")
     print("Do it? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise BadInput("nothing was changed")

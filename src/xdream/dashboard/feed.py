@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from xdream.dashboard.channels import reference_responses
 from xdream.experiment.plan import Plan, plan_of
 from xdream.store import queries, since
 from xdream.store.ledger import Ledger
+from xdream.store.lock_file import is_running
 from xdream.store.record import Record
 from xdream.store.since import ToldGeneration
-from xdream.store.sqlite import LOCK_NAME
 
 Json = dict[str, Any]
 #: So many of the latest events, and of the blocks that can be rejected, are on the page.
@@ -228,21 +227,6 @@ class Feed:
             "leases": self._leases,
             "blocks": [list(block) for block in blocks],
         }
-
-
-def is_running(folder: Path) -> bool | None:
-    """Whether a process writes to an experiment; None: this system does not say.
-
-    Its lock is not tried, since a process that starts in that moment would take it for another's.
-    """
-    try:
-        inode = os.stat(folder / LOCK_NAME).st_ino
-        locks = Path("/proc/locks").read_text("ascii").splitlines()
-    except OSError:
-        return False if Path("/proc/locks").exists() else None
-    return any(
-        fields[5].rpartition(":")[2] == str(inode) for line in locks if len(fields := line.split()) > 5
-    )
 
 
 def _finite(value: float | None) -> float | None:

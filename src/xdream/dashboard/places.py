@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xdream.dashboard.feed import is_running
 from xdream.errors import BadInput, XDreamError
-from xdream.store import FILE_NAME, Record
+from xdream.store import FILE_NAME, Record, since
+from xdream.store.lock_file import is_running
 from xdream.studies import file_names, gathering
 
 Json = dict[str, Any]
@@ -33,7 +33,7 @@ class Places:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._known: dict[str, tuple[tuple[Any, ...], Json]] = {}
+        self._known: dict[str, tuple[tuple[Any, ...], _Summary]] = {}
         if (folder / FILE_NAME).exists():
             self.kind = "experiment"
         elif (folder / file_names.STUDY).exists():
@@ -83,9 +83,9 @@ class Places:
         running = is_running(folder)
         known = self._known.get(place.at)
         if known is None or known[0] != signature:
-            known = (signature, _summary(folder))
+            known = (signature, _summary(folder, _Summary() if known is None else known[1]))
             self._known[place.at] = known
-        return {"at": place.at, "part": place.part, "running": running, **known[1]}
+        return {"at": place.at, "part": place.part, "running": running, **known[1].row}
 
 
 def _changed(path: Path) -> tuple[int, int]:
@@ -96,29 +96,48 @@ def _changed(path: Path) -> tuple[int, int]:
     return stat.st_mtime_ns, stat.st_size
 
 
-def _summary(folder: Path) -> Json:
+@dataclass(frozen=True)
+class _Summary:
+    """One experiment as it was seen last. row: for the page. began: of its first process, which tells it from
+    another one in the same folder. told: the last generation of each run. bests: score of each generation, of
+    all runs."""
+
+    row: Json = field(default_factory=dict)
+    began: str = ""
+    told: dict[int, int] = field(default_factory=dict)
+    bests: dict[int, float] = field(default_factory=dict)
+
+
+def _summary(folder: Path, before: _Summary) -> _Summary:
+    """The same with what is new: generations that were seen before are not read again."""
     try:
         with Record(folder) as record:
-            [(runs, ended)] = record.query("SELECT count(*), count(ending) FROM run")
-            [(told,)] = record.query("SELECT coalesce(max(generation), -1) + 1 FROM told")
-            bests = record.query(
-                "SELECT generation + 1, max(noise_free_score) FROM image GROUP BY generation ORDER BY 1"
-            )
+            [(began,)] = record.query("SELECT min(started_utc) FROM process")
+            endings = since.endings(record)
+            if began != before.began or endings.keys() != before.told.keys():
+                before = _Summary(began=began, told=dict.fromkeys(endings, -1))
+            new = since.best_since(record, before.told)
             [(natural,)] = record.query("SELECT max(response) FROM reference_response")
             targets = [target for (target,) in record.query("SELECT DISTINCT target FROM run ORDER BY id")]
     except XDreamError as error:
-        return {"error": str(error)}
-    curve = _thinned([one for one in bests if one[1] is not None and math.isfinite(one[1])])
-    return {
-        "runs": runs,
-        "ended": ended,
-        "generations": told,
-        "best": max((best for _, best in curve), default=None),
+        return _Summary({"error": str(error)})
+    told, bests = dict(before.told), dict(before.bests)
+    for (run, generation), best in new.items():
+        told[run] = max(told[run], generation)
+        if best is not None and math.isfinite(best):
+            bests[generation] = max(best, bests.get(generation, best))
+    curve = _thinned(sorted((generation + 1, best) for generation, best in bests.items()))
+    row = {
+        "runs": len(endings),
+        "ended": sum(ending is not None for ending in endings.values()),
+        "generations": max(told.values(), default=-1) + 1,
+        "best": max(bests.values(), default=None),
         "curve": [[generation for generation, _ in curve], [best for _, best in curve]],
         "reference": natural,
         "targets": targets[:3],
         "more": max(len(targets) - 3, 0),
     }
+    return _Summary(row, began, told, bests)
 
 
 def _thinned(curve: list[tuple[int, float]]) -> list[tuple[int, float]]:

@@ -5,7 +5,7 @@ Generations, runs' images and ids are as users see them: generations count from 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, groupby
@@ -15,14 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from xdream.experiment.plan import Plan, plan_of
+from xdream.experiment.rig_clock import Onset, Restart, RigClock
 from xdream.scoring import responses
-from xdream.scoring.recordings import Recorded, Spikes, from_bytes
+from xdream.scoring.recordings import Recorded, Spikes, Traces, from_bytes
 from xdream.store import Record, code_of
 from xdream.subjects import Channels
 from xdream.subjects.target import split
 
 #: Presentations or images of a batch, or a few more: blocks and generations are not cut.
 BATCH = 20_000
+#: Bytes of the recordings in a batch, or a few more: traces of many channels are large.
+BATCH_BYTES = 32_000_000
 #: Images carry their codes, which may be long.
 IMAGE_BATCH = 1_000
 #: The statuses of answers that a block was closed with.
@@ -129,10 +132,16 @@ def image_count(record: Record) -> int:
     return int(count)
 
 
-def presentations(record: Record) -> Iterator[list[PresentationRecord]]:
-    """Every presentation, in the order in which they were planned or answered."""
-    parts = _session_blocks(record) if record.is_session else _generations(record)
-    yield from _batched(parts, BATCH)
+def presentations(
+    record: Record, restarts: list[Restart] | None = None
+) -> Iterator[list[PresentationRecord]]:
+    """Every presentation, in the order in which they were planned or answered.
+
+    restarts: gets those of the rig's clock, as they are come upon.
+    """
+    clock = RigClock([] if restarts is None else restarts)
+    parts = _session_blocks(record, clock) if record.is_session else _generations(record)
+    yield from _batched(parts, BATCH, _recorded_bytes)
 
 
 def images(record: Record) -> Iterator[list[ShownImage]]:
@@ -153,15 +162,26 @@ def images(record: Record) -> Iterator[list[ShownImage]]:
     yield from _batched(chain([references], of_runs), IMAGE_BATCH)
 
 
-def _batched(parts: Iterable[list[Any]], size: int) -> Iterator[list[Any]]:
+def _batched(
+    parts: Iterable[list[Any]], size: int, weight: Callable[[Any], int] = lambda one: 0
+) -> Iterator[list[Any]]:
     batch: list[Any] = []
+    held = 0
     for part in parts:
         batch += part
-        if len(batch) >= size:
+        held += sum(map(weight, part))
+        if len(batch) >= size or held >= BATCH_BYTES:
             yield batch
-            batch = []
+            batch, held = [], 0
     if batch:
         yield batch
+
+
+def _recorded_bytes(one: PresentationRecord) -> int:
+    recorded = one.recorded
+    if isinstance(recorded, Traces):
+        return recorded.samples.nbytes
+    return 2 * recorded.times_ms.nbytes if isinstance(recorded, Spikes) else 0
 
 
 def _images_of(record: Record, session: str | None, generation: int) -> list[ShownImage]:
@@ -234,18 +254,22 @@ def _spans(times: Sequence[str], begin: datetime, before_s: float) -> tuple[list
 # ------------------------------------------------------------------ a session
 
 
-def _session_blocks(record: Record) -> Iterator[list[PresentationRecord]]:
-    reader = _SessionReader(record)
+def _session_blocks(record: Record, clock: RigClock) -> Iterator[list[PresentationRecord]]:
+    reader = _SessionReader(record, clock)
     for block, generation, planned, ending in record.query(
         "SELECT id, generation, planned_utc, ending FROM block ORDER BY id"
     ):
         yield reader.block(block, generation, planned, ending)
 
 
-class _SessionReader:
-    """Reads a session block by block; it knows the offset of the rig's clock from the first onset on."""
+#: Of a presentation the recording that says most: its id, status, raw, onset, arrival.
+_Answer = tuple[int, str, bytes | None, float | None, str]
 
-    def __init__(self, record: Record) -> None:
+
+class _SessionReader:
+    """Reads a session block by block, in order: the clock of the rig is followed from the first onset on."""
+
+    def __init__(self, record: Record, clock: RigClock) -> None:
         plan = plan_of(record)
         assert plan.session is not None
         self._record, self._plan, self._session = record, plan, plan.session
@@ -254,8 +278,8 @@ class _SessionReader:
         self._void = set(record.void_generations())
         self._told = set(record.query("SELECT run, generation FROM told"))
         self._generations = {generation for _, generation in self._told}
-        self._offset_s: float | None = None
-        self._over_s = 0.0  # when the last answer to the block before arrived
+        self._clock = clock
+        self._planned_s = self._over_s = 0.0  # when the block was planned, and its last answer arrived
 
     def block(
         self, block: int, generation: int, planned_utc: str, ending: str | None
@@ -268,16 +292,16 @@ class _SessionReader:
         )
         answers = self._answers(block)
         starts = self._estimated([answers.get(row[0]) for row in rows], planned_utc)
+        placed = self._placed(block, [answers.get(row[0]) for row in rows], starts)
         valid = ending not in ("rejected", "abandoned") and generation not in self._void
         show_s = self._session.show_ms / 1000.0
         found = []
-        for (i, place, run, reference, repeat, name, score), start in zip(rows, starts, strict=True):
-            answer = answers.get(i)
-            status, raw, onset, arrived = ("unanswered", None, None, None) if answer is None else answer
-            if onset is not None:
-                if self._offset_s is None:
-                    self._offset_s = start - onset
-                start = onset + self._offset_s
+        for (i, place, run, reference, repeat, name, score), estimated, start in zip(
+            rows, starts, placed, strict=True
+        ):
+            _, status, raw, onset, arrived = answers.get(i, (0, "unanswered", None, None, None))
+            by_estimate = start is None
+            start = estimated if start is None else start
             # What came late or was put aside was not checked: it has a status, and no numbers.
             recorded = from_bytes(raw) if raw is not None and status in USED else None
             told = generation in self._generations if run is None else (run, generation) in self._told
@@ -285,36 +309,57 @@ class _SessionReader:
                 PresentationRecord(
                     i, run, generation + 1, block, place, name, reference is not None, repeat,
                     self._responses(recorded, run), np.nan, _number(score), status, start, start + show_s,
-                    onset is None, _number(onset), arrived, status == "taken" and valid and told, recorded,
+                    by_estimate, _number(onset), arrived, status == "taken" and valid and told, recorded,
                 )
             )  # fmt: skip
         return found
 
-    def _answers(self, block: int) -> dict[int, tuple[str, bytes | None, float | None, str]]:
-        """Of each planned presentation the recording that says most: status, raw, onset, arrival."""
-        found: dict[int, tuple[str, bytes | None, float | None, str]] = {}
-        for planned, status, raw, onset, arrived in self._record.query(
-            "SELECT r.planned, r.status, r.raw, r.onset_s, r.arrived_utc FROM planned AS p"
+    def _placed(
+        self, block: int, answers: Sequence[_Answer | None], estimated: Sequence[float]
+    ) -> list[float | None]:
+        """Seconds at which each was shown by the rig's clock; None where it did not say so."""
+        used = sorted(
+            (one[0], at, one[3])
+            for at, one in enumerate(answers)
+            if one is not None and one[3] is not None and one[1] in USED
+        )
+        trial_s = (self._session.show_ms + self._session.gap_ms) / 1000.0
+        length_s = max(self._over_s - self._planned_s, len(answers) * trial_s)
+        onsets = [Onset(onset, estimated[at]) for _, at, onset in used]
+        found: list[float | None] = [None] * len(answers)
+        for (_, at, onset), offset in zip(used, self._clock.offsets(block, onsets, length_s), strict=True):
+            found[at] = onset + offset
+        for at, one in enumerate(answers):
+            if one is not None and one[3] is not None and one[1] not in USED:
+                # What came late may be of a clock that was set back since.
+                by_clock = self._clock.placed(one[3])
+                if by_clock is not None and by_clock >= max(self._planned_s - length_s, 0.0):
+                    found[at] = by_clock
+        return found
+
+    def _answers(self, block: int) -> dict[int, _Answer]:
+        """Of each planned presentation the recording that says most."""
+        found: dict[int, _Answer] = {}
+        for planned, *answer in self._record.query(
+            "SELECT r.planned, r.id, r.status, r.raw, r.onset_s, r.arrived_utc FROM planned AS p"
             " JOIN recording AS r ON r.planned = p.id WHERE p.block = ? ORDER BY r.id",
             block,
         ):
             before = found.get(planned)
-            if before is None or _rank(status) < _rank(before[0]):
-                found[planned] = (status, raw, onset, arrived)
+            if before is None or _rank(answer[1]) < _rank(before[1]):
+                found[planned] = tuple(answer)
         return found
 
-    def _estimated(
-        self, answers: Sequence[tuple[str, bytes | None, float | None, str] | None], planned_utc: str
-    ) -> list[float]:
+    def _estimated(self, answers: Sequence[_Answer | None], planned_utc: str) -> list[float]:
         """Seconds at which each was shown, from when its answer arrived: those of one arrival were shown one
         after the other before it, as the plan has it, or as fast as the block's time allows."""
         each_s = (self._session.show_ms + self._session.gap_ms) / 1000.0
         # The blocks of a generation are planned together, and shown one after the other.
         planned_s = max(self._seconds(planned_utc), self._over_s)
-        answers = [one if one is not None and one[0] in USED else None for one in answers]
-        arrivals = [planned_s if one is None else self._seconds(one[3]) for one in answers]
+        answers = [one if one is not None and one[1] in USED else None for one in answers]
+        arrivals = [planned_s if one is None else self._seconds(one[4]) for one in answers]
         last_s = max([planned_s, *arrivals])
-        self._over_s = last_s
+        self._planned_s, self._over_s = planned_s, last_s
         step = min(each_s, max(last_s - planned_s, 0.0) / max(len(answers), 1))
         starts, after = [0.0] * len(answers), last_s
         for i in range(len(answers) - 1, -1, -1):

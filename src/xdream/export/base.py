@@ -14,8 +14,10 @@ from typing import Any
 from xdream.errors import BadInput
 from xdream.experiment import presentation_rows
 from xdream.experiment.plan import Plan
-from xdream.experiment.presentation_rows import ShownImage
+from xdream.experiment.presentation_rows import PresentationRecord, ShownImage
+from xdream.experiment.rig_clock import Restart
 from xdream.store import Record
+from xdream.text import cut
 
 #: Name of a stage, how much of it is done, how much there is.
 Progress = Callable[[str, int, int], None]
@@ -43,7 +45,7 @@ def new_place(out: Path) -> Iterator[Path]:
         raise BadInput(f"{out} exists already; choose another place")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name[:100]}-", dir=out.parent) as beside:
+        with tempfile.TemporaryDirectory(prefix=f".{cut(out.name, 100)}-", dir=out.parent) as beside:
             partial = Path(beside) / out.name
             yield partial
             os.replace(partial, out)
@@ -87,13 +89,22 @@ def images_with_progress(request: Request) -> Iterator[Sequence[ShownImage]]:
         request.progress("images", done, total)
 
 
-def presentations_with_progress(request: Request) -> Iterator[Sequence[Any]]:
+def presentations_with_progress(
+    request: Request, stage: str = "presentations"
+) -> Iterator[Sequence[PresentationRecord]]:
     """Batches of presentations, and how far they are. Raises BadInput for a record of scores."""
     if not request.record.keeps_everything:
         raise BadInput(f"{request.record.folder} is a record of scores, which has no presentations to export")
     total, done = presentation_rows.presentation_count(request.record), 0
-    request.progress("presentations", 0, total)
-    for batch in presentation_rows.presentations(request.record):
+    request.progress(stage, 0, total)
+    restarts: list[Restart] = []
+    for batch in presentation_rows.presentations(request.record, restarts):
         yield batch
         done += len(batch)
-        request.progress("presentations", done, total)
+        request.progress(stage, done, total)
+    note(request, [one.text for one in restarts])
+
+
+def note(request: Request, texts: Sequence[str]) -> None:
+    """Say each once."""
+    request.notes.extend(text for text in texts if text not in request.notes)

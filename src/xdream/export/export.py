@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ def export(
     """
     if to not in FORMATS:
         raise BadInput(f"format '{to}' is not known; choose {', '.join(FORMATS)}")
-    with contextlib.closing(Record(folder)) as record:
+    with Record(folder) as opened, opened.snapshot() as record:
         plan = _changed(plan_of(record), changes or {}, record)
         request = Request(record, plan, Path(out), spikes, progress, [])
         if to in ("csv", "parquet"):

@@ -2,6 +2,7 @@
 
     xdream.presentations   (presentations, 1) columns; response (presentations, channels)
     xdream.images          (images, 1) columns; code (images, d)
+    xdream.references      (runs x references, 1) columns
     xdream.runs, xdream.channels, xdream.plan, xdream.events
 
 Images are numbered from 1 in `presentations.image`: rows of `images`. The file is made in memory.
@@ -19,6 +20,7 @@ from xdream.experiment import presentation_rows
 from xdream.experiment.presentation_rows import PresentationRecord, ShownImage, spike_times
 from xdream.experiment.record import as_array
 from xdream.export.base import Request, about, images_with_progress, new_place, presentations_with_progress
+from xdream.export.reference_rows import REFERENCE_COLUMNS, reference_columns
 
 #: Bytes of one variable: the format has no more.
 MOST_BYTES = 2**31 - 1
@@ -41,6 +43,8 @@ def export_mat(request: Request) -> None:
         "plan": record.facts["plan"],
         "events": _events(request),
     }
+    if record.references:
+        found["references"] = _references(request, numbers)
     if record.keeps_everything:
         found["presentations"] = _presentations(request, numbers)
     else:
@@ -135,6 +139,20 @@ def _images(images: list[ShownImage]) -> dict[str, Any]:
         "noise_free_score": np.array([one.noise_free_score for one in images]),
         "counts": np.array([one.counts for one in images]),
         "code": codes,
+    }
+
+
+def _references(request: Request, numbers: dict[str, int]) -> dict[str, Any]:
+    columns: dict[str, list[Any]] = {name: [] for name in REFERENCE_COLUMNS}
+    for of_run in reference_columns(request.record):
+        for name, values in of_run.items():
+            columns[name] += values
+    return {
+        "run": _whole(columns["run"]),
+        "image": _whole([numbers[image] for image in columns["image"]]),
+        "name": _cell(columns["name"]),
+        "response": np.array(columns["response"]),
+        "score": np.array(columns["score"]),
     }
 
 

@@ -5,9 +5,10 @@
     trials                            every presentation, with the responses of all channels
     units                             spike times of each channel, where they were recorded
     acquisition/traces                (presentations, samples, channels), where they were recorded
-    processing/misc                 images (codes, scores), generations, events, record (plan, versions, …)
+    processing/misc                 images (codes, scores), references, generations, events, record (plan, …)
 
-The library writes the first batch of each table and h5py the others, so that memory does not grow with them.
+The library writes the first batch of each table and h5py the others; spikes go through files beside the new
+one. What stays in memory is listed in docs/dandi.md.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ from xdream.export.base import (
     new_place,
     presentations_with_progress,
 )
-from xdream.export.nwb_recordings import Survey, Units, add_recordings, survey
-from xdream.images.files import pixels_of
+from xdream.export.nwb_pictures import Pictures
+from xdream.export.nwb_recordings import SpikeFiles, Survey, add_recordings, survey
+from xdream.export.reference_rows import reference_columns
 
 #: The file begins so long before the experiment: what was recorded before the first image has times above 0.
 LEAD_S = 1.0
@@ -50,8 +52,6 @@ REQUIRED = {
 }
 #: What it recommends.
 RECOMMENDED = ("session.nwb.experimenter", "session.nwb.institution", "session.nwb.description")
-#: More images than this are left to `--to images`: each is an object of its own.
-MOST_IMAGES = 20_000
 
 
 def missing_for_dandi(plan: Any) -> tuple[list[str], list[str]]:
@@ -89,36 +89,35 @@ class _Writer:
 
     def write(self, path: Path) -> None:
         """The whole file."""
-        found = survey(self._record)
+        scratch = SpikeFiles(path.with_name("spikes"), len(self._channels))
+        found = Survey()
+        if self._record.is_session:
+            found = survey(_later(presentations_with_progress(self._request, "recordings")), scratch)
         file = self._file()
-        pictures = self._pictures(file)
+        self._electrodes(file)
+        pictures = Pictures(self._request)
         presentations = _later(presentations_with_progress(self._request))
-        units = Units(len(self._channels))
-        traces = add_recordings(self._nwb, file, found, self._electrodes(file), self._plan)
+        traces = add_recordings(self._nwb, file, found, self._plan)
         first = next(presentations, [])
         trials = tables.Appended("intervals/trials", self._trials(first, found))
-        shown = tables.Appended("stimulus/presentation/presented_images", _shown(first, pictures))
+        shown = tables.Appended("stimulus/presentation/presented_images", _shown(first, pictures.place))
         if first:
             self._add_trials(file, trials)
-        if pictures:
-            self._add_shown(file, shown)
+        if pictures.place:
+            self._add_shown(file, shown, pictures.first(self._nwb, file))
         self._add_tables(file)
-        units.add(first)
+        if found.spikes:
+            scratch.add_units(file, self._channel_labels())
         if traces is not None:
             traces.first(first)
-        rest: list[PresentationRecord] = []
-        if found.spikes:  # all of them, since the library writes units as a whole
-            rest = [one for batch in presentations for one in batch]
-            units.add(rest)
-            units.write(file, self._channel_labels())
-            presentations = iter([rest] if rest else [])
         with self._nwb.NWBHDF5IO(str(path), "w") as io:
             io.write(file)
         with h5py.File(path, "a") as h5:
+            pictures.append(h5)
             for batch in presentations:
                 trials.append(h5, self._trials(batch, found))
-                if pictures:
-                    shown.append(h5, _shown(batch, pictures))
+                if pictures.place:
+                    shown.append(h5, _shown(batch, pictures.place))
                 if traces is not None:
                     traces.append(h5, batch)
             for appended, columns in self._rest:
@@ -172,10 +171,10 @@ class _Writer:
         labels = () if session is None or session.electrodes is None else session.electrodes.labels
         return list(labels or self._channels)
 
-    def _electrodes(self, file: Any) -> Any:
-        """The table of electrodes, a row for each channel, as a region; None for an experiment."""
+    def _electrodes(self, file: Any) -> None:
+        """The table of electrodes, a row for each channel; none of an experiment."""
         if not self._record.is_session:
-            return None
+            return
         session = self._plan.session
         plan = (session and session.electrodes) or ElectrodesPlan()
         made = ", ".join(text for text in (plan.device, plan.manufacturer, plan.description) if text)
@@ -191,54 +190,16 @@ class _Writer:
         for row, (label, area) in enumerate(zip(self._channel_labels(), areas, strict=True)):
             at = dict(zip("xyz", plan.coordinates_um[row], strict=True)) if plan.coordinates_um else {}
             file.add_electrode(location=area, group=groups[area], label=label, **at)
-        return file.create_electrode_table_region(list(range(len(areas))), "every channel of the session")
 
-    # ------------------------------------------------------------------ images and when they were shown
+    # ------------------------------------------------------------------ which image was shown when
 
-    def _pictures(self, file: Any) -> dict[str, int]:
-        """The images that were kept; where each stands in their order."""
-        kept = [
-            image
-            for batch in presentation_rows.images(self._record)
-            for image in batch
-            if self._record.kept_image(image.pixels) is not None
-        ]
-        if len(kept) > MOST_IMAGES:
-            self._request.notes.append(f"{len(kept):,} images are left out: xdream export --to images")
-            return {}
-        if not kept:
-            self._request.notes.append("no images were kept: the file has none; xdream export --to images")
-            return {}
-        made: list[Any] = []
-        first_of: dict[str | None, int] = {}
-        place: dict[str, int] = {}
-        for image in kept:
-            if image.pixels in first_of:  # the same pixels once more
-                place[image.id] = first_of[image.pixels]
-                continue
-            data = self._record.kept_image(image.pixels)
-            assert data is not None
-            kind = f"reference photograph {image.name}" if image.reference else f"evolved image {image.id}"
-            picture = self._nwb.image.RGBImage(name=image.id, data=pixels_of(data), description=kind)
-            made.append(picture)
-            place[image.id] = first_of[image.pixels] = len(made) - 1
-        order = self._nwb.base.ImageReferences(name="order_of_images", data=made)
-        self._images = self._nwb.base.Images(
-            name="shown_images",
-            images=made,
-            description="images as they were shown, 8 bits, RGB",
-            order_of_images=order,
-        )
-        file.add_stimulus_template(self._images)
-        return place
-
-    def _add_shown(self, file: Any, shown: tables.Appended) -> None:
+    def _add_shown(self, file: Any, shown: tables.Appended, images: Any) -> None:
         series = self._nwb.image.IndexSeries(
             name="presented_images",
             data=shown.first["data"],
             timestamps=shown.first["timestamps"],
             indexed_timeseries=None,
-            indexed_images=self._images,
+            indexed_images=images,
             unit="N/A",
             description="which of shown_images appeared when; presentations whose image was not kept are "
             "left out (all are in trials)",
@@ -269,6 +230,12 @@ class _Writer:
             images = tables.Appended("processing/misc/images", first)
             self._rest.append((images, batches))
             module.add(tables.table("images", "codes and scores of every image", images, tables.IMAGES))
+        of_runs = map(tables.reference_table_columns, reference_columns(self._record))
+        for first in itertools.islice(of_runs, 1):
+            references = tables.Appended("processing/misc/references", first)
+            self._rest.append((references, of_runs))
+            text = "responses to natural images, and their scores, of each run"
+            module.add(tables.table("references", text, references, tables.REFERENCES))
         generations = tables.Appended("processing/misc/generations", tables.generation_columns(self._record))
         if generations.count:
             text = "scores of each generation of each run, of those that count"

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from xdream.experiment import presentation_rows
 from xdream.experiment.plan import Plan
 from xdream.experiment.presentation_rows import PresentationRecord
 from xdream.scoring.recordings import Spikes, Traces
-from xdream.store import Record
+
+Array: TypeAlias = npt.NDArray[np.float64]
 
 #: Digits of a time in seconds: a spike in two overlapping windows is one spike.
 DIGITS = 6
+#: Numbers that are compressed together.
+CHUNK = 65_536
 
 
 @dataclass(frozen=True)
@@ -30,62 +33,131 @@ class Survey:
     onsets: bool = False
 
 
-def survey(record: Record) -> Survey:
-    """One look at every recording."""
+def survey(batches: Iterable[Sequence[PresentationRecord]], scratch: SpikeFiles) -> Survey:
+    """One look at every recording; spikes are written into files on the way."""
     found = Survey()
-    if not record.is_session:
-        return found
-    for batch in presentation_rows.presentations(record):
+    for batch in batches:
         for one in batch:
             if isinstance(one.recorded, Traces):
                 samples = max(found.samples, one.recorded.samples.shape[1])
-                found = Survey(found.spikes, samples, one.recorded.step_ms, found.onsets)
+                found = replace(found, samples=samples, step_ms=one.recorded.step_ms)
             elif isinstance(one.recorded, Spikes) and not found.spikes:
-                found = Survey(True, found.samples, found.step_ms, found.onsets)
+                found = replace(found, spikes=True)
             if not one.onset_estimated and not found.onsets:
-                found = Survey(found.spikes, found.samples, found.step_ms, True)
+                found = replace(found, onsets=True)
+        scratch.add(batch)
     return found
 
 
-class Units:
-    """Spike times of each channel, in seconds from the start of the session, and when was recorded."""
+class SpikeFiles:
+    """Spike times of each channel, in seconds on the file's clock, in files of their own: the library writes
+    units as a whole. folder: is made with the first spikes."""
 
-    def __init__(self, channels: int) -> None:
-        self._times: list[list[npt.NDArray[np.float64]]] = [[] for _ in range(channels)]
-        self._windows: list[tuple[float, float]] = []
+    def __init__(self, folder: Path, channels: int) -> None:
+        self._folder, self._channels = folder, channels
+        self._windows: list[Array] = []
 
     def add(self, batch: Iterable[PresentationRecord]) -> None:
-        """The spikes of some presentations."""
-        for one in batch:
-            if not isinstance(one.recorded, Spikes):
-                continue
-            start, stop = one.recorded.start_ms / 1000.0, one.recorded.stop_ms / 1000.0
-            self._windows.append((one.onset_s + start, one.onset_s + stop))
-            for channel, times in enumerate(self._times):
-                of = one.recorded.times_ms[one.recorded.channels == channel]
-                times.append(one.onset_s + of / 1000.0)
+        """The spikes of some presentations, and when was recorded."""
+        found = [(one.onset_s, one.recorded) for one in batch if isinstance(one.recorded, Spikes)]
+        if not found:
+            return
+        self._folder.mkdir(exist_ok=True)
+        windows = [(s + one.start_ms / 1000.0, s + one.stop_ms / 1000.0) for s, one in found]
+        self._windows.append(_merged(np.array(windows)))
+        times = np.concatenate([onset + one.times_ms / 1000.0 for onset, one in found])
+        channels = np.concatenate([one.channels for _, one in found])
+        order = np.argsort(channels, kind="stable")
+        ends = np.searchsorted(channels[order], np.arange(self._channels + 1))
+        for channel in range(self._channels):
+            with self._file(channel).open("ab") as file:
+                times[order[ends[channel] : ends[channel + 1]]].tofile(file)
 
-    def write(self, file: Any, labels: Sequence[str]) -> None:
-        """A row of `units` for each channel."""
-        file.add_unit_column("channel", "label of the channel: multi-unit activity, not sorted")
+    def add_units(self, file: Any, labels: Sequence[str]) -> None:
+        """A row of `units` for each channel. Of a channel all spikes are in memory at a time."""
+        from hdmf.common import DynamicTableRegion, VectorData, VectorIndex
+        from pynwb import H5DataIO
+        from pynwb.misc import Units
+
+        every, ends = self._folder / "all", np.zeros(self._channels, dtype=np.uint64)
+        with every.open("wb") as into:
+            for channel in range(self._channels):
+                times = np.fromfile(self._file(channel))
+                np.unique(np.round(times, DIGITS)).tofile(into)
+                ends[channel] = into.tell() // times.itemsize
+                self._file(channel).unlink()
+        intervals = _merged(np.concatenate(self._windows))
+        rows = np.arange(self._channels)
+        data: dict[str, tuple[Any, str, Any]] = {
+            "spike_times": (
+                _chunks(
+                    (int(ends[-1]),),
+                    lambda rows: np.fromfile(every, np.float64, len(rows), offset=8 * rows.start),
+                ),
+                "spike times of each channel, in seconds",
+                ends,
+            ),
+            "obs_intervals": (
+                _chunks(
+                    (self._channels * len(intervals), 2),
+                    lambda rows: intervals[np.array(rows) % len(intervals)],
+                ),
+                "when was recorded, in seconds",
+                (rows + 1) * len(intervals),
+            ),
+        }
+        columns: list[Any] = []
+        for name, (values, text, index) in data.items():
+            column = VectorData(name=name, description=text, data=H5DataIO(values, compression="gzip"))
+            # The index first: the library forgets columns of unknown length before it looks for an index.
+            columns += [VectorIndex(name=f"{name}_index", data=index, target=column), column]
+        text = "label of the channel: multi-unit activity, not sorted"
+        columns.append(VectorData(name="channel", description=text, data=list(labels)))
+        region = DynamicTableRegion(
+            name="electrodes", description="electrode of the channel", data=rows, table=file.electrodes
+        )
+        columns += [region, VectorIndex(name="electrodes_index", data=rows + 1, target=region)]
+        file.units = Units(
+            name="units",
+            description="spikes of each channel",
+            id=rows,
+            columns=columns,
+            colnames=[*data, "channel", "electrodes"],
+            electrode_table=file.electrodes,
+        )
         file.units.resolution = 10.0**-DIGITS
-        intervals = _merged(self._windows)
-        for channel, times in enumerate(self._times):
-            every = np.unique(np.round(np.concatenate(times), DIGITS)) if times else np.empty(0)
-            file.add_unit(
-                spike_times=every, obs_intervals=intervals, channel=labels[channel], electrodes=[channel]
-            )
+
+    def _file(self, channel: int) -> Path:
+        return self._folder / f"channel{channel}"
 
 
-def _merged(windows: Sequence[tuple[float, float]]) -> npt.NDArray[np.float64]:
-    """(n, 2) intervals that do not overlap."""
-    merged: list[list[float]] = []
-    for start, stop in sorted(windows):
-        if merged and start <= merged[-1][1]:
-            merged[-1][1] = max(merged[-1][1], stop)
-        else:
-            merged.append([start, stop])
-    return np.array(merged).reshape(-1, 2)
+def _chunks(shape: tuple[int, ...], get: Callable[[range], Any]) -> Any:
+    """Numbers that the library asks for when it writes them. get: some rows."""
+    if not shape[0]:
+        return np.empty(shape)
+    from hdmf.data_utils import GenericDataChunkIterator
+
+    class Chunks(GenericDataChunkIterator):  # type: ignore[misc]
+        def _get_data(self, selection: tuple[slice, ...]) -> Any:
+            rows = range(shape[0])[selection[0]]
+            return get(rows)[(slice(None), *selection[1:])]
+
+        def _get_maxshape(self) -> tuple[int, ...]:
+            return shape
+
+        def _get_dtype(self) -> Any:
+            return np.dtype(np.float64)
+
+    rows = max(1, min(shape[0], CHUNK))
+    return Chunks(buffer_shape=(min(shape[0], 8 * rows), *shape[1:]), chunk_shape=(rows, *shape[1:]))
+
+
+def _merged(windows: Array) -> Array:
+    """(n, 2) intervals that do not overlap, in order."""
+    windows = windows[np.argsort(windows[:, 0], kind="stable")]
+    stops = np.maximum.accumulate(windows[:, 1])
+    first = np.flatnonzero(np.r_[True, windows[1:, 0] > stops[:-1]])
+    return np.column_stack([windows[first, 0], stops[np.r_[first[1:], len(windows)] - 1]])
 
 
 class TraceSeries:
@@ -129,8 +201,8 @@ class TraceSeries:
         return data, times
 
 
-def add_recordings(pynwb: Any, file: Any, found: Survey, electrodes: Any, plan: Plan) -> TraceSeries | None:
+def add_recordings(pynwb: Any, file: Any, found: Survey, plan: Plan) -> TraceSeries | None:
     """What traces are to go into, where there are any."""
-    if not found.samples or electrodes is None or plan.session is None:
+    if not found.samples or plan.session is None:
         return None
     return TraceSeries(pynwb, file, found.samples, found.step_ms, len(plan.session.channels))

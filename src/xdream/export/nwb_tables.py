@@ -29,6 +29,13 @@ IMAGES = {
     "pixels_sha256": "SHA-256 of the shown 8-bit pixels, (3, height, width)",
     "code": "the generator's code from which the image was made; NaN: not recorded, or a reference",
 }
+REFERENCES = {
+    "run": "run, from 0",
+    "image_id": "id of the reference, as in images and trials",
+    "reference_name": "file of the reference",
+    "response": "response without noise of an experiment on a network; mean response of a session",
+    "score": "score by the run's objective, to be compared with those of images",
+}
 GENERATIONS = {
     "run": "run, from 0",
     "generation": "generation, from 1",
@@ -165,6 +172,17 @@ def image_columns(batch: Sequence[ShownImage], dims: int) -> Columns:
         "counts": np.array([one.counts for one in batch], dtype=bool),
         "pixels_sha256": [one.pixels or "" for one in batch],
         "code": codes,
+    }
+
+
+def reference_table_columns(of_run: Columns) -> Columns:
+    """The references of a run."""
+    return {
+        "run": _whole(of_run["run"]),
+        "image_id": of_run["image"],
+        "reference_name": of_run["name"],
+        "response": np.array(of_run["response"], dtype=np.float64),
+        "score": np.array(of_run["score"], dtype=np.float64),
     }
 
 

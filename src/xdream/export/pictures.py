@@ -8,15 +8,19 @@ from pathlib import Path
 
 from xdream.errors import BadInput
 from xdream.experiment.presentation_rows import ShownImage
-from xdream.export.base import Request, images_with_progress, new_place, write_about
+from xdream.export.base import Request, images_with_progress, new_place, note, write_about
+from xdream.generators import GENERATORS
 from xdream.images import references
-from xdream.images.files import png
+from xdream.images.files import pixels_of, png
 from xdream.images.references import References
 from xdream.report.redraw import png_of, redraw
 from xdream.store import ImageRecord, Record
+from xdream.text import counted, cut
 
 #: Images that are drawn again at a time.
 DRAWN = 500
+#: Bytes of a reference's own name in that of its file: systems take 255 in all.
+MOST_NAME = 200
 
 
 def export_images(request: Request) -> None:
@@ -30,10 +34,14 @@ def export_images(request: Request) -> None:
 
 
 def write_images(request: Request, folder: Path) -> int:
-    """Every image that was shown, into a folder; how many."""
-    count = 0
+    """Every image that was shown, into a folder; how many.
+
+    An experiment on a network shows every reference, before its first generation.
+    """
+    count, all_shown = 0, not request.record.is_session
     for batch in images_with_progress(request):
-        for one, data in files_of(request, [image for image in batch if image.pixels or not image.reference]):
+        shown = [image for image in batch if image.pixels or all_shown or not image.reference]
+        for one, data in files_of(request, shown):
             (folder / file_name(one)).write_bytes(data)
             count += 1
     return count
@@ -43,7 +51,7 @@ def file_name(image: ShownImage) -> str:
     """Of an image in an export: its id; of a reference its own name, with its number before it."""
     if not image.reference:
         return f"{image.id}.png"
-    name = re.sub(r"[^\w.-]+", "_", Path(image.name or "").stem)[:80]
+    name = cut(re.sub(r"[^\w.-]+", "_", Path(image.name or "").stem), MOST_NAME)
     return f"reference-{image.id.rpartition('n')[2]}-{name}.png"
 
 
@@ -89,23 +97,37 @@ def _as_record(record: Record, image: ShownImage) -> ImageRecord:
 
 
 def _references(request: Request, images: Sequence[ShownImage]) -> Iterator[tuple[ShownImage, bytes]]:
+    """Those whose files are still what they were, at the size at which they were shown."""
     plan, record = request.plan, request.record
-    size = plan.image_size_px
-    if plan.references is None or size is None:
-        note(
-            request, [f"{len(images)} references are left out: their size in the experiment is not recorded"]
-        )
-        return
+    assert plan.references is not None
     names, hashes = zip(*record.references, strict=True)
+    rows = {name: row for row, name in enumerate(names)}
     try:
+        size_px = _shown_size(request)
         found = References(plan.references, references.place_of(plan.references), names, hashes)
-        for image in images:
-            [pixels] = found.images([names.index(image.name)], size)
-            yield image, png(pixels)
     except BadInput as error:
         note(request, [f"references are left out: {error}"])
+        return
+    missing = 0
+    for image in images:
+        try:
+            [pixels] = found.images([rows[image.name or ""]], size_px)
+        except BadInput as error:
+            missing += 1
+            if missing == 1:
+                reason = str(error)
+            continue
+        yield image, png(pixels)
+    if missing:
+        note(request, [f"{counted(missing, 'reference')} left out: {reason}"])
 
 
-def note(request: Request, texts: Sequence[str]) -> None:
-    """Say each once."""
-    request.notes.extend(text for text in texts if text not in request.notes)
+def _shown_size(request: Request) -> int:
+    """Height and width of the shown images: the plan's, else the generator's. Raises BadInput."""
+    plan = request.plan
+    if plan.image_size_px is not None:
+        return plan.image_size_px
+    kept = request.record.query("SELECT png FROM kept_image LIMIT 1")
+    if kept:
+        return int(pixels_of(kept[0][0]).shape[0])
+    return GENERATORS.make(plan.generator.name, **plan.generator.options).image_size_px

@@ -25,6 +25,7 @@ from xdream.export.base import (
     write_about,
 )
 from xdream.export.pictures import file_name
+from xdream.export.reference_rows import REFERENCE_COLUMNS, reference_columns
 
 Columns = dict[str, list[Any]]
 #: A column of lists of numbers.
@@ -95,7 +96,8 @@ WRITERS: dict[str, Any] = {"csv": CsvWriter, "parquet": ParquetWriter}
 
 
 def export_tables(request: Request, form: str) -> None:
-    """A folder: presentations.csv (or .parquet), images.csv, images/ as far as they were kept, about.json."""
+    """A folder: presentations.csv (or .parquet), images.csv, references.csv, images/ as far as they were
+    kept, about.json."""
     make = WRITERS[form]
     with new_place(request.out) as folder:
         folder.mkdir()
@@ -107,6 +109,9 @@ def export_tables(request: Request, form: str) -> None:
         else:
             request.notes.append("a record of scores has no presentations: only the images are written")
         _write_all(make(folder / "images", image_types), lambda: _images(request, folder))
+        if request.record.references:
+            references = make(folder / "references", REFERENCE_COLUMNS)
+            _write_all(references, lambda: reference_columns(request.record))
 
 
 def _write_all(writer: TableWriter, batches: Callable[[], Iterator[Columns]]) -> None:

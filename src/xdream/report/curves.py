@@ -203,7 +203,8 @@ def draw_reference_spread(axes: Axes, curves: Curves) -> list[Text | None]:
         x = curves.x[[one.generation for one in levels]]
         means, errors = [one.mean for one in levels], [one.error for one in levels]
         axes.errorbar(x, means, errors, color=VERMILION, fmt=".", ms=2.5, elinewidth=0.6, alpha=0.8)
-        text = "references between\n(mean, standard error)"
+        kind = "± s.e. over images" if any(one.images > 1 for one in levels) else "of one image: no error"
+        text = f"references between\n(mean {kind})"
         labels.append(label_beside(axes, levels[-1].mean, text, VERMILION))
     return labels
 

@@ -16,7 +16,7 @@ from xdream.images.files import hwc, pixels_of
 from xdream.images.references import References
 from xdream.report.curves import Curves
 from xdream.report.figure_style import BLUE, GREY, INK, VERMILION, WIDTH_IN, new_figure, style, write_figure
-from xdream.report.spreads import Electrode
+from xdream.report.spreads import Electrode, what_errors_are
 from xdream.report.text_table import number
 from xdream.store import Record
 
@@ -97,11 +97,15 @@ def _pixels(record: Record, plan: Plan, reference: int) -> npt.NDArray[np.uint8]
 def _electrodes(
     every: Sequence[Electrode], void: set[int], path: Path, name: str, notes: Sequence[str]
 ) -> Path:
-    """Small multiples: the mean response to evolved images and to references, with its standard error."""
+    """Small multiples: the mean response to evolved images and to references, with its standard error over
+    images, where there are several."""
     columns = min(COLUMNS, len(every))
     rows = math.ceil(len(every) / columns)
-    title = f"{name}  ·  response of every electrode (mean, standard error)"
-    figure = new_figure(0.4 + 1.25 * rows, title, notes)
+    evolved = what_errors_are(level for one in every for level in one.evolved)
+    references = what_errors_are(level for one in every for level in one.references)
+    said = f"mean {evolved}" if evolved == references else f"evolved: {evolved}; references: {references}"
+    said = said.removeprefix("evolved: ") if not any(one.references for one in every) else said
+    figure = new_figure(0.4 + 1.25 * rows, f"{name}  ·  response of every electrode", [*notes, said])
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True)
     for spare in axes.flat[len(every) :]:
         spare.set_visible(False)
@@ -109,7 +113,7 @@ def _electrodes(
         for levels, colour in ((one.evolved, BLUE), (one.references, VERMILION)):
             x = [_place(level.generation, void) for level in levels]
             y = np.array([level.mean for level in levels])
-            error = np.nan_to_num([level.error for level in levels])
+            error = np.array([level.error for level in levels])  # NaN, of one image, is not drawn
             panel.fill_between(x, y - error, y + error, color=colour, alpha=0.25, lw=0)
             panel.plot(x, y, color=colour, lw=1.0, marker=".", ms=2.0)
         panel.set_title(one.label, fontsize=7, color=INK, pad=2)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter, itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,17 @@ RESAMPLES = 500
 
 @dataclass(frozen=True)
 class Level:
-    """Of one generation: mean response and its standard error; count: of presentations."""
+    """Of one generation: mean response over images and its standard error; NaN of a single image.
+
+    The repeats of an image are averaged first: they say how noisy a response is, not how unlike images are.
+    count: of presentations. images: of those.
+    """
 
     generation: int
     mean: float
     error: float
     count: int
+    images: int
 
 
 @dataclass(frozen=True)
@@ -61,30 +67,70 @@ def repeat_error(record: Record, image: int) -> float:
 
 def drift_of_references(record: Record, run: int) -> tuple[Level, ...]:
     """Of an experiment: the noise-free responses to interleaved references, by generation."""
-    found: dict[int, list[float]] = defaultdict(list)
-    for generation, response in record.query(
-        "SELECT generation, noise_free FROM presentation WHERE run = ? AND reference IS NOT NULL"
-        " AND noise_free IS NOT NULL",
+    rows = record.query(
+        "SELECT generation, avg(noise_free), count(noise_free) FROM presentation WHERE run = ?"
+        " AND reference IS NOT NULL AND noise_free IS NOT NULL GROUP BY generation, reference"
+        " ORDER BY generation",
         run,
-    ):
-        found[generation].append(response)
-    return _levels(found)
+    )
+    return tuple(
+        _level(generation, np.array([mean for _, mean, _ in images]), sum(count for *_, count in images))
+        for generation, images in ((number, list(of)) for number, of in groupby(rows, itemgetter(0)))
+    )
 
 
 def electrodes(record: Record, plan: Plan) -> list[Electrode]:
-    """Every channel of a session, over the generations that count."""
+    """Every channel of a session, over the generations that count. Of the responses those of one generation
+    are in memory."""
     assert plan.session is not None
-    evolved: list[dict[int, list[float]]] = [defaultdict(list) for _ in plan.session.labels]
-    references: list[dict[int, list[float]]] = [defaultdict(list) for _ in plan.session.labels]
-    for one in _counting(record):
-        for channel, response in enumerate(one.responses.tolist()):
-            if response == response:
-                into = references if one.reference else evolved
-                into[channel][one.generation - 1].append(response)
+    evolved: list[list[Level]] = [[] for _ in plan.session.labels]
+    references: list[list[Level]] = [[] for _ in plan.session.labels]
+    for generation, presentations in groupby(_counting(record), attrgetter("generation")):
+        sums: dict[tuple[bool, str], _Responses] = {}
+        for one in presentations:
+            sums.setdefault((one.reference, one.image), _Responses(len(evolved))).add(one.responses)
+        for is_reference, into in ((False, evolved), (True, references)):
+            of_kind = [found for (reference, _), found in sums.items() if reference == is_reference]
+            if not of_kind:
+                continue
+            means = np.stack([one.means for one in of_kind])
+            counts = np.sum([one.counts for one in of_kind], axis=0)
+            for levels, values, count in zip(into, means.T, counts.tolist(), strict=True):
+                seen = values[np.isfinite(values)]
+                if len(seen):
+                    levels.append(_level(generation - 1, seen, count))
     return [
-        Electrode(label, _levels(evolved[channel]), _levels(references[channel]))
+        Electrode(label, tuple(evolved[channel]), tuple(references[channel]))
         for channel, label in enumerate(plan.session.labels)
     ]
+
+
+def what_errors_are(levels: Iterable[Level]) -> str:
+    """What the error bars of some levels show, for a caption."""
+    every = list(levels)
+    if all(level.images < 2 for level in every):
+        return "one image: no error bars"
+    if any(level.count > level.images for level in every):
+        return "± standard error over images, repeats averaged first"
+    return "± standard error over images, each shown once"
+
+
+class _Responses:
+    """Of one image in a generation: the sum of the responses of each channel, and how many there are."""
+
+    def __init__(self, channels: int) -> None:
+        self._sums, self.counts = np.zeros(channels), np.zeros(channels, dtype=np.int64)
+
+    def add(self, responses: Array) -> None:
+        """Of one presentation, (channels,); NaN: none."""
+        seen = ~np.isnan(responses)
+        self._sums[seen] += responses[seen]
+        self.counts += seen
+
+    @property
+    def means(self) -> Array:
+        """(channels,), NaN where none was seen."""
+        return np.where(self.counts > 0, self._sums / np.maximum(self.counts, 1), np.nan)
 
 
 def _counting(record: Record) -> Iterable[PresentationRecord]:
@@ -92,9 +138,7 @@ def _counting(record: Record) -> Iterable[PresentationRecord]:
         yield from (one for one in batch if one.counts)
 
 
-def _levels(found: dict[int, list[float]]) -> tuple[Level, ...]:
-    levels = []
-    for generation, values in sorted(found.items()):
-        spread = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-        levels.append(Level(generation, float(np.mean(values)), float(spread), len(values)))
-    return tuple(levels)
+def _level(generation: int, means: Array, count: int) -> Level:
+    """means: of each image."""
+    error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.nan
+    return Level(generation, float(means.mean()), float(error), count, len(means))

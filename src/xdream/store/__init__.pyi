@@ -7,11 +7,11 @@ from .base import ShownRow as ShownRow
 from .base import ToldRow as ToldRow
 from .connection import FILE_NAME as FILE_NAME
 from .connection import notes_on as notes_on
+from .lock_file import LOCK_NAME as LOCK_NAME
 from .record import EventRecord as EventRecord
 from .record import ImageRecord as ImageRecord
 from .record import Record as Record
 from .record import RunRecord as RunRecord
-from .sqlite import LOCK_NAME as LOCK_NAME
 from .sqlite import Store as Store
 from .sqlite import check_new as check_new
 from .sqlite import code_of as code_of

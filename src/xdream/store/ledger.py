@@ -227,6 +227,15 @@ class Ledger:
             found.setdefault(planned, raw)
         return found
 
+    def latest_onset(self, block: int) -> float | None:
+        """What the rig's clock said in the answer to a block that counts and came last; None: nothing."""
+        rows = self._read.query(
+            "SELECT r.onset_s FROM planned AS p JOIN recording AS r ON r.planned = p.id WHERE p.block = ?"
+            " AND r.status IN ('taken', 'missing') AND r.onset_s IS NOT NULL ORDER BY r.id DESC LIMIT 1",
+            block,
+        )
+        return float(rows[0][0]) if rows else None
+
     def has_taken(self, planned: int, raw: bytes) -> bool:
         """Whether a recording was taken for a planned presentation, to the bit."""
         return bool(
@@ -235,10 +244,11 @@ class Ledger:
             )
         )
 
-    def put_aside(self, block: int) -> list[tuple[int, bytes]]:
-        """(planned, raw) of the rows of a block that were quarantined and can be read, the latest first."""
+    def put_aside(self, block: int) -> list[tuple[int, bytes, float | None]]:
+        """(planned, raw, onset_s) of the rows of a block that were quarantined and can be read, the latest
+        first."""
         return self._read.query(
-            "SELECT planned, raw FROM recording WHERE block = ? AND status = 'quarantined'"
+            "SELECT planned, raw, onset_s FROM recording WHERE block = ? AND status = 'quarantined'"
             " AND planned IS NOT NULL AND raw IS NOT NULL ORDER BY id DESC",
             block,
         )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import apsw
 import numpy as np
 import numpy.typing as npt
 
 from xdream.errors import BadInput
 from xdream.store import queries
-from xdream.store.connection import FILE_NAME, connect, rows_of
+from xdream.store.connection import FILE_NAME, connect, rows_of, said_plainly
 from xdream.store.migrations import OLDEST_VERSION
 from xdream.store.sqlite import code_of
 
@@ -303,6 +307,33 @@ class Record:
             ),
             "void": list(self._rows("SELECT generation, since FROM void ORDER BY 1")),
         }
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Record]:
+        """This record as it is now, whatever is written meanwhile: for readers with many queries.
+
+        The writer goes on. Where the store has no write-ahead log (a network share) a reader would hold the
+        writer up, and so a copy is read, in the system's folder for temporary files. Raises StoreError.
+        """
+        path = self.folder / FILE_NAME
+        if self.finished or self._connection.pragma("journal_mode") == "wal":
+            self._rows("BEGIN")
+            try:
+                self._rows("SELECT 1 FROM experiment LIMIT 1")  # a transaction begins with its first look
+                yield self
+            finally:
+                self._rows("ROLLBACK")
+            return
+        with tempfile.TemporaryDirectory(prefix="xdream-") as place:
+            with (
+                said_plainly(path),
+                contextlib.closing(apsw.Connection(str(Path(place) / FILE_NAME))) as copy,
+                copy.backup("main", self._connection, "main") as work,
+            ):
+                work.step()
+            with type(self)(place) as of_copy:
+                of_copy.folder = self.folder
+                yield of_copy
 
     def query(self, sql: str, *bindings: Any) -> list[tuple[Any, ...]]:
         """Rows of a query."""

@@ -66,6 +66,18 @@ def told_since(store: Readable, last: Mapping[int, int]) -> list[ToldGeneration]
     return [ToldGeneration(*row[:8], *(row[8:] if row[5] is not None else nothing)) for row in rows]
 
 
+def best_since(store: Readable, last: Mapping[int, int]) -> dict[tuple[int, int], float | None]:
+    """Best noise-free score by (run, generation), of the generations after the last ones that are known of
+    each run (-1: none)."""
+    rows = store.query(
+        "SELECT t.run, t.generation, max(i.noise_free_score) FROM json_each(?) AS k"
+        " JOIN told AS t ON t.run = k.value ->> 0 AND t.generation > k.value ->> 1"
+        " JOIN image AS i ON i.run = t.run AND i.generation = t.generation GROUP BY t.run, t.generation",
+        json.dumps([list(one) for one in last.items()]),
+    )
+    return {(run, generation): best for run, generation, best in rows}
+
+
 def events_since(store: Readable, last: int) -> list[tuple[int, str, int | None, int | None, str, str]]:
     """(id, utc, generation, block, kind, text) of the events after one, in order."""
     return store.query(

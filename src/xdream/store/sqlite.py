@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xdream.errors import StoreBusy, StoreError
-from xdream.store import migrations
+from xdream.store import lock_file, migrations
 from xdream.store.base import AskedRow, PresentationRow, RunRow, ShownRow, ToldRow
 from xdream.store.connection import (
     APPLICATION_ID,
@@ -28,6 +28,7 @@ from xdream.store.connection import (
     notes_on,
     said_plainly,
 )
+from xdream.store.lock_file import LOCK_NAME
 from xdream.store.migrations import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 #: What it is called while it is being made.
 NEW_NAME = "experiment.sqlite.new"
-LOCK_NAME = "writer.lock"
 
 
 def utc_now() -> str:
@@ -120,6 +120,7 @@ class Store:
     @classmethod
     def _begun(cls, folder: Path, lock: filelock.BaseFileLock, versions: Mapping[str, str]) -> Store:
         """The store in a folder that this process has locked, of the present schema."""
+        lock_file.sign(folder)
         store = cls(folder, lock, connect(folder / FILE_NAME, write=True))
         try:
             with said_plainly(store.path):
@@ -140,6 +141,7 @@ class Store:
         with contextlib.suppress(apsw.Error):
             self._connection.pragma("journal_mode", "delete")
         self._connection.close()
+        lock_file.clear(self.folder)
         self._lock.release()
 
     def discard(self) -> None:

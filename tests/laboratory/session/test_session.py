@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,33 @@ def test_an_answer_of_zeros_is_put_aside_until_the_experimenter_accepts_it(lab: 
     one.block()
     assert one.session.generation == 1
     assert one.store.query("SELECT DISTINCT score FROM image WHERE generation = 0") == [(0.0,)]
+
+
+def test_what_is_accepted_keeps_the_onset_that_the_rig_said(lab: Callable[..., Lab]) -> None:
+    one = lab()
+    found = one.rows(one.block())
+    one.take(*(AnswerRow(r.image, r.repeat, values(0, 0, 0), 7.0 + i) for i, r in enumerate(found)))
+    assert one.session.accept(1) is None
+    taken = one.store.query("SELECT onset_s FROM recording WHERE status = 'taken' ORDER BY planned")
+    aside = one.store.query("SELECT onset_s FROM recording WHERE status = 'quarantined' ORDER BY planned")
+    assert taken == aside
+    assert None not in {onset for (onset,) in taken}
+
+
+@pytest.mark.parametrize("onset", [math.inf, -math.inf, math.nan, "soon", np.array([1.0, 2.0])])
+def test_an_onset_that_is_no_number_is_refused_as_it_is_over_http(
+    lab: Callable[..., Lab], onset: Any
+) -> None:
+    one = lab()
+    first, *others = one.rows(one.block())
+    receipt = one.take(AnswerRow(first.image, first.repeat, first.recorded, onset), *others)
+    assert receipt.refused is not None
+    assert f"image {first.image}: onset_s is " in receipt.refused
+    assert receipt.refused.endswith("no number of seconds")
+    assert one.statuses() == {"quarantined": len(others) + 1}
+    assert one.store.query("SELECT count(onset_s) FROM recording") == [(0,)]
+    # NumPy's numbers are numbers.
+    assert one.take(AnswerRow(first.image, first.repeat, first.recorded, np.float32(1.5))).refused is None  # type: ignore[arg-type]
 
 
 def test_fewer_zeros_than_the_plan_says_are_taken(lab: Callable[..., Lab]) -> None:

@@ -528,6 +528,18 @@ def test_a_rejection_says_its_costs_and_asks_on_a_terminal(
     assert len(list(waiting.iterdir())) == 1
 
 
+@pytest.mark.parametrize("closed", ["stdin", "stderr"])
+def test_without_a_terminal_a_rejection_needs_yes(
+    stopped_session: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: closed != "stdin", raising=False)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: closed != "stderr", raising=False)
+    assert main(["reject-block", str(stopped_session), "1"]) == 2
+    said = capsys.readouterr().err
+    assert said.index("rejecting block 1 makes") < said.index("say --yes")
+    assert not (stopped_session / orders.FOLDER).exists()
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
@@ -666,3 +678,98 @@ def test_what_is_under_way_is_shown_before_the_first_generation_is_complete(
     said = capsys.readouterr()
     assert f"generation 1 is under way: {taken} of {planned} responses" in said.out
     assert "no generation is complete yet" in said.err
+
+
+# ------------------------------------------------------------------ orders that nobody waits for
+
+
+@pytest.mark.parametrize(("age_s", "listed"), [(0.1, False), (3.0, True)])
+def test_an_order_that_is_refused_is_an_event_and_late_an_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age_s: float, listed: bool
+) -> None:
+    """Who gave it waits 0.35 s for the refusal."""
+    monkeypatch.setattr(orders, "age_s", lambda name: age_s)
+    folder = tmp_path / "s"
+
+    def ordered(bridge: Scripted) -> Sequence[Arrival]:
+        give(folder, "reject", "77")
+        return []
+
+    bridge = Scripted(ordered)
+    serve(session_plan(), folder, bridge=bridge).close()
+    said = "order 'reject 77' is not carried out: there is no block 77"
+    with Record(folder) as record:
+        assert [(e.kind, e.text) for e in record.events()] == [("refused-order", said)]
+    assert (said in texts(bridge.said[-1])) is listed
+
+
+def test_the_age_of_an_order_is_in_its_name(tmp_path: Path) -> None:
+    assert 0 <= orders.age_s(give(tmp_path, "pause").name) < 60
+    assert orders.age_s("mine.json") == float("inf")
+
+
+def test_a_reason_is_as_long_as_its_bytes(tmp_path: Path) -> None:
+    """3,000 letters of three bytes each fit; once they were written as six each, and were no order."""
+    give(tmp_path, "pause", "試" * 3000)
+    [(_, order)] = orders.given(tmp_path)
+    assert (order.word, order.value) == ("pause", "試" * 3000)
+    with pytest.raises(BadInput, match=r"takes 12\d+ bytes in UTF-8, and 10000 is the most; shorten it"):
+        give(tmp_path, "pause", "試" * 4000)
+    assert list(orders.given(tmp_path)) == []
+    give(tmp_path, "pause", "caf\udce9")  # of a terminal that is not UTF-8
+    [(_, order)] = orders.given(tmp_path)
+    assert order.value.encode("ascii", "backslashreplace") == b"caf\\udce9"
+
+
+def test_the_room_on_the_disk_is_looked_at_for_each_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fills while the third of four blocks of the only generation is shown."""
+    usage = type("Usage", (), {"free": 10**9})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+
+    def fill(bridge: Scripted) -> Sequence[Arrival]:
+        if bridge.blocks[-1] == 3:
+            usage.free = 1000
+        return Direct.collect(bridge, 0.0)
+
+    bridge = Scripted(*([fill] * 40))
+    plan = session_plan(presentations=16, repeats=4, session={"block_size": 4})
+    serve(plan, tmp_path / "s", bridge=bridge).close()
+    with Record(tmp_path / "s") as record:
+        [text] = [e.text for e in record.events() if e.kind == "trouble"]
+        assert "less than 200 MB are free" in text
+        last = record.query("SELECT max(generation), max(id) FROM block")[0]
+    assert last[0] == 0
+    assert last[1] > 4
+
+
+# ------------------------------------------------------------------ blocks that stay partly answered
+
+
+def test_what_is_waited_for_is_named_until_it_comes(tmp_path: Path, time_now: list[float]) -> None:
+    """Five of eight answers; then nothing for a while; then the rest."""
+    folder, notes = tmp_path / "s", Notes()
+    rest: list[Arrival] = []
+
+    def some(bridge: Scripted) -> Sequence[Arrival]:
+        [answer] = [one for one in bridge._waiting if isinstance(one, Answer) and one.rows]
+        bridge._waiting.clear()
+        rest[:] = [Answer(answer.rows[5:], block=1, source="rig")]
+        return [Answer(answer.rows[:5], block=1, source="rig")]
+
+    def nothing(bridge: Scripted) -> Sequence[Arrival]:
+        time_now[0] += 3.0
+        return []
+
+    bridge = Scripted(some, nothing, nothing, nothing, lambda bridge: rest, rig=Rig(parts=1))
+    serve(session_plan(), folder, notes, bridge=bridge).close()
+    [said] = [text for text in notes.troubles if "answers came" in text]
+    assert said.startswith("5 of 8 answers came for block001; waiting for ")
+    with Record(folder) as record:
+        names = [name for (name,) in record.query("SELECT name FROM planned WHERE block = 1 AND place >= 5")]
+        assert all(f"{name} (place " in said for name in names)
+        assert [e.text for e in record.events() if e.kind == "trouble"] == [said]
+    listed = [texts(status) for status in bridge.said]
+    assert [said] in listed
+    assert listed[-1] == [], "it came"

@@ -3,17 +3,24 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from xdream.errors import BadInput
 from xdream.experiment.plan import Plan
+from xdream.experiment.session_plan import SessionPlan
+from xdream.laboratory.rigs import AnswerRow
 from xdream.laboratory.session import rescore, serve
 from xdream.laboratory.simulation import rehearse
+from xdream.laboratory.simulation.base import Offered
+from xdream.laboratory.simulation.faults import Faults
+from xdream.laboratory.simulation.rig import simulate
+from xdream.scoring.recordings import Values
 from xdream.store import Record
 
 #: Seconds in which any of these sessions has ended.
@@ -78,7 +85,7 @@ def tables(bridge: str, folder: Path) -> dict[str, Any]:
     }[bridge]
 
 
-def plan_of(bridge: str, folder: Path, photographs: Path) -> Plan:
+def plan_of(bridge: str, folder: Path, photographs: Path, **changes: Any) -> Plan:
     return Plan.make(
         **{
             "targets": ["rig::0", "rig:both:all"],
@@ -91,18 +98,21 @@ def plan_of(bridge: str, folder: Path, photographs: Path) -> Plan:
             "threads": 1,
         }
         | tables(bridge, folder)
+        | changes
     )
 
 
 @contextlib.contextmanager
-def rehearsing(plan: Plan, **faults: float) -> Iterator[threading.Thread]:
+def rehearsing(
+    plan: Plan, say: Callable[[str], None] = lambda text: None, **faults: float
+) -> Iterator[threading.Thread]:
     """A simulated rig in a thread of its own."""
     ended, answers = threading.Event(), "mat5"
     failed: list[BaseException] = []
 
     def work() -> None:
         try:
-            rehearse(plan, "known:linear::0-N", {"rate_hz": 200}, faults, answers, stop=ended.is_set)
+            rehearse(plan, "known:linear::0-N", {"rate_hz": 200}, faults, answers, stop=ended.is_set, say=say)
         except BaseException as error:
             failed.append(error)
 
@@ -184,6 +194,104 @@ def test_a_recorder_answers_for_what_a_display_shows(tmp_path: Path, name: str) 
         scores = np.concatenate([np.concatenate(record.scores(run)) for run in (0, 1)])
         assert np.isfinite(scores).all()
         assert scores.max() > 20.0, "spikes per second"
+
+
+def test_what_a_rig_of_the_original_dropped_is_said_and_sent_after_a_while(tmp_path: Path) -> None:
+    """Its files have no last word: the session would wait, and so would the rig."""
+    shared, said = tmp_path / "shared", list[str]()
+    shared.mkdir()
+    plan = plan_of("original", shared, tmp_path, references=None, references_per_generation=0).model_copy(
+        update={"session": SessionPlan(channels=2, silence_s=0.4, on_silence="wait")}
+    )
+    with rehearsing(plan, say=said.append, dropped=0.5, wrong_shape=0.5, truncated=0.5, seed=1) as rig:
+        record = serve(plan, tmp_path / "s", stop=lambda: not rig.is_alive())
+    with contextlib.closing(record):
+        assert record.finished
+        assert [np.isfinite(scores).all() for scores in record.scores(0)] == [True] * 5
+    assert any(one.startswith("block 1 is still open after ") for one in said)
+    assert all(one.endswith("that were dropped are sent now") for one in said)
+
+
+def test_a_folder_that_an_earlier_session_used_is_answered_for_the_new_one(tmp_path: Path) -> None:
+    """The earlier one got further: its blocks have higher numbers."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    plan = plan_of("original", shared, tmp_path, references=None, references_per_generation=0)
+    for name, presentations in (("long", 25), ("short", 10)):
+        shorter = plan.model_copy(update={"presentations": presentations})
+        with rehearsing(shorter) as rig:
+            record = serve(shorter, tmp_path / name, stop=lambda rig=rig: not rig.is_alive())  # type: ignore[misc]
+        with contextlib.closing(record):
+            assert record.finished
+
+
+class Silent:
+    """A driver to which no block comes, but for those of a list; the clock moves with each look."""
+
+    def __init__(self, *blocks: Offered, waiting: str = "") -> None:
+        self.blocks, self.waiting, self.now, self.sent = list(blocks), waiting, 0.0, list[list[AnswerRow]]()
+
+    over = False
+
+    def next_block(self, timeout_s: float) -> Offered | None:
+        self.now += timeout_s
+        return self.blocks.pop(0) if self.blocks else None
+
+    def answer(self, offered: Offered, rows: Sequence[AnswerRow], **_: Any) -> None:
+        self.sent.append(list(rows))
+
+    def disconnect(self, seconds: float) -> None:
+        """Never."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Ones:
+    """Neurons that always respond alike."""
+
+    def record(self, number: int, presentations: Sequence[Any]) -> list[Values]:
+        return [Values(np.ones(2)) for _ in presentations]
+
+
+def looked(driver: Silent, until_s: float, **more: Any) -> list[str]:
+    said: list[str] = []
+    simulate(
+        driver,
+        Ones(),  # type: ignore[arg-type]
+        stop=lambda: driver.now > until_s,
+        say=said.append,
+        clock=lambda: driver.now,
+        **more,
+    )
+    return said
+
+
+def test_a_rig_to_which_nothing_comes_says_what_it_waits_for_once() -> None:
+    [said] = looked(Silent(), 60.0)
+    assert said == "no block for 10 s; still waiting: is xdream serve running?"
+    [said] = looked(Silent(waiting="the folder is empty"), 60.0)
+    assert said.endswith("still waiting: the folder is empty")
+    block = Offered("a", 7, 1, (("x", 0, torch.zeros(3, 2, 2)), ("y", 0, torch.zeros(3, 2, 2))))
+    [said] = looked(Silent(block), 60.0)
+    assert "block 7 was answered as a whole" in said
+
+
+def test_the_rest_is_sent_once_and_only_where_it_is_waited_for() -> None:
+    pixels = torch.zeros(3, 2, 2)
+    block = Offered("a", 7, 1, tuple((name, 0, pixels) for name in "abcdefgh"))
+    faults = Faults.make(dropped=0.5, seed=1)
+    driver = Silent(block)
+    said = looked(driver, 60.0, faults=faults, rest_s=4.0)
+    first, rest = driver.sent
+    assert {row.image for row in first} | {row.image for row in rest} == set("abcdefgh")
+    assert said[0] == (
+        f"block 7 is still open after 4 s: the {len(rest)} of its 8 responses that were dropped are sent now"
+    )
+    driver = Silent(block)
+    [said] = [looked(driver, 60.0, faults=faults)]
+    assert len(driver.sent) == 1
+    assert f"{len(rest)} of the 8 responses to block 7 were dropped" in said[0]
 
 
 def test_a_rehearsal_that_cannot_be_is_refused(tmp_path: Path, photographs: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -71,6 +74,11 @@ def judge(
         number = block.number if block is not None else None
         row = RecordingRow(number, None, "quarantined", answer.fault, None, None, answer.raw, answer.source)
         return Judgement(None, (row,), {}, {"quarantined": 1}, answer.fault, alarm=answer.fault)
+    onset = _wrong_onset(answer.rows)
+    if onset is not None:
+        number = answer.block if answer.block is not None else (block.number if block else None)
+        answer = replace(answer, rows=tuple(replace(row, onset_s=None) for row in answer.rows))
+        return _none_taken(answer, "quarantined", onset, number, planned_as)
     if answer.session is not None and answer.session != rules.session:
         reason = f"the answer is of session {answer.session}; this is {rules.session}"
         return _none_taken(answer, "stale", reason, None, None)
@@ -93,6 +101,19 @@ def judge(
     return _row_by_row(answer, rules, block)
 
 
+def _wrong_onset(rows: Sequence[AnswerRow]) -> str | None:
+    """Why the onsets of an answer are none. Messages are refused for it before; bridges in Python are not."""
+    for row in rows:
+        given: Any = row.onset_s  # of a bridge in Python, which may give anything
+        if given is not None and not (isinstance(given, Real) and math.isfinite(given)):
+            return f"image {row.image}: onset_s is {given!r:.80}, no number of seconds"
+    return None
+
+
+def _onset_of(row: AnswerRow) -> float | None:
+    return None if row.onset_s is None else float(row.onset_s)  # NumPy's numbers, too
+
+
 def _none_taken(
     answer: Answer,
     status: str,
@@ -112,7 +133,7 @@ def _none_taken(
             row.repeat,
             None if row.recorded is None else to_bytes(row.recorded),
             answer.source,
-            row.onset_s,
+            _onset_of(row),
         )
         for row in answer.rows
     )
@@ -169,7 +190,7 @@ def _row_by_row(answer: Answer, rules: Rules, block: OpenBlock) -> Judgement:
                 row.repeat,
                 None if status == "missing" else raw,
                 answer.source,
-                row.onset_s,
+                _onset_of(row),
             )
         )
     bad = [r.reason for r in rows if r.status in ("unknown", "quarantined", "duplicate") and r.reason]

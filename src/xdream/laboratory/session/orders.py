@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import secrets
 import time
 from collections.abc import Iterator
@@ -32,11 +33,16 @@ def give(folder: str | Path, word: str, value: str = "") -> Path:
     """
     if word not in WORDS:
         raise BadInput(f"'{word}' is no order; there are {', '.join(WORDS)}")
+    data = json.dumps({"word": word, "value": value}, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    if len(data) > MOST_BYTES:
+        raise BadInput(
+            f"the order's text takes {len(data)} bytes in UTF-8, and {MOST_BYTES} is the most; shorten it"
+        )
     place = Path(folder) / FOLDER
     try:
         place.mkdir(exist_ok=True)
         name = f"{time.time_ns():020d}-{secrets.token_hex(4)}.json"
-        files.replace(place / name, json.dumps({"word": word, "value": value}).encode())
+        files.replace(place / name, data)
     except OSError as error:
         raise StoreError(f"{place} cannot be written: {error.strerror}") from None
     return place / name
@@ -58,6 +64,12 @@ def obeyed(order: Path, wait_s: float = OBEY_S) -> bool:
         refused.unlink(missing_ok=True)
         raise BadInput(f"the session does not do that: {reason}")
     return True
+
+
+def age_s(name: str) -> float:
+    """How long ago an order was given, by its file's name."""
+    written = name.partition("-")[0]
+    return (time.time_ns() - int(written)) / 1e9 if written.isdecimal() else math.inf
 
 
 def refuse(folder: Path, name: str, reason: str) -> None:

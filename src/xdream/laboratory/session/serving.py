@@ -37,6 +37,7 @@ from xdream.laboratory.rigs import (
     Receipt,
 )
 from xdream.laboratory.session import orders
+from xdream.laboratory.session.partly_answered import PartlyAnswered
 from xdream.laboratory.session.session import Session
 from xdream.laboratory.session.troubles import Troubles
 from xdream.store import Store, check_new, queries
@@ -197,13 +198,16 @@ class Server:
         facts = queries.facts(session.store)
         self._troubles = Troubles(utc_now, facts.get(TROUBLES, ""))
         # What lasts is found again, if it does.
-        self._troubles.over("disk", "medium", "silent", "room", "notice:")
+        self._troubles.over("disk", "medium", "silent", "partly", "room", "notice:")
         self._listed = facts.get(TROUBLES, "")  # as it was written last
         self._noted = ""
         self._event = session.ledger.last_event()
         self._refused: str | None = None  # why the last answer could not be used
         self._said: Mapping[str, Any] = {}
+        trial_s = (session.plan.show_ms + session.plan.gap_ms) / 1000
+        self._partly = PartlyAnswered(trial_s, clock)
         self._watched = -1
+        self._roomed: tuple[int, int] | None = None  # the block for which the disk was looked at
         self._asks = False  # whether a rig asks for its blocks
         held = json.loads(facts.get(HELD) or "null")
         #: The rejection that is held: block, reason, until when. After a restart its time begins anew.
@@ -240,6 +244,8 @@ class Server:
             problem = self._order(command)
             if problem is not None:
                 orders.refuse(self._folder, name, problem)
+                if orders.age_s(name) > orders.OBEY_S:  # who gave it hears of it nowhere else
+                    self._troubles.happened(f"order:{command.word}", _not_carried_out(command), problem)
         self._obey_held()
         block = None if self._held is not None else self._written(self.session.advance)
         try:
@@ -255,6 +261,8 @@ class Server:
             self._take(arrival)
         self._watch_medium()
         self._watch_silence()
+        self._watch_rest()
+        self._watch_room()
         self._watch()
         self._hear_events()
         self.tell_status()
@@ -327,9 +335,9 @@ class Server:
         """Carry out; returns why it cannot be done, or None."""
         problem = self._written(lambda: self._carry_out(command))
         if problem is not None:
-            self._say(
-                f"order '{command.word} {command.value}'".rstrip("' ") + f"' is not carried out: {problem}"
-            )
+            text = f"{_not_carried_out(command)}: {problem}"
+            self._say(text)
+            self._written(lambda: self.session.say("refused-order", text))
         return problem
 
     def _carry_out(self, command: Command) -> str | None:
@@ -453,13 +461,33 @@ class Server:
             self._written(lambda: self.session.close(number, "silent", text))
 
     def _watch_medium(self) -> None:
-        """What lies where answers should be and is none; how much room there is."""
+        """What lies where answers should be and is none."""
         notices = self.bridge.notices() if isinstance(self.bridge, Noticing) else {}
         for subject in self._troubles.subjects("notice:"):
             if subject.removeprefix("notice:") not in notices:
                 self._troubles.over(subject)
         for subject, text in notices.items():
             self._is_so(f"notice:{subject}", text)
+
+    def _watch_rest(self) -> None:
+        """Whether a block stays partly answered: what is waited for."""
+        found = None if self._held is not None else self.session.waiting_for()
+        text = None if found is None else self._partly.text(*found)
+        if text is None:
+            self._troubles.over("partly")
+        else:
+            self._is_so("partly", text)
+
+    def _watch_room(self) -> None:
+        """How much room there is on the disk: looked at once for each block."""
+        if self._roomed == self._offered:
+            return
+        self._roomed = self._offered
+        free = shutil.disk_usage(self._folder).free
+        if free < LEAST_FREE:
+            self._is_so("room", f"less than {LEAST_FREE / 1e6:.0f} MB are free on the disk of {self._folder}")
+        else:
+            self._troubles.over("room")
 
     def _watch(self) -> None:
         if self._watched == self.session.generation:
@@ -471,11 +499,6 @@ class Server:
         for subject, text in self.session.flags.items():  # the session has written them down
             if self._troubles.is_so(subject, text):
                 self._say(text)
-        free = shutil.disk_usage(self._folder).free
-        if free < LEAST_FREE:
-            self._is_so("room", f"less than {LEAST_FREE / 1e6:.0f} MB are free on the disk of {self._folder}")
-        else:
-            self._troubles.over("room")
         status = self.session.status()
         self._to_callback(lambda: self.callback.stage("generations", self._watched, status["generations"]))
 
@@ -485,7 +508,7 @@ class Server:
             self._event = number
             if event.kind in SAID:
                 self._say(f"{event.kind}: {event.text}")
-            elif event.kind in ("reference", "pixels", "rig-lost") and self._troubles.happened(
+            elif event.kind in ("reference", "pixels", "rig-lost", "clock") and self._troubles.happened(
                 f"{event.kind}:{event.text}", event.text
             ):
                 self._say(event.text)
@@ -532,3 +555,7 @@ class Server:
         if note != self._noted:
             self._noted = note
             self._to_callback(lambda: self.callback.note(note))
+
+
+def _not_carried_out(command: Command) -> str:
+    return f"order '{command.word} {command.value[:200]}".rstrip() + "' is not carried out"

@@ -21,6 +21,7 @@ import torch
 from xdream.errors import BadInput
 from xdream.experiment.batch_layout import populations_of
 from xdream.experiment.callbacks import NoCallback
+from xdream.experiment.rig_clock import Restart
 from xdream.experiment.run_groups import RunGroup, loaded_state, saved_states, state_is_due
 from xdream.experiment.runs import Parts
 from xdream.experiment.states import resume_states, start_states, told_scores
@@ -71,6 +72,7 @@ class Session:
         self._voids = self.ledger.voids()
         self._lease: tuple[int, float] | None = None  # block, when its holder was heard last
         self._now: Generation | None = None
+        self._clock_said = 0  # the block in which the rig's clock was set back last
 
     # ------------------------------------------------------------------ which block
 
@@ -164,10 +166,21 @@ class Session:
         # A rig whose every row is wrong has more to say, whatever it says.
         elif answer.last and (judged.refused is None or after.begun(row.number)):
             closing = Closing(row.number, "incomplete", "the rig had no more")
+        restart = self._restart_of_clock(row.number, judged.rows)
+        events += [] if restart is None else [self._event("clock", restart.text, row.number)]
         if judged.rows or closing is not None:
             self._close(after, closing, judged.rows, events)
         self._lease = (row.number, self._clock())
         return Receipt(judged.counts, judged.refused, closing is None, judged.conflict, judged.alarm)
+
+    def _restart_of_clock(self, number: int, rows: Sequence[RecordingRow]) -> Restart | None:
+        """Whether the rig's clock was set back since the block before; said once for a block."""
+        onsets = [r.onset_s for r in rows if r.onset_s is not None and r.status in ("taken", "missing")]
+        before = self.ledger.latest_onset(number - 1) if onsets and self._clock_said != number else None
+        if before is None or min(onsets) >= before:
+            return None
+        self._clock_said = number
+        return Restart(number, before, min(onsets))
 
     def _is_copy(self, rows: Sequence[RecordingRow]) -> bool:
         """Whether a late answer is what was taken before, once more: a rig that got no receipt may do so."""
@@ -287,15 +300,17 @@ class Session:
             return f"block {number} is not open"
         wanted = {one.id: one for one in now.left(number)}
         taken: dict[int, bytes | None] = {}
-        for planned, raw in self.ledger.put_aside(number):
+        onsets: dict[int, float | None] = {}
+        for planned, raw, onset_s in self.ledger.put_aside(number):
             if planned in wanted and planned not in taken and self._can_be_read(raw):
-                taken[planned] = raw
+                taken[planned], onsets[planned] = raw, onset_s
         if not taken:
             return f"nothing of block {number} was put aside that could be read"
         rows = [
             RecordingRow(
                 *(number, i, "taken", "accepted by the experimenter"),
                 *(wanted[i].name, wanted[i].repeat, raw, "the experimenter"),
+                onset_s=onsets[i],
             )
             for i, raw in taken.items()
         ]
@@ -433,6 +448,15 @@ class Session:
     def stalled(self) -> bool:
         """Whether the pause is the session's own, because a block ended without a response."""
         return self.paused is not None and self.paused.endswith(WITHOUT)
+
+    def waiting_for(self) -> tuple[int, tuple[Planned, ...], tuple[Planned, ...]] | None:
+        """Of the open block its number, its presentations, and those without an answer; None: none is
+        shown."""
+        row = None if self._now is None or self.paused is not None else self._now.open
+        if row is None or self._now is None:
+            return None
+        planned = self._now.of(row.number)
+        return row.number, planned, tuple(one for one in planned if one.id not in self._now.answered)
 
     def _event(self, kind: str, text: str, block: int | None = None) -> Event:
         return Event(kind, text, self.generation, block)

@@ -60,6 +60,8 @@ class FolderDriver:
         self._taken: set[str] = set()
         self._names: dict[int, list[tuple[str, int, str]]] = {}
         self._said: dict[int, list[tuple[str, np.ndarray[Any, Any] | None]]] = {}
+        #: Why no block can be had, where the folder says so.
+        self.waiting = ""
         self._before = self._status()  # an earlier session's word
 
     # ------------------------------------------------------------------ the driver
@@ -147,11 +149,10 @@ class FolderDriver:
     def _from_images(self) -> Offered | None:
         """The newest block, when it has as many images as were sent: a laboratory knows that number from its
         plan. The file's name has no repeat; they are counted in the order of places."""
-        notes = sorted((self.folder / "sent").glob("block*.json"), key=lambda p: int(p.stem[5:]))
-        if not notes:
+        found = self._newest()
+        if found is None:
             return None
-        note = notes[-1]
-        said = json.loads(note.read_bytes())
+        note, said = found
         names = sorted(path.name for path in self.folder.glob(f"{note.stem}_*"))
         key = f"{said['session']} {note.stem}"
         if key in self._taken or names != sorted(name for name, *_ in said["files"]):
@@ -167,6 +168,28 @@ class FolderDriver:
         self._taken.add(key)
         self._said.pop(number, None)
         return Offered(None, number, None, tuple(shown))
+
+    def _newest(self) -> tuple[Path, dict[str, Any]] | None:
+        """The note on the newest block of the session under way; what earlier ones sent is left alone.
+
+        Their numbers may be higher. Where no session has written its status yet: the one written last.
+        """
+        status = self._status()
+        session = status.get("session")
+        if status.get("state") == "over" and status == self._before:
+            session = ""  # it ended before, and the next one has not begun
+        notes = [(path, json.loads(path.read_bytes())) for path in (self.folder / "sent").glob("block*.json")]
+        own = [one for one in notes if session in (None, one[1]["session"])]
+        self.waiting = ""
+        if notes and not own:
+            earlier = ", ".join(sorted({str(said["session"]) for _, said in notes}))
+            self.waiting = (
+                f"the blocks in {self.folder} are those of an earlier session ({earlier}), which are not "
+                "answered; is xdream serve running?"
+            )
+        if session is None:
+            return max(own, key=lambda one: one[0].stat().st_mtime_ns, default=None)
+        return max(own, key=lambda one: int(one[0].stem[5:]), default=None)
 
     # ------------------------------------------------------------------ out
 

@@ -8,11 +8,12 @@ from typing import Any
 from xdream.errors import BadInput
 from xdream.experiment.assemble import subject_of
 from xdream.experiment.plan import Plan
+from xdream.experiment.session_plan import SessionPlan
 from xdream.generators import GENERATORS
 from xdream.laboratory.simulation.drivers import bridge_options, driver_class, driver_of
 from xdream.laboratory.simulation.faults import Faults
 from xdream.laboratory.simulation.neurons import NeuronsPlan, SimulatedNeurons
-from xdream.laboratory.simulation.rig import simulate
+from xdream.laboratory.simulation.rig import IDLE_S, simulate
 
 #: What the number of channels less one stands for in a target.
 LAST = "N"
@@ -27,12 +28,13 @@ def rehearse(
     *,
     stop: Callable[[], bool] = lambda: False,
     tell: Callable[[int, int], None] = lambda number, presentations: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> int:
     """Answer a session until it is over; returns how many blocks. It may begin before the session.
 
     target: NETWORK:LAYER:UNITS, one unit for each channel; its last `N` is the last channel's number.
-    neurons, faults: keys of `NeuronsPlan` and `Faults`. tell: (block, presentations) before each. Raises
-    BadInput.
+    neurons, faults: keys of `NeuronsPlan` and `Faults`. tell: (block, presentations) before each. say: what
+    the rig waits for when nothing comes, and what it does. Raises BadInput.
     """
     if plan.rig is None or plan.session is None:
         raise BadInput("the plan has no rig; give the plan of a session")
@@ -51,4 +53,9 @@ def rehearse(
     subject = subject_of(target, size_px, plan)
     population = SimulatedNeurons(subject, how, channels, size_px)
     with driver_of(plan, answer_format) as driver:
-        return simulate(driver, population, what, stop=stop, tell=tell)
+        return simulate(driver, population, what, stop=stop, tell=tell, say=say, rest_s=_rest_s(plan.session))
+
+
+def _rest_s(session: SessionPlan) -> float | None:
+    """After how long a rig sends what it dropped; not where the session ends a silent block itself."""
+    return None if session.on_silence == "close" else min(IDLE_S, session.silence_s / 2)
