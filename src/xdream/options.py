@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
@@ -110,8 +111,14 @@ def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
     )
     try:
         return typing.get_type_hints(target, include_extras=True)
-    except (NameError, TypeError):
-        return {}
+    except NameError:  # of a module that imports PyTorch only where it computes, mostly
+        import torch
+
+        with contextlib.suppress(NameError, TypeError):
+            return typing.get_type_hints(target, localns={"torch": torch}, include_extras=True)
+    except TypeError:
+        pass
+    return {}
 
 
 def _names_path(annotation: Any) -> bool:
