@@ -151,21 +151,8 @@ class OnnxNetwork(nn.Module):
         return {k: shape for first in shapes[:1] for k, shape in first.items() if shapes[-1].get(k) == shape}
 
     def _run(self, images: np.ndarray[Any, Any], names: tuple[str, ...]) -> dict[str, np.ndarray[Any, Any]]:
-        n, batch = len(images), self._batch or len(images)
-        parts = []
-        for start in range(0, n, batch):
-            part = images[start : start + batch]
-            missing = batch - len(part)
-            filled = np.concatenate((part, np.repeat(part[-1:], missing, 0))) if missing else part
-            given = dict.fromkeys(self._absent) | {self._input: filled.astype(self._dtype)}
-            parts.append(self._file.run(given, names))
-        # The rows that filled up the last part are cut off; what is no array of rows is of the first part.
-        return {
-            name: values[0]
-            if (len(values) == 1 and not missing) or not isinstance(values[0], np.ndarray)
-            else np.concatenate(values)[:n]
-            for name, values in zip(names, zip(*parts, strict=True), strict=True)
-        }
+        given = {self._input: images.astype(self._dtype)}
+        return self._file.rows(given, names, self._batch, dict.fromkeys(self._absent))
 
 
 #: The types of tensors that are read, by their numbers in the format; 0: not known.

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,34 @@ class OnnxGraph:
         cannot run the graph at all, else whatever onnxruntime raises."""
         found: list[np.ndarray[Any, Any]] = self._session(names).run([*names], dict(given))
         return found
+
+    def rows(
+        self,
+        given: Mapping[str, np.ndarray[Any, Any]],
+        names: tuple[str, ...],
+        batch: int | None,
+        others: Mapping[str, np.ndarray[Any, Any] | None] = MappingProxyType({}),
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """These tensors, by name, for inputs with n rows each, `batch` rows at a time (None: all together).
+
+        others: inputs that are the same for all rows; None: one that is left out.
+        """
+        n = len(next(iter(given.values())))
+        batch = batch or n
+        parts, missing = [], 0
+        for start in range(0, n, batch):
+            part = {key: value[start : start + batch] for key, value in given.items()}
+            missing = max(0, start + batch - n)
+            if missing:
+                part = {k: np.concatenate((v, np.repeat(v[-1:], missing, 0))) for k, v in part.items()}
+            parts.append(self.run({**others, **part}, names))
+        # The rows that filled up the last part are cut off; what is no array of rows is of the first part.
+        return {
+            name: values[0]
+            if (len(values) == 1 and not missing) or not isinstance(values[0], np.ndarray)
+            else np.concatenate(values)[:n]
+            for name, values in zip(names, zip(*parts, strict=True), strict=True)
+        }
 
     def _session(self, names: tuple[str, ...]) -> Any:
         """A session that computes these tensors and what they need."""
