@@ -19,6 +19,7 @@ from xdream.experiment.callbacks import Callback
 from xdream.experiment.plan import Plan, plan_of
 from xdream.experiment.runs import Parts
 from xdream.experiment.stopping import FILE_NAME as END_NAME
+from xdream.generators import parameters
 from xdream.store import Record, RunRow, Store, notes_on, queries
 from xdream.store.migrations import SCHEMA_VERSION
 
@@ -55,6 +56,7 @@ def new_store(parts: Parts, folder: Path, notes: Sequence[str] = (), **facts: st
             "record": parts.plan.record,
             "repeats": str(parts.plan.repeats),
             "batch": str(parts.plan.batch),
+            **_parameters(parts),
             **facts,
         },
         versions=versions(parts.plan),
@@ -63,6 +65,14 @@ def new_store(parts: Parts, folder: Path, notes: Sequence[str] = (), **facts: st
     )
     (folder / END_NAME).unlink(missing_ok=True)
     return store
+
+
+def _parameters(parts: Parts) -> dict[str, str]:
+    """What the numbers of a code are, where the generator says so."""
+    named = getattr(parts.generator, "parameters", None)
+    if not isinstance(named, tuple) or not all(isinstance(one, parameters.Parameter) for one in named):
+        return {}  # a module of PyTorch has an attribute of this name, too
+    return {parameters.FACT: parameters.written(named)}
 
 
 def begin_engine(parts: Parts, store: Store, callback: Callback) -> None:

@@ -77,6 +77,7 @@ class Generator(Protocol):
         tuned: optimizer's name -> `Tuned`, the default hyperparameters with this generator.
         region: (codes, radius), where a search keeps its codes when they are drawn: ("ball", 1.3), say;
             but for optimizers that declare `free`.
+        parametric: true for one whose codes are named numbers (`xdream.generators.parametric`).
         absolute: a function from the generator's name to the same name with absolute paths, for names that
             hold some. absolute_options: the same of its options, for paths inside tables.
 
@@ -160,12 +161,16 @@ class GeneratorRegistry(Registry[Generator]):
     def described(self, name: str) -> str:
         """A part in a few lines, with the region in which searches keep its codes."""
         region = self.declared(name, "region")
+        named = self.declared(name, "parametric")
+        numbers = [f"\n  code: {one}" for one in self.make(name).parameters] if named else []  # type: ignore[attr-defined]
+        if len(numbers) > MOST_NAMED:
+            numbers = [*numbers[:MOST_NAMED], f"\n  code: … {len(numbers) - MOST_NAMED} more"]
         said = (
             f"\n  in a search: codes {region[0]!r}, radius {region[1]} (free with genetic, fdgd, nes)"
             if region
             else ""
         )
-        return super().described(name) + said
+        return super().described(name) + said + "".join(numbers)
 
     def absolute(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Options with absolute paths, also inside tables, where the factory says how."""
@@ -200,6 +205,8 @@ class GeneratorRegistry(Registry[Generator]):
         return cast(Generator, made)
 
 
+#: Parameters of a generator that its description lists.
+MOST_NAMED = 40
 #: Every generator by name.
 GENERATORS = GeneratorRegistry("generator", others=lambda name: _installed(name))
 

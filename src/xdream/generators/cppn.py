@@ -29,7 +29,7 @@ FUNCTIONS = ("sine", "Gaussian", "tanh", "absolute")
 INPUTS = ("x", "y", "r", "1")
 
 
-@declares(tuned=TUNED)
+@declares(tuned=TUNED, parametric=True)
 def cppn(
     size_px: SizePx = 64,
     units: Annotated[int, Field(ge=1, le=64)] = 8,

@@ -44,7 +44,7 @@ def _parameters(size_px: int, size: Parameter, before: str = "") -> list[Paramet
     ]
 
 
-@declares(tuned=TUNED)
+@declares(tuned=TUNED, parametric=True)
 def gratings(size_px: SizePx = 64) -> Parametric:
     """Gratings in a round aperture: orientation, frequency, phase, contrast, position, size and colour.
 
@@ -55,7 +55,7 @@ def gratings(size_px: SizePx = 64) -> Parametric:
     return parametric("gratings", size_px, _parameters(size_px, size), _draw_gratings)
 
 
-@declares(tuned=TUNED)
+@declares(tuned=TUNED, parametric=True)
 def gabors(size_px: SizePx = 64, count: Annotated[int, Field(ge=1, le=64)] = 4) -> Parametric:
     """A sum of `count` Gabors; each has orientation, frequency, phase, contrast, position, size and colour.
 

@@ -18,32 +18,11 @@ import torch
 
 from xdream.generators.base import Tuned
 from xdream.generators.distributions import UniformCodes
+from xdream.generators.parameters import Parameter as Parameter
 from xdream.types import Codes, Images
 
 #: Values of the parameters, (n, p) float32 in their units, and the size in pixels -> (n, 3, size, size).
 Drawing: TypeAlias = Callable[[torch.Tensor, int], Images]
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One number of a code: what it is called, its unit and bounds.
-
-    circular: both bounds are the same image. logarithmic: equal steps of the code multiply it. folded: the
-    name of another parameter; the second half of this one's circle is the first half with the other negated
-    (a grating turned by 180° is the one with the opposite phase), and tables show the first half.
-    """
-
-    name: str
-    unit: str
-    low: float
-    high: float
-    circular: bool = False
-    logarithmic: bool = False
-    folded: str = ""
-
-    def __str__(self) -> str:
-        kinds = ", circular" * self.circular + ", logarithmic" * self.logarithmic
-        return f"{self.name}: {self.low:g} to {self.high:g}{' ' * bool(self.unit)}{self.unit}{kinds}"
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ TOGETHER = 2**22
 _WHOLE = 9
 
 
-@declares(tuned=TUNED)
+@declares(tuned=TUNED, parametric=True)
 def shapes(size_px: SizePx = 64, points: Annotated[int, Field(ge=4, le=24)] = 8) -> Parametric:
     """Closed contours of splines with position, size, rotation, colour and shading.
 
