@@ -99,6 +99,20 @@ class Own:
         )
 
 
+def described(
+    name: str, module: nn.Module, digest: str, table: Mapping[str, Any], warnings: tuple[str, ...] = ()
+) -> Generator:
+    """A module as a generator, described by a table as in a plan, and checked: what recipes return.
+
+    digest: what its images depend on, as SHA-256. warnings: beside those of the trial. Raises BadInput.
+    """
+    try:
+        made = _made(name, module, digest, table)
+        return _checked(replace(made, warnings=(*warnings, *made.warnings)))
+    except BadInput as error:
+        raise BadInput(f"generator '{name}': {error}") from error.__cause__
+
+
 def _absolute(name: str) -> str:
     return networks.absolute(name)
 
