@@ -143,7 +143,7 @@ FLAGS = {
     "pause": "reason",
     "go-on": "",
     "codes": "run generation out",
-    "encode": "generator out steps method features set",
+    "encode": "generator out steps method restarts features set",
     "train-generator": "images validation network layer dimensions image-size batch steps seed device "
     "precision name out resume quiet set",
     "weights": "",

@@ -488,7 +488,7 @@ def test_the_generator_is_in_lower_precision_too() -> None:
 
 def test_every_part_that_an_engine_can_be_given_is_a_function_of_a_batch() -> None:
     forward = assemble(plan(engine="torch", batch=4)).forward
-    codes = forward.generator.centre.repeat(3, 1)
+    codes = forward.generators[0].centre.repeat(3, 1)
     function = forward.function(GENERATOR)
     assert function is not None
     images, finite = function(codes)

@@ -206,7 +206,7 @@ def test_what_several_variants_start_from_is_read_once_and_what_none_does_not_at
     inits = ["images:photographs", "zeros", f"images:{photographs}"]
     parts = assemble(plan(init="codes:nowhere.npz", variants=[{"init": init} for init in inits]))
     assert read == [str(photographs)]
-    assert list(parts.initial) == [f"images:{photographs}", "zeros"]
+    assert list(parts.initial) == [(f"images:{photographs}", 0), ("zeros", 0)]
     assert [variant.init for variant in parts.plan.variants] == [inits[2], "zeros", inits[2]]
 
 

@@ -140,7 +140,11 @@ def test_variants_that_would_draw_elsewhere_are_told_so(monkeypatch: pytest.Monk
         )
         return [one for one in assemble(plan).notes if "variants" in one]
 
-    assert notes() == ["all variants draw with generator.codes 'ball', as rank-nes does"]
-    assert notes(optimizer="nes") == ["all variants draw with generator.codes 'free', as nes does"]
+    assert notes() == [
+        "variants without a generator of their own draw with generator.codes 'ball', as rank-nes does"
+    ]
+    assert notes(optimizer="nes") == [
+        "variants without a generator of their own draw with generator.codes 'free', as nes does"
+    ]
     assert notes(generator={"name": "odd", "codes": "free"}) == []
     assert notes(generator={"name": "pixels", "size_px": 8}) == []

@@ -31,9 +31,9 @@ def plan(**more: object) -> Plan:
 @pytest.mark.parametrize("policy", ["everything", "scores"])
 def test_the_table_is_of_the_best_image_of_each_run(tmp_path: Path, policy: str) -> None:
     record = xdream.run(plan(record=policy), tmp_path / "x")
-    named, found = parameters.best_parameters(record)
+    found = parameters.best_parameters(record)
     generator = GENERATORS.make("gratings", size_px=16)
-    assert [one.name for one in named][:4] == ["orientation", "frequency", "phase", "contrast"]
+    assert [one.name for one in found[0].named][:4] == ["orientation", "frequency", "phase", "contrast"]
     for one in found:
         image = record.best_image(one.run)
         assert image is not None
@@ -63,17 +63,27 @@ def test_it_is_printed_written_and_in_the_json(tmp_path: Path, capsys: pytest.Ca
 
 def test_generators_without_named_numbers_have_no_table(tmp_path: Path) -> None:
     record = xdream.run(plan(generator={"name": "pixels", "size_px": 8}), tmp_path / "x")
-    assert parameters.best_parameters(record) == ((), [])
-    assert parameters.table((), []) == ""
-    assert parameters.write((), [], tmp_path) is None
+    assert parameters.best_parameters(record) == []
+    assert parameters.table([]) == ""
+    assert parameters.write([], tmp_path) is None
+
+
+def test_threads_with_several_generators_have_a_table_each(tmp_path: Path) -> None:
+    variants = [{"generator": {"name": n, "size_px": 16}} for n in ("pixels", "gratings", "cppn")]
+    record = xdream.run(plan(targets="known:linear::0", variants=variants), tmp_path / "x")
+    found = parameters.best_parameters(record)
+    assert [(one.run, len(one.named)) for one in found] == [(1, 9), (2, 131)]
+    lines = parameters.table(found).splitlines()
+    assert [line.split()[0] for line in lines].count("parameter") == 2
+    assert "… and 91 more, in parameters.csv" in lines
 
 
 def test_a_value_at_a_bound_is_marked() -> None:
     named = (Parameter("size", "px", 1.0, 4.0, logarithmic=True), Parameter("angle", "deg", 0.0, 360.0, True))
     values = values_of(named, np.array([1.5, 1.25], dtype=np.float32))
     assert values == {"size": 4.0, "angle": 90.0}
-    one = parameters.BestParameters(0, "t", values, frozenset({"size"}))
-    assert "4.000!" in parameters.table(named, [one])
+    one = parameters.BestParameters(0, "t", named, values, frozenset({"size"}))
+    assert "4.000!" in parameters.table([one])
     assert [p.at_bound(c) for p, c in zip(named, (1.5, 1.25), strict=True)] == [True, False]
 
 

@@ -54,8 +54,8 @@ def _codes(options: argparse.Namespace) -> int:
     """Codes of an experiment."""
     import numpy as np
 
-    from xdream import report
     from xdream.experiment import replay
+    from xdream.experiment.plan import generators_of
     from xdream.store import Record
 
     out = _npz(options.out)
@@ -77,7 +77,7 @@ def _codes(options: argparse.Namespace) -> int:
         score=np.concatenate(record.scores(options.run)[first : first + len(found)]),
         generation=np.repeat(np.arange(first + 1, first + 1 + len(found)), populations),
         slot=np.concatenate([np.arange(n) for n in populations]),
-        generator=np.array(report.plan_of(record).generator.name),
+        generator=np.array(generators_of(record)[options.run].name),
     )
     print(f"{len(codes)} codes of {codes.shape[-1]} numbers: {out}")
     if options.json:
@@ -95,12 +95,18 @@ def _encode_flags(parser: argparse.ArgumentParser) -> None:
     flags.add(parser, Plan, {"generator": FieldFlag("NAME")})
     parser.add_argument("--out", required=True, metavar="FILE.npz", help="where the codes go")
     parser.add_argument(
-        "--steps", type=int, default=200, help="of gradient descent, where it is needed (default 200)"
+        "--steps",
+        type=int,
+        help="of gradient descent (default 200), or generations of the search (default 500)",
     )
     parser.add_argument(
         "--method",
-        choices=("ivt", "opt"),
-        help="ivt: the generator's own encoder (default where it has one); opt: gradient descent",
+        choices=("ivt", "opt", "search"),
+        help="ivt: the generator's own encoder; opt: gradient descent; search: an evolution towards the "
+        "image, which needs neither (default: the first that the generator allows)",
+    )
+    parser.add_argument(
+        "--restarts", type=int, default=1, help="begin so often for each image, and keep the best (default 1)"
     )
     parser.add_argument(
         "--features",
@@ -115,7 +121,8 @@ def _encode(options: argparse.Namespace) -> int:
     import numpy as np
     import torch
 
-    from xdream.generators import GENERATORS, encode, layer_features
+    from xdream.experiment.inversion import invert
+    from xdream.generators import GENERATORS, layer_features
     from xdream.generators.cards import SHIPPED
     from xdream.images import references
 
@@ -130,8 +137,13 @@ def _encode(options: argparse.Namespace) -> int:
         network, layer = _layer(options.features)
         features = layer_features(network, layer, generator.image_size_px)
         warnings = tuple(dict.fromkeys((*warnings, *network.warnings)))
-    codes, losses = encode(
-        generator, shown.to(torch.float32) / 255.0, options.steps, options.method, features
+    codes, losses = invert(
+        generator,
+        shown.to(torch.float32) / 255.0,
+        steps=options.steps,
+        method=options.method,
+        features=features,
+        restarts=options.restarts,
     )
     _save(
         out,

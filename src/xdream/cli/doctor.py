@@ -34,7 +34,7 @@ from xdream.scoring.objectives import OBJECTIVES
 from xdream.studies.catalogue import STUDIES
 from xdream.subjects import KNOWN, SUBJECTS, known_pixels
 from xdream.text import counted
-from xdream.types import quantise
+from xdream.types import Codes, quantise
 
 #: What each extra of the package is for, by a module that it brings.
 EXTRAS = {
@@ -200,10 +200,12 @@ def _block_time(parts: Parts) -> list[Check]:
     assert session is not None
     images = sum(r.population for r in parts.runs)
     shown = (images + plan.references_per_generation) * plan.repeats
-    codes = parts.generator.initial.draw(torch.tensor([plan.seed]), images)[0]
     began = time.perf_counter()
-    for start in range(0, images, plan.batch or images):
-        parts.forward.draw(codes[start : start + (plan.batch or images)].to(parts.generator.centre.device))
+    for number in range(len(parts.generators)):
+        own = sum(r.population for r in parts.runs if r.generator == number)
+        codes, batch = _first_codes(parts, number, own), plan.batch or own
+        for start in range(0, own, batch):
+            parts.forward.draw(codes[start : start + batch], number)
     seconds = time.perf_counter() - began
     showing = shown * (session.show_ms + session.gap_ms) / 1000.0
     blocks = -(-shown // (session.block_size or shown))
@@ -219,18 +221,29 @@ def _block_time(parts: Parts) -> list[Check]:
     ]
 
 
+def _first_codes(parts: Parts, generator: int, count: int) -> Codes:
+    """Initial codes of one of the generators."""
+    codes: Codes = parts.generators[generator].initial.draw(torch.tensor([parts.plan.seed]), count)[0]
+    return codes.to(parts.forward.device)
+
+
 def _room(parts: Parts) -> Check:
     """Whether the disk has room for every code and a number for each channel and presentation."""
     plan = parts.plan
     assert plan.session is not None
-    numbers = len(parts.generator.centre)
+    numbers = [len(one.centre) for one in parts.generators]
     each = sum(
-        r.generations * r.population * (numbers * 4 + plan.repeats * (len(plan.session.channels) * 16 + 400))
+        r.generations
+        * r.population
+        * (numbers[r.generator] * 4 + plan.repeats * (len(plan.session.channels) * 16 + 400))
         for r in parts.runs
     )
-    codes = parts.generator.initial.draw(torch.tensor([plan.seed]), PNG_TRIAL)[0]
-    pictures = parts.forward.draw(codes.to(parts.generator.centre.device)).cpu()
-    size = sum(len(png(one)) for one in pictures) / PNG_TRIAL
+    pictures = [
+        image
+        for number in range(len(parts.generators))
+        for image in parts.forward.draw(_first_codes(parts, number, PNG_TRIAL), number).cpu()
+    ]
+    size = sum(len(png(one)) for one in pictures) / len(pictures)
     kept = {"all": [r.population for r in parts.runs], "best": [1 for _ in parts.runs], "none": []}
     count = sum(n * r.generations for n, r in zip(kept[plan.images_kept], parts.runs, strict=False))
     if plan.images_kept == "all" and parts.references is not None and plan.references_per_generation:

@@ -100,10 +100,13 @@ def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int
     summaries = report.summarise(record)
     out = sys.stderr if options.json else sys.stdout
     print(report.table(summaries), file=out)
-    named, best = parameters.best_parameters(record)
-    lines = parameters.table(named, best)
+    best = parameters.best_parameters(record)
+    lines = parameters.table(best)
     if lines:
         print(lines, file=out)
+    if len({summary.generator for summary in summaries}) > 1:
+        for line in report.thread_lines(report.threads_of(record, summaries)):
+            print(line, file=out)
     events = [event for event in record.events() if event.kind not in USUAL_EVENTS]
     if len(events) > MOST_EVENTS:
         print(
@@ -118,7 +121,7 @@ def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int
             print(f"note: {warning}", file=sys.stderr)
         for figure in [one.figure for one in drawn.runs] if runs else [drawn.main]:
             print(f"figure: {figure}", file=out)
-        written = parameters.write(named, best, drawn.main.parent)
+        written = parameters.write(best, drawn.main.parent)
         if written is not None:
             print(f"parameters of the best images: {written}", file=out)
         if drawn.overview and not drawn.runs:
@@ -127,7 +130,7 @@ def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int
         objects = [summary.as_json() for summary in summaries]
         for one in best:
             [of_run] = [found for found in objects if found["run"] == one.run]
-            of_run["parameters"] = parameters.as_json(named, one)
+            of_run["parameters"] = parameters.as_json(one)
         whole = objects[0] if len(objects) == 1 else {"runs": objects, "seconds": record.seconds}
         print(json.dumps({"folder": str(record.folder)} | whole, allow_nan=False))
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -34,32 +34,33 @@ UnitAddress: TypeAlias = tuple[str, int, int]
 
 def assemble(plan: Plan) -> Parts:
     """Make the parts of a plan. Raises BadInput (and its kinds) before anything is written."""
-    regions = [
-        defaults.with_region(one.generator.name, one.optimizer.name, one.generator.options)
-        for one in plan.each()
-    ]
+    regions = _regions(plan)
     plan = _resolved(plan)
     assert plan.threads is not None
     keep_freed_blocks()
     torch.set_num_threads(plan.threads)  # before the first number is computed
     device = networks.device(plan.device)
     variants = [(variant, _optimizer(variant)) for variant in plan.each()]
-    generator = GENERATORS.make(plan.generator.name, **plan.generator.options).to(device)
-    size_px = plan.image_size_px or generator.image_size_px
+    declared = _distinct([variant.generator for variant, _ in variants])
+    generators = tuple(GENERATORS.make(one.name, **one.options).to(device) for one in declared)
+    size_px = plan.image_size_px or max(one.image_size_px for one in generators)
+    if len(generators) > 1:  # what a single one draws, when it is drawn again, is shown at that size, too
+        plan = plan.model_copy(update={"image_size_px": size_px})
 
     found = references.load(plan.references) if plan.references else None
     found_subjects, units, identities = _subjects(plan, size_px, device)
-    runs, notes = _runs(variants, units)
-    fingerprint = fingerprint_of(generator)
-    if fingerprint:
-        identities[f"generator {generator.name}"] = fingerprint
-    initial = {init: initialization.read(init, generator) for init in dict.fromkeys(r.init for r in runs)}
-    notes = (*notes, *_unused_codes(variants, initial))
-    if any(one != regions[0] for one in regions):
-        where = plan.generator.options["codes"]
-        notes = (*notes, f"all variants draw with generator.codes {where!r}, as {plan.optimizer.name} does")
+    runs, notes = _runs(variants, units, declared)
+    for generator in generators:
+        fingerprint = fingerprint_of(generator)
+        if fingerprint:
+            identities[f"generator {generator.name}"] = fingerprint
+    initial = {
+        (init, number): initialization.read(init, generators[number])
+        for init, number in dict.fromkeys((r.init, r.generator) for r in runs)
+    }
+    notes = (*notes, *_unused_codes(variants, initial, declared), *regions)
     # A rig's images are searched with and reported, both.
-    forward = Forward(generator, found_subjects, size_px, plan.precision if plan.rig is None else "float32")
+    forward = Forward(generators, found_subjects, size_px, plan.precision if plan.rig is None else "float32")
     plan = _sized(plan, forward, runs)
     unused = [name for name in plan.preprocessing if f"network {name}" not in identities]
     if plan.precision != forward.precision:
@@ -69,11 +70,13 @@ def assemble(plan: Plan) -> Parts:
         *(f"preprocessing is declared for '{name}', but no target uses this network" for name in unused),
     )
     warnings = dict.fromkeys(
-        [*generator.warnings, *(text for subject in found_subjects for text in subject.warnings)]
+        [text for one in generators for text in one.warnings]
+        + [text for one in found_subjects for text in one.warnings]
     )
     return Parts(
         plan=plan,
-        generator=generator,
+        declared=tuple(declared),
+        generators=generators,
         forward=forward,
         references=found,
         runs=runs,
@@ -83,10 +86,33 @@ def assemble(plan: Plan) -> Parts:
     )
 
 
+def _regions(plan: Plan) -> Iterator[str]:
+    """What to say of variants that draw with the plan's generator and would keep its codes elsewhere."""
+    codes = [
+        defaults.with_region(plan.generator.name, each.optimizer.name, plan.generator.options)
+        for variant, each in zip(plan.variants, plan.each(), strict=bool(plan.variants))
+        if variant.generator is None
+    ]
+    if any(one != codes[0] for one in codes):
+        own = defaults.with_region(plan.generator.name, plan.optimizer.name, plan.generator.options)
+        where = own.get("codes", "free")
+        yield (
+            f"variants without a generator of their own draw with generator.codes {where!r}, as "
+            f"{plan.optimizer.name} does"
+        )
+
+
+def _distinct(parts: Iterable[Part]) -> list[Part]:
+    """Each once, in order."""
+    found: list[Part] = []
+    for one in parts:
+        if one not in found:
+            found.append(one)
+    return found
+
+
 def _resolved(plan: Plan) -> Plan:
     """The plan with its defaults looked up, and its paths absolute, to be resumed from anywhere."""
-    generator = plan.generator
-    GENERATORS.factory(generator.name)
     update: dict[str, Any] = {
         "optimizer": _filled(plan),
         "objective": _filled_objective(plan),
@@ -95,6 +121,7 @@ def _resolved(plan: Plan) -> Plan:
             variant.model_copy(
                 update={
                     "optimizer": _filled(each),
+                    **({} if variant.generator is None else {"generator": _filled_generator(each)}),
                     "objective": _filled_objective(each),
                     "targets": _absolute_targets(each.targets),
                     "init": initialization.absolute(each.init),
@@ -103,18 +130,26 @@ def _resolved(plan: Plan) -> Plan:
             for variant, each in zip(plan.variants, plan.each(), strict=bool(plan.variants))
         ),
     }
-    # What is drawn at any size is drawn at the size at which it is shown.
-    if plan.image_size_px and "size_px" in GENERATORS.options(generator.name):
-        generator = Part(name=generator.name, **{"size_px": plan.image_size_px} | generator.options)
-    options = defaults.with_region(generator.name, plan.optimizer.name, generator.options)
-    generator = Part(name=generator.name, **GENERATORS.filled(generator.name, options))
-    update["generator"] = absolute_generator(generator)
+    update["generator"] = _filled_generator(plan)
     if plan.references is not None:
         update["references"] = references.absolute(plan.references)
     update["targets"] = _absolute_targets(plan.targets)
     update["preprocessing"] = {subjects.absolute(k): v for k, v in plan.preprocessing.items()}
     update["init"] = initialization.absolute(plan.init)
     return plan.model_copy(update=update)
+
+
+def _filled_generator(plan: Plan) -> Part:
+    """The generator with the defaults it has beside the plan's optimizer, and absolute paths. Raises
+    BadInput, UnknownName."""
+    generator = plan.generator
+    GENERATORS.factory(generator.name)
+    options = generator.options
+    # What is drawn at any size is drawn at the size at which it is shown.
+    if plan.image_size_px and "size_px" in GENERATORS.options(generator.name):
+        options = {"size_px": plan.image_size_px} | options
+    options = defaults.with_region(generator.name, plan.optimizer.name, options)
+    return absolute_generator(Part(name=generator.name, **GENERATORS.filled(generator.name, options)))
 
 
 def _filled(plan: Plan) -> Part:
@@ -168,9 +203,9 @@ def _sized(plan: Plan, forward: Forward, runs: Sequence[Run]) -> Plan:
     images = sum(r.population * r.generations for r in runs)
     engine = engine_choice.chosen(plan, forward, images)
     update: dict[str, Any] = {"engine": engine, "compiled": engine == "torch-compiled"}
-    together: dict[int, int] = defaultdict(int)
+    together: dict[tuple[int, int], int] = defaultdict(int)
     for r in runs:
-        together[r.subject] += r.population
+        together[r.subject, r.generator] += r.population
     # An engine always takes whole batches: a generation in equal parts.
     generation = max(together.values(), default=1) + plan.references_per_generation
     if plan.rig is not None:  # images are drawn while the rig shows others: the smallest batch does
@@ -190,7 +225,9 @@ def _optimizer(variant: Plan) -> Optimizer[Any]:
 
 
 def _runs(
-    variants: Sequence[tuple[Plan, Optimizer[Any]]], units: Mapping[TargetPlan, Sequence[UnitAddress]]
+    variants: Sequence[tuple[Plan, Optimizer[Any]]],
+    units: Mapping[TargetPlan, Sequence[UnitAddress]],
+    generators: Sequence[Part],
 ) -> tuple[tuple[Run, ...], tuple[str, ...]]:
     """All runs: of each variant each unit with each seed; and what to say of their budgets."""
     runs: list[Run] = []
@@ -209,6 +246,7 @@ def _runs(
             Run(
                 id=len(runs) + number,
                 target=target,
+                generator=generators.index(variant.generator),
                 subject=subject,
                 unit=unit,
                 seed=seed,
@@ -233,12 +271,19 @@ def _runs(
 
 
 def _unused_codes(
-    variants: Sequence[tuple[Plan, Optimizer[Any]]], initial: Mapping[str, Initial]
+    variants: Sequence[tuple[Plan, Optimizer[Any]]],
+    initial: Mapping[tuple[str, int], Initial],
+    generators: Sequence[Part],
 ) -> Iterator[str]:
     """What to say of more initial codes than a population takes."""
-    for init, one in initial.items():
+    for (init, number), one in initial.items():
         count = 0 if one.codes is None else len(one.codes)
-        alike = [o for variant, o in variants if variant.init == init and o.starts_from == "population"]
+        alike = [
+            o
+            for variant, o in variants
+            if (variant.init, generators.index(variant.generator)) == (init, number)
+            and o.starts_from == "population"
+        ]
         used = min((o.population for o in alike), default=count)
         if count > used:
             named = f" ({init})" if len(initial) > 1 else ""

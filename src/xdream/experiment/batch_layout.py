@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,21 +12,31 @@ from xdream import random
 from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Parts, Run
 from xdream.optimizers import State, Varying, populations
+from xdream.types import Codes
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The images of one subject in the order in which they are shown: run by run, slot by slot.
+    """The images of one generator for one subject in the order in which they are shown: run by run, slot by
+    slot.
 
-    places: (run, slot) of each. at: (n,) int64, where each is among all images of the generation. units:
-    (n,) int64, the unit of the subject that answers for it.
+    places: (run, slot) of each. at: (n,) int64, where each is among all images of the generation. rows: (n,)
+    int64, where its code is among those of its generator. units: (n,) int64, the unit of the subject that
+    answers for it.
     """
 
     subject: int
+    generator: int
     runs: tuple[Run, ...]
     places: tuple[tuple[int, int], ...]
     at: torch.Tensor
+    rows: torch.Tensor
     units: torch.Tensor
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """(subject, generator): which stream it is."""
+        return self.subject, self.generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +44,8 @@ class BatchLayout:
     """The images of a generation: group by group, run by run, slot by slot.
 
     A run whose population varies has room for the largest; what it does not ask for stands in no stream.
-    slices: of each group. streams: of each subject that has runs. spikes: (n,) float64, the noise scale
-    of each image's run, NaN without noise. populations: of each run, by its id.
+    slices: of each group. streams: of each subject and generator that have runs. spikes: (n,) float64, the
+    noise scale of each image's run, NaN without noise. populations: of each run, by its id.
     """
 
     groups: tuple[RunGroup, ...]
@@ -52,6 +63,24 @@ class BatchLayout:
     def varies(self) -> bool:
         """Whether the population of any run may change."""
         return any(isinstance(g.optimizer, Varying) for g in self.groups)
+
+    def codes(self, asked: Sequence[Codes]) -> dict[int, Codes]:
+        """The codes of a generation by generator, (n, d) of each, from what each group's optimizer asks,
+        (runs, population, d)."""
+        found: dict[int, list[Codes]] = {}
+        for g, codes in zip(self.groups, asked, strict=True):
+            found.setdefault(g.generator, []).append(codes.flatten(0, 1))
+        return {generator: torch.cat(codes) for generator, codes in found.items()}
+
+    def codes_by_run(self, codes: Mapping[int, Codes]) -> dict[int, Codes]:
+        """(population, d) of each run, by its id, from the codes by generator."""
+        found = {}
+        starts: dict[int, int] = defaultdict(int)
+        for r in self.runs:
+            start = starts[r.generator]
+            found[r.id] = codes[r.generator][start : start + r.population]
+            starts[r.generator] = start + r.population
+        return found
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -77,24 +106,30 @@ def batch_layout(
     """
     slices: list[slice] = []
     first_of: dict[int, int] = {}
+    first_code_of: dict[int, int] = {}
+    codes_of: dict[int, int] = defaultdict(int)  # so many of each generator, so far
     start = 0
     for g in groups:
         for row, r in enumerate(g.runs):
             first_of[r.id] = start + row * r.population
+            first_code_of[r.id] = codes_of[g.generator] + row * r.population
         slices.append(slice(start, start + len(g.runs) * g.optimizer.population))
+        codes_of[g.generator] += slices[-1].stop - start
         start = slices[-1].stop
-    by_subject: dict[int, list[Run]] = {}
+    together: dict[tuple[int, int], list[Run]] = {}
     for r in sorted((r for g in groups for r in g.runs), key=lambda r: r.id):
-        by_subject.setdefault(r.subject, []).append(r)
+        together.setdefault((r.subject, r.generator), []).append(r)
     streams = [
         Stream(
             subject,
+            generator,
             tuple(runs),
             tuple((r.id, slot) for r in runs for slot in range(sizes[r.id])),
             torch.cat([torch.arange(first_of[r.id], first_of[r.id] + sizes[r.id]) for r in runs]),
+            torch.cat([torch.arange(first_code_of[r.id], first_code_of[r.id] + sizes[r.id]) for r in runs]),
             torch.cat([torch.full((sizes[r.id],), r.unit) for r in runs]),
         )
-        for subject, runs in sorted(by_subject.items())
+        for (subject, generator), runs in sorted(together.items())
     ]
     scales = [spikes.get(r.id) for g in groups for r in g.runs for _ in range(r.population)]
     each = torch.tensor([torch.nan if scale is None else scale for scale in scales], dtype=torch.float64)

@@ -14,7 +14,7 @@ from xdream.errors import BadInput, SubjectError
 from xdream.experiment.forward import GENERATOR, Forward
 from xdream.experiment.plan import Plan
 from xdream.networks import one_line
-from xdream.types import ShownImages
+from xdream.types import Codes, ShownImages
 
 #: Most that an engine's responses in float32 may differ from PyTorch's, of the range of a layer's responses.
 TOLERANCE = 1e-3
@@ -37,7 +37,7 @@ class Placed:
 
 def chosen(plan: Plan, forward: Forward, images: int) -> str:
     """The engine of a plan for an experiment of so many images. Raises BadInput for one that is missing."""
-    device = forward.generator.centre.device
+    device = forward.device
     if plan.engine != "auto":
         reason = missing(plan.engine, forward)
         if reason:
@@ -55,7 +55,7 @@ def chosen(plan: Plan, forward: Forward, images: int) -> str:
 
 def missing(name: str, forward: Forward) -> str:
     """Why an engine cannot be used here; "" where it can. Raises UnknownName."""
-    return ENGINES.make(name).missing(forward.generator.centre.device)
+    return ENGINES.make(name).missing(forward.device)
 
 
 def versioned(plan: Plan) -> tuple[str, ...]:
@@ -85,25 +85,27 @@ def place(
             function = forward.function(part)
             if function is None:
                 continue
-            rows = codes if part == GENERATOR else images
+            rows = images if part > GENERATOR else codes[GENERATOR - part]
             made = engine.run(function, rows)
             difference = None
             if engine.sets_precision or forward.precision == "float32":
-                difference = _difference(function, made, rows, STEPS if part == GENERATOR else None)
+                difference = _difference(function, made, rows, None if part > GENERATOR else STEPS)
         except Exception as error:  # of an engine: it has many kinds, and calls others' programs
             placed[label] = Placed(TORCH, reason=one_line(error))
             continue
-        if difference is None or difference <= (1.0 if part == GENERATOR else TOLERANCE):
+        if difference is None or difference <= (TOLERANCE if part > GENERATOR else 1.0):
             running[part] = made
             placed[label] = Placed(name, difference)
         else:
-            what = "8-bit steps" if part == GENERATOR else "of the range of a layer"
+            what = "of the range of a layer" if part > GENERATOR else "8-bit steps"
             placed[label] = Placed(TORCH, reason=f"its outputs differ by {difference:.2g} {what}")
     if running:
         forward.use(running, batch, sets_precision=engine.sets_precision)
-        shown = forward.draw(codes)  # what is made at first use is made now
-        for part in running.keys() - {GENERATOR}:
-            forward.respond(part, shown)
+        for number, some in enumerate(codes):  # what is made at first use is made now
+            shown = forward.draw(some, number)
+        for part in running:
+            if part > GENERATOR:
+                forward.respond(part, shown)
     return placed
 
 
@@ -127,8 +129,11 @@ def read(fact: str) -> dict[str, Placed]:
 
 
 def _labels(forward: Forward) -> dict[int, str]:
-    """Each part's name, the generator first."""
-    found = {GENERATOR: f"generator {forward.generator.name}"}
+    """Each part's name, the generators first; of several with one name all but the first have a number."""
+    found: dict[int, str] = {}
+    for number, one in enumerate(forward.generators):
+        label = f"generator {one.name}"
+        found[GENERATOR - number] = label if label not in found.values() else f"{label} ({number + 1})"
     for number, subject in enumerate(forward.subjects):
         layers = ", ".join(dict.fromkeys(unit.rpartition(":")[0] for unit in subject.units))
         found[number] = f"network {subject.name}:{layers}"
@@ -146,13 +151,14 @@ def _named(forward: Forward) -> dict[str, bool]:
     return found
 
 
-def _trial(forward: Forward, batch: int) -> tuple[torch.Tensor, ShownImages]:
-    """Codes and images on which an engine is tried, the same for the same parts: half of the images are
-    noise, so that an output that a trace has frozen is not taken for one that follows from its images."""
-    device = forward.generator.centre.device
+def _trial(forward: Forward, batch: int) -> tuple[list[Codes], ShownImages]:
+    """Codes of each generator, and images, on which an engine is tried, the same for the same parts: half of
+    the images are noise, so that an output that a trace has frozen is not taken for one that follows from its
+    images."""
+    device = forward.device
     seeds = torch.zeros(1, dtype=torch.int64, device=device)
-    codes = forward.generator.initial.draw(seeds, batch)[0]
-    images = forward.draw(codes[:CHECKED])[torch.arange(batch) % CHECKED % batch].clone()
+    codes = [one.initial.draw(seeds, batch)[0] for one in forward.generators]
+    images = forward.draw(codes[0][:CHECKED])[torch.arange(batch) % CHECKED % batch].clone()
     noise = torch.randint(0, 256, images.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     images[::2] = noise[::2].to(device)
     return codes, images

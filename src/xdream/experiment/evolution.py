@@ -57,7 +57,7 @@ class Evolution:
         self.optimizer = OPTIMIZERS.make(optimizer, **filled)
         self.image_size_px = generator.image_size_px if image_size_px is None else image_size_px
         check_size(self.image_size_px)
-        self._forward = Forward(generator, (), self.image_size_px, "float32")
+        self._forward = Forward((generator,), (), self.image_size_px, "float32")
         if engine != engine_choice.TORCH:
             self._compute_by(engine)
         self.generation = 0

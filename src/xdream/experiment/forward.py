@@ -21,38 +21,39 @@ from xdream.subjects import NetworkUnits, Subject
 from xdream.types import Codes, ShownImages
 
 T = TypeVar("T")
-#: The generator among the parts of a forward pass; the others are subjects, by their numbers.
+#: The first generator among the parts of a forward pass, the second is -2, …; subjects have their numbers.
 GENERATOR = -1
 
 
 class Forward:
-    """A generator and subjects, always used in the same way, so that the same codes give the same numbers.
+    """Generators and subjects, always used in the same way, so that the same codes give the same numbers.
 
     size_px: of the shown images. precision: of the products in generator and networks: float32; tf32 (10 bits
     of mantissa inside products, on a GPU that has it); bfloat16 (8 bits, where the engine finds it safe).
     """
 
     def __init__(
-        self, generator: Generator, subjects: Sequence[Subject], size_px: int, precision: str
+        self, generators: Sequence[Generator], subjects: Sequence[Subject], size_px: int, precision: str
     ) -> None:
-        self.generator, self.subjects, self.size_px = generator, tuple(subjects), size_px
+        self.generators, self.subjects, self.size_px = tuple(generators), tuple(subjects), size_px
         self.precision = precision
-        self._device = generator.centre.device
-        self._running: dict[int, Running] = {}  # subject, or GENERATOR -> what an engine made of it
+        self.device = self.generators[0].centre.device
+        self._running: dict[int, Running] = {}  # part -> what an engine made of it
         self._sets_precision = False  # whether that follows the precision by itself
         self._batch = 0  # how many images an engine takes at a time
 
-    def draw(self, codes: Codes) -> ShownImages:
-        """(n, 3, h, w) uint8: exactly the pixels that are shown for (n, d) codes, together in one batch."""
+    def draw(self, codes: Codes, generator: int = 0) -> ShownImages:
+        """(n, 3, h, w) uint8: exactly the pixels that one of the generators shows for (n, d) codes, together
+        in one batch."""
         if not len(codes):
-            return torch.empty((0, 3, self.size_px, self.size_px), dtype=torch.uint8, device=self._device)
-        running = self._running.get(GENERATOR)
+            return torch.empty((0, 3, self.size_px, self.size_px), dtype=torch.uint8, device=self.device)
+        running, one = self._running.get(GENERATOR - generator), self.generators[generator]
         with self._in_precision(), torch.inference_mode():
             if running is None:
-                images, every = drawn(self.generator, self.size_px, self._filled(codes))
+                images, every = drawn(one, self.size_px, self._filled(codes))
             else:
                 images, every = running(self._filled(codes), self.precision)
-        return finite(self.generator.name, images, every)[: len(codes)]
+        return finite(one.name, images, every)[: len(codes)]
 
     def respond(self, subject: int, images: ShownImages) -> torch.Tensor:
         """(n, units) float64: the responses of one of the subjects, without noise."""
@@ -69,15 +70,16 @@ class Forward:
         return [self.respond(number, images) for number in range(len(self.subjects))]
 
     def function(self, part: int) -> BatchFunction | None:
-        """What an engine can be given of a part: of a subject by its number, or of the GENERATOR.
+        """What an engine can be given of a part: of a subject by its number, or of a generator.
 
         None for what is no network. Raises BadInput for a network that is no module of PyTorch.
         """
-        if part != GENERATOR:
+        if part > GENERATOR:
             one = self.subjects[part]
             return one.function() if isinstance(one, NetworkUnits) else None
-        if isinstance(getattr(self.generator, "module", None), torch.nn.Module):
-            return functools.partial(drawn, self.generator, self.size_px)
+        generator = self.generators[GENERATOR - part]
+        if isinstance(getattr(generator, "module", None), torch.nn.Module):
+            return functools.partial(drawn, generator, self.size_px)
         return None
 
     def use(self, running: Mapping[int, Running], batch: int, *, sets_precision: bool) -> None:
@@ -88,7 +90,7 @@ class Forward:
         """The same in float32: in the same engine where it takes any precision, else in PyTorch."""
         if self.precision == "float32":
             return self
-        other = Forward(self.generator, self.subjects, self.size_px, "float32")
+        other = Forward(self.generators, self.subjects, self.size_px, "float32")
         if self._sets_precision:
             other.use(self._running, self._batch, sets_precision=True)
         return other
@@ -112,7 +114,7 @@ class Forward:
         before = products.allow_tf32, convolutions.allow_tf32
         products.allow_tf32 = convolutions.allow_tf32 = self.precision == "tf32"
         try:
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
                 yield
         finally:
             products.allow_tf32, convolutions.allow_tf32 = before
@@ -163,19 +165,23 @@ TRIAL = 4
 
 def fitting_batch(forward: Forward) -> int:
     """The images of one batch, by a trial with a few: at least 1."""
-    device = forward.generator.centre.device
-    codes = forward.generator.centre.expand(TRIAL, -1)
-
+    device = forward.device
     try:
-        each = max(1, peak_bytes(lambda: forward.respond_all(forward.draw(codes))) // TRIAL)
+        peaks = [peak_bytes(functools.partial(_try, forward, n)) for n in range(len(forward.generators))]
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
         return 1
+    each = max(1, max(peaks) // TRIAL)
     free = psutil.virtual_memory().available
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
     return max(1, min(int(SHARE * free) // each, MOST.get(device.type, MOST["cpu"])))
+
+
+def _try(forward: Forward, generator: int) -> None:
+    codes = forward.generators[generator].centre.expand(TRIAL, -1)
+    forward.respond_all(forward.draw(codes, generator))
 
 
 def peak_bytes(work: Callable[[], object]) -> int:

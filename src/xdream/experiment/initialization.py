@@ -14,18 +14,17 @@ from xdream.errors import BadInput
 from xdream.experiment import reported
 from xdream.experiment.callbacks import Callback
 from xdream.experiment.forward import BatchSize
+from xdream.experiment.inversion import invert
 from xdream.experiment.run_groups import RunGroup
 from xdream.experiment.runs import Initial, Parts, Run
 from xdream.files import mistaken
-from xdream.generators import Generator, WithStatistics, encode, spread_of
+from xdream.generators import Generator, WithStatistics, spread_of
 from xdream.images import references
 from xdream.images.references import expected_best
 from xdream.optimizers import State, checked_codes
 from xdream.store import Store, queries
 from xdream.types import Codes
 
-#: Steps of the gradient descent that prepares initial codes from images (Xiao & Kreiman 2020).
-INITIAL_ENCODING_STEPS = 200
 #: Natural images whose expected best response sets the scale of the noise (Xiao & Kreiman 2020).
 NOISE_REFERENCES = 10_000
 
@@ -53,7 +52,7 @@ def read(init: str, generator: Generator) -> Initial:
     if kind == "images":
         images = references.load(value)
         shown = images.images(range(len(images)), generator.image_size_px)
-        codes, _ = encode(generator, shown.to(torch.float32) / 255.0, INITIAL_ENCODING_STEPS)
+        codes, _ = invert(generator, shown.to(torch.float32) / 255.0)
         return Initial(generator.initial, codes)
     return Initial(generator.initial)
 
@@ -145,7 +144,7 @@ def noise_scales(parts: Parts, responses: Mapping[int, torch.Tensor]) -> dict[in
 
 def first_state(parts: Parts, group: RunGroup, responses: Mapping[int, torch.Tensor]) -> State:
     """The first states: each run's initial codes drawn, given, or encoded from references."""
-    device = parts.generator.centre.device
+    device = parts.forward.device
     found: dict[int, Codes] = {}
     for init in dict.fromkeys(r.init for r in group.runs):
         alike = [r for r in group.runs if r.init == init]
@@ -162,19 +161,19 @@ def _initial_codes(
     """Those of each run with this `init`: (population, d), or (1, d) for a centre."""
     n = group.optimizer.population
     kind, _, choice = init.partition(":")
-    initial = parts.initial[init]
+    generator, initial = parts.generators[group.generator], parts.initial[init, group.generator]
     if initial.codes is not None:
-        return [_fitted(initial.codes, n, parts, group, initial)] * len(runs)
+        return [_fitted(initial.codes, n, generator, group, initial)] * len(runs)
     if kind == "references":
         each = (_encoded_references(parts, r, responses[r.id], choice, n) for r in runs)
-        return [_fitted(one, n, parts, group, initial) for one in each]
+        return [_fitted(one, n, generator, group, initial) for one in each]
     if group.optimizer.starts_from != "population":
-        return [_fitted(_centre(parts, initial)[None], n, parts, group, initial)] * len(runs)
-    seeds = torch.tensor([r.seed for r in runs], device=parts.generator.centre.device)
+        return [_fitted(_centre(generator, initial)[None], n, generator, group, initial)] * len(runs)
+    seeds = torch.tensor([r.seed for r in runs], device=parts.forward.device)
     return initial.distribution.draw(seeds, n)
 
 
-def _fitted(codes: Codes, n: int, parts: Parts, group: RunGroup, initial: Initial) -> Codes:
+def _fitted(codes: Codes, n: int, generator: Generator, group: RunGroup, initial: Initial) -> Codes:
     """(n, d): the first n of the given codes, taken round again when they are fewer; for a centre their mean,
     because runs beside each other may be given unlike numbers of codes. Where the spread is needed, too:
     (3, d), the centre of the initial codes, their spread, and that mean."""
@@ -183,27 +182,29 @@ def _fitted(codes: Codes, n: int, parts: Parts, group: RunGroup, initial: Initia
     mean = codes.mean(0)
     if group.optimizer.starts_from == "centre":
         return mean[None]
-    centre = _centre(parts, initial)
+    centre = _centre(generator, initial)
     spread = spread_of(initial.distribution, centre)
     return torch.stack((centre.to(mean.device), spread.to(mean.device), mean))
 
 
-def _centre(parts: Parts, initial: Initial) -> Codes:
+def _centre(generator: Generator, initial: Initial) -> Codes:
     """(d,) of the initial codes: the generator's, or that of other statistics."""
-    if initial.distribution is parts.generator.initial:
-        return parts.generator.centre
-    found: Codes = getattr(initial.distribution, "mean", parts.generator.centre)
+    if initial.distribution is generator.initial:
+        return generator.centre
+    found: Codes = getattr(initial.distribution, "mean", generator.centre)
     return found
 
 
 def _encoded_references(parts: Parts, run: Run, responses: torch.Tensor, choice: str, n: int) -> Codes:
-    """Codes of the n best, middle or worst references for one run (Xiao & Kreiman 2020, `opt`)."""
+    """Codes of the n best, middle or worst references for one run (Xiao & Kreiman 2020, `opt`), or
+    as near as the generator allows."""
     assert parts.references is not None
     scores = run.score(responses[:, None, None])
     order = torch.argsort(scores.nan_to_num(nan=-torch.inf), descending=True, stable=True)
     n = min(n, len(order))
     first = {"best": 0, "middle": (len(order) - n) // 2, "worst": len(order) - n}[choice]
     indices = order[first : first + n].tolist()
-    images = parts.references.images(indices, parts.generator.image_size_px)
-    codes, _ = encode(parts.generator, images.to(torch.float32) / 255.0, INITIAL_ENCODING_STEPS)
+    generator = parts.generators[run.generator]
+    images = parts.references.images(indices, generator.image_size_px)
+    codes, _ = invert(generator, images.to(torch.float32) / 255.0)
     return codes

@@ -22,7 +22,7 @@ import torch
 
 from xdream import store as stores
 from xdream.errors import BadInput
-from xdream.experiment import recommended, reported
+from xdream.experiment import code_reach, recommended, reported
 from xdream.experiment.assemble import assemble
 from xdream.experiment.batch_layout import BatchLayout, Stream, batch_layout, interleaved, populations_of
 from xdream.experiment.callbacks import Callback, NoCallback
@@ -103,7 +103,7 @@ def resume(folder: str | Path, callback: Callback | None = None) -> Record:
     Raises BadInput when the plan's parts have changed since: references, weights, images to match, draws.
     """
     record = Record(folder)
-    if record.finished and not reported.is_due(record) and not recommended.is_due(record):
+    if record.finished and not any(one.is_due(record) for one in (reported, recommended, code_reach)):
         return record
     if record.is_session:
         raise BadInput(f"{folder} is a session with a rig; continue with: xdream resume {folder}")
@@ -124,6 +124,8 @@ def _go_on(parts: Parts, store: Store, callback: Callback) -> None:
         reported.compute(parts, store, callback)
     if recommended.is_due(store):
         recommended.compute(parts, store)
+    if code_reach.is_due(store):
+        code_reach.compute(parts, store)
 
 
 class _Experiment:
@@ -164,12 +166,12 @@ class _Experiment:
 
     def _generation(self, layout: BatchLayout) -> set[int]:
         """Ask, show, tell; returns the runs that ended with it."""
-        codes = torch.cat([g.optimizer.ask(state).flatten(0, 1) for g, state in self.states.items()])
+        codes = layout.codes([g.optimizer.ask(state) for g, state in self.states.items()])
         self.record.asked(self.generation, layout, codes)
         answers = self._show(layout, codes)
         return self._tell(layout, codes, answers)
 
-    def _show(self, layout: BatchLayout, codes: Codes) -> Answers:
+    def _show(self, layout: BatchLayout, codes: Mapping[int, Codes]) -> Answers:
         """Every image that has no answer yet: drawn, shown, answered, chunk by chunk."""
         repeats = self.parts.plan.repeats
         between = interleaved(self.parts, self.generation)
@@ -178,13 +180,13 @@ class _Experiment:
         answers = Answers.none(layout, repeats)
         done, number = self.record.answered_before(self.generation, layout, answers)
         for stream in layout.streams:
-            start, total = done[stream.subject], len(stream.at) + len(between)
+            start, total = done[stream.key], len(stream.at) + len(between)
             while start < total:
                 stop = min(start + self.batch.size, total)
                 at = stream.at[start:stop]
                 first = max(start - len(stream.at), 0)
                 references = between[first : max(stop - len(stream.at), 0)]
-                found = self._respond(stream, codes[at.to(codes.device)], references)
+                found = self._respond(stream, codes[stream.generator], stream.rows[start:stop], references)
                 if found is None:
                     continue  # with a smaller batch
                 images, responses = found
@@ -204,15 +206,15 @@ class _Experiment:
         return answers
 
     def _respond(
-        self, stream: Stream, codes: Codes, references: Sequence[int]
+        self, stream: Stream, codes: Codes, rows: torch.Tensor, references: Sequence[int]
     ) -> tuple[ShownImages, torch.Tensor] | None:
-        """The images of some codes, and the noise-free responses to them and to some references.
+        """The images of some of the codes, and the noise-free responses to them and to some references.
 
         None when the memory did not suffice.
         """
 
         def work() -> tuple[ShownImages, torch.Tensor]:
-            images = self.parts.forward.draw(codes)
+            images = self.parts.forward.draw(codes[rows.to(codes.device)], stream.generator)
             both = images
             if references and self.parts.references is not None:
                 others = self.parts.references.images(references, self.parts.image_size_px)
@@ -221,7 +223,7 @@ class _Experiment:
 
         return self.batch.attempt(work)
 
-    def _tell(self, layout: BatchLayout, codes: Codes, answers: Answers) -> set[int]:
+    def _tell(self, layout: BatchLayout, codes: Mapping[int, Codes], answers: Answers) -> set[int]:
         """Scores to the optimizers; returns the runs that end with this generation."""
         scores = {
             g: _scores(g, answers.observed[at]) for g, at in zip(layout.groups, layout.slices, strict=True)

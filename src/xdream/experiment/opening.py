@@ -13,10 +13,10 @@ from pathlib import Path
 
 from xdream import random
 from xdream.errors import BadInput, StoreError
-from xdream.experiment import engine_choice
+from xdream.experiment import code_reach, engine_choice
 from xdream.experiment.assemble import assemble
 from xdream.experiment.callbacks import Callback
-from xdream.experiment.plan import Plan, plan_of
+from xdream.experiment.plan import Plan, plan_of, written_generators
 from xdream.experiment.runs import Parts
 from xdream.experiment.stopping import FILE_NAME as END_NAME
 from xdream.generators import parameters
@@ -57,6 +57,8 @@ def new_store(parts: Parts, folder: Path, notes: Sequence[str] = (), **facts: st
             "repeats": str(parts.plan.repeats),
             "batch": str(parts.plan.batch),
             **_parameters(parts),
+            code_reach.FACT: "",
+            **written_generators(parts.declared, [r.generator for r in parts.runs]),
             **facts,
         },
         versions=versions(parts.plan),
@@ -68,11 +70,11 @@ def new_store(parts: Parts, folder: Path, notes: Sequence[str] = (), **facts: st
 
 
 def _parameters(parts: Parts) -> dict[str, str]:
-    """What the numbers of a code are, where the generator says so."""
-    named = getattr(parts.generator, "parameters", None)
-    if not isinstance(named, tuple) or not all(isinstance(one, parameters.Parameter) for one in named):
-        return {}  # a module of PyTorch has an attribute of this name, too
-    return {parameters.FACT: parameters.written(named)}
+    """What the numbers of a code are, where a generator says so."""
+    named = [getattr(one, "parameters", ()) for one in parts.generators]
+    # A module of PyTorch has an attribute of this name, too.
+    named = [one if isinstance(one, tuple) else () for one in named]
+    return parameters.written(named, [r.generator for r in parts.runs])
 
 
 def begin_engine(parts: Parts, store: Store, callback: Callback) -> None:

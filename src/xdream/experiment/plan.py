@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,6 +87,7 @@ class Variant(Frozen):
     """Some of the plan's runs, with these keys instead of the plan's own."""
 
     targets: Targets | None = None
+    generator: NamedPart | None = None
     optimizer: NamedPart | None = None
     objective: NamedPart | None = None
     presentations: int | None = Field(default=None, ge=1, le=10**15)
@@ -345,6 +347,28 @@ class Plan(Description):
             values = {key: getattr(self, key) for key in type(self).model_fields} | changes | {"variants": ()}
             plans.append(type(self)(**values) if self.variants else self)
         return tuple(plans)
+
+
+#: The fact that says which generator draws for which run, where there are several.
+GENERATORS_FACT = "generators"
+
+
+def written_generators(parts: Sequence[Part], of_runs: Sequence[int]) -> dict[str, str]:
+    """The fact of an experiment: its generators, and which of them is each run's; none where there is one."""
+    if len(parts) == 1:
+        return {}
+    of_parts = [{"name": one.name} | one.options for one in parts]
+    return {GENERATORS_FACT: json.dumps({"parts": of_parts, "of_runs": list(of_runs)})}
+
+
+def generators_of(record: Record) -> list[Part]:
+    """The generator of each run of an experiment, by the run's number."""
+    known = record.facts.get(GENERATORS_FACT)
+    if known is None:
+        return [plan_of(record).each()[0].generator] * len(record.runs())
+    found = json.loads(known)
+    parts = [Part(**one) for one in found["parts"]]
+    return [parts[number] for number in found["of_runs"]]
 
 
 def plan_of(record: Record) -> Plan:

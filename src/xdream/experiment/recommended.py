@@ -48,19 +48,19 @@ def is_due(record: Record | Store) -> bool:
 
 def compute(parts: Parts, store: Store) -> None:
     """Score the recommended code of each run that has one, and write the scores."""
-    device = parts.generator.centre.device
-    by_subject: dict[int, list[tuple[Run, CodeArray]]] = defaultdict(list)
+    device = parts.forward.device
+    together: dict[tuple[int, int], list[tuple[Run, CodeArray]]] = defaultdict(list)
     with Record(store.folder) as record:
         for r, planned in zip(parts.runs, record.runs(), strict=True):
             code = replay.recommended_by(record, planned, device)
             if code is not None:
-                by_subject[r.subject].append((r, code))
+                together[r.subject, r.generator].append((r, code))
     found: dict[int, Recommended] = {}
     kept: dict[str, bytes] = {}
-    for subject, some in by_subject.items():
+    for (subject, generator), some in together.items():
         codes = torch.from_numpy(np.stack([code for _, code in some])).to(device)
         runs = iter([r for r, _ in some])
-        for images, responses in reported.in_float32(parts, store, subject, codes):
+        for images, responses in reported.in_float32(parts, store, subject, codes, generator):
             for image, response, r in zip(images, responses, runs, strict=False):
                 found[r.id] = Recommended(float(r.score(response[r.unit, None, None, None])), identity(image))
                 if parts.plan.images_kept != "none":

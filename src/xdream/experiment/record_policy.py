@@ -66,11 +66,12 @@ class RecordPolicy(Protocol):
 
     def answered_before(
         self, generation: int, layout: BatchLayout, answers: Answers
-    ) -> tuple[dict[int, int], int]:
-        """Fill in what was answered before a kill: how much of each subject's stream, and the next chunk."""
+    ) -> tuple[dict[tuple[int, int], int], int]:
+        """Fill in what was answered before a kill: how much of each stream (`Stream.key`), and the next
+        chunk."""
         ...
 
-    def asked(self, generation: int, layout: BatchLayout, codes: Codes) -> None:
+    def asked(self, generation: int, layout: BatchLayout, codes: Mapping[int, Codes]) -> None:
         """The codes of a generation."""
         ...
 
@@ -79,7 +80,12 @@ class RecordPolicy(Protocol):
         ...
 
     def told(
-        self, generation: int, layout: BatchLayout, codes: Codes, rows: Sequence[ToldRow], tell: Tell
+        self,
+        generation: int,
+        layout: BatchLayout,
+        codes: Mapping[int, Codes],
+        rows: Sequence[ToldRow],
+        tell: Tell,
     ) -> list[State]:
         """The scores, in the order of the runs, each as many as were asked for; gives the new states.
 
@@ -98,19 +104,19 @@ class Everything:
 
     def answered_before(
         self, generation: int, layout: BatchLayout, answers: Answers
-    ) -> tuple[dict[int, int], int]:
+    ) -> tuple[dict[tuple[int, int], int], int]:
         """From the store, for the generation that was under way."""
-        done = {stream.subject: 0 for stream in layout.streams}
+        done = {stream.key: 0 for stream in layout.streams}
         if generation > self._last:
             return done, 0
         at = {place: int(i) for s in layout.streams for place, i in zip(s.places, s.at, strict=True)}
-        subject_of = {r.id: r.subject for r in layout.runs}
+        stream_of = {r.id: (r.subject, r.generator) for r in layout.runs}
         leaders = {
             stream.runs[0].id for stream in layout.streams
-        }  # every run of a subject sees its references
+        }  # every run of a stream sees its references
         for run, slot, repeat, response, noise_free in queries.answers(self._store, generation):
             if repeat == 0 and (slot is not None or run in leaders):
-                done[subject_of[run]] += 1
+                done[stream_of[run]] += 1
             if slot is not None:
                 row = at[run, slot]
                 answers.observed[row, repeat] = response
@@ -120,21 +126,17 @@ class Everything:
             self._kept.note(generation, r, answers.clean[rows])
         return done, queries.last_chunk(self._store, generation) + 1
 
-    def asked(self, generation: int, layout: BatchLayout, codes: Codes) -> None:
+    def asked(self, generation: int, layout: BatchLayout, codes: Mapping[int, Codes]) -> None:
         """Written before anything is shown."""
         if generation > self._last:
-            self._writer.put(self._write_asked, generation, layout, codes.cpu())
+            self._writer.put(
+                self._write_asked, generation, layout, {key: one.cpu() for key, one in codes.items()}
+            )
 
-    def _write_asked(self, generation: int, layout: BatchLayout, codes: Codes) -> None:
-        numbers = codes.numpy()
-        self._store.write_asked(
-            generation,
-            (
-                AskedRow(*place, numbers[i])
-                for stream in layout.streams
-                for place, i in zip(stream.places, stream.at.tolist(), strict=True)
-            ),
-        )
+    def _write_asked(self, generation: int, layout: BatchLayout, codes: Mapping[int, Codes]) -> None:
+        own = {run: of_run.numpy() for run, of_run in layout.codes_by_run(codes).items()}
+        places = (place for stream in layout.streams for place in stream.places)
+        self._store.write_asked(generation, (AskedRow(run, slot, own[run][slot]) for run, slot in places))
 
     def answered(self, generation: int, chunk: Chunk) -> None:
         """Written with what was shown."""
@@ -170,7 +172,12 @@ class Everything:
         self._store.write_answers(generation, shown, rows, kept)
 
     def told(
-        self, generation: int, layout: BatchLayout, codes: Codes, rows: Sequence[ToldRow], tell: Tell
+        self,
+        generation: int,
+        layout: BatchLayout,
+        codes: Mapping[int, Codes],
+        rows: Sequence[ToldRow],
+        tell: Tell,
     ) -> list[State]:
         """Told when the responses are written; scores and states are written together."""
         self._writer.wait()
@@ -202,30 +209,31 @@ class ScoresOnly:
 
     def answered_before(
         self, generation: int, layout: BatchLayout, answers: Answers
-    ) -> tuple[dict[int, int], int]:
+    ) -> tuple[dict[tuple[int, int], int], int]:
         """Nothing: a generation that was not told is shown again as a whole."""
-        return {stream.subject: 0 for stream in layout.streams}, 0
+        return {stream.key: 0 for stream in layout.streams}, 0
 
-    def asked(self, generation: int, layout: BatchLayout, codes: Codes) -> None:
+    def asked(self, generation: int, layout: BatchLayout, codes: Mapping[int, Codes]) -> None:
         """Not written."""
 
     def answered(self, generation: int, chunk: Chunk) -> None:
         """Not written."""
 
     def told(
-        self, generation: int, layout: BatchLayout, codes: Codes, rows: Sequence[ToldRow], tell: Tell
+        self,
+        generation: int,
+        layout: BatchLayout,
+        codes: Mapping[int, Codes],
+        rows: Sequence[ToldRow],
+        tell: Tell,
     ) -> list[State]:
         """Told when the scores are written; where populations vary, before: a run's ending follows from its
         next population, and the codes of its last generation are kept with the scores."""
         early = tell() if layout.varies else None
         if early is not None:
             rows = [dataclasses.replace(row, ending=early[1].get(row.run)) for row in rows]
-        runs = layout.runs
-        starts = np.cumsum([0, *(r.population for r in runs)])
-        kept = [
-            self._kept(generation, row, codes[start : start + len(row.scores)])
-            for row, start in zip(rows, starts, strict=False)
-        ]
+        own = layout.codes_by_run(codes)
+        kept = [self._kept(generation, row, own[row.run][: len(row.scores)]) for row in rows]
         self._writer.put(self._store.write_told, generation, kept)
         self._writer.wait()
         states, _ = early or tell()

@@ -52,17 +52,17 @@ def is_due(record: Record | Store) -> bool:
 def compute(parts: Parts, store: Store, callback: Callback) -> None:
     """Compute the numbers of all runs, which have ended, and write them."""
     with Record(store.folder) as record:
-        by_subject: dict[int, list[tuple[Run, list[int], Codes]]] = defaultdict(list)
+        together: dict[tuple[int, int], list[tuple[Run, list[int], Codes]]] = defaultdict(list)
         for r, one in zip(parts.runs, record.runs(), strict=True):
             if one.generations:
-                by_subject[r.subject].append((r, *_codes(record, r, one.generations)))
+                together[r.subject, r.generator].append((r, *_codes(record, r, one.generations)))
     found: dict[int, Reported] = {}
-    done, total = 0, sum(len(codes) for some in by_subject.values() for _, _, codes in some)
+    done, total = 0, sum(len(codes) for some in together.values() for _, _, codes in some)
     callback.stage(FACT, 0, total)
-    for subject, some in by_subject.items():
-        codes = torch.cat([codes for _, _, codes in some]).to(parts.generator.centre.device)
+    for (subject, generator), some in together.items():
+        codes = torch.cat([codes for _, _, codes in some]).to(parts.forward.device)
         responses = []
-        for _, part in in_float32(parts, store, subject, codes):
+        for _, part in in_float32(parts, store, subject, codes, generator):
             responses.append(part)
             done += len(part)
             callback.stage(FACT, done, total)
@@ -87,22 +87,23 @@ def _codes(record: Record, r: Run, generations: int) -> tuple[list[int], Codes]:
 
 
 def in_float32(
-    parts: Parts, store: Store, subject: int, codes: Codes
+    parts: Parts, store: Store, subject: int, codes: Codes, generator: int
 ) -> Iterator[tuple[ShownImages, torch.Tensor]]:
-    """The images of codes and a subject's responses, (n, units), in float32, batch by batch."""
+    """The images that a generator draws of codes, and a subject's responses, (n, units), in float32, batch by
+    batch."""
     forward = parts.forward.in_float32()
     size = int(queries.fact(store, "batch"))
     batch = BatchSize(forward, size, lambda size: store.write_fact("batch", str(size)))
     start = 0
     while start < len(codes):
         some = codes[start : start + batch.size]
-        found = batch.attempt(functools.partial(_shown, forward, subject, some))
+        found = batch.attempt(functools.partial(_shown, forward, subject, some, generator))
         if found is None:
             continue
         yield found
         start += len(some)
 
 
-def _shown(forward: Forward, subject: int, codes: Codes) -> tuple[ShownImages, torch.Tensor]:
-    images = forward.draw(codes)
+def _shown(forward: Forward, subject: int, codes: Codes, generator: int) -> tuple[ShownImages, torch.Tensor]:
+    images = forward.draw(codes, generator)
     return images, forward.respond(subject, images)

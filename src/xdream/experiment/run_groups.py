@@ -16,10 +16,15 @@ from xdream.optimizers import Optimizer, State, group_key, grouped, joined, rest
 
 @dataclass(frozen=True, eq=False)
 class RunGroup:
-    """Runs of one algorithm and population, whose optimizer is computed at once."""
+    """Runs of one algorithm, population and generator, whose optimizer is computed at once."""
 
     optimizer: Optimizer[Any]
     runs: tuple[Run, ...]
+
+    @property
+    def generator(self) -> int:
+        """Which of the parts' generators draws their images."""
+        return self.runs[0].generator
 
     def without(self, state: State, ended: Collection[int]) -> tuple[RunGroup, State] | None:
         """What is left when some runs end, with its state; None when nothing is."""
@@ -32,10 +37,10 @@ class RunGroup:
 
 
 def groups_of(runs: Sequence[Run]) -> list[RunGroup]:
-    """Runs of the same algorithm and population that can be computed at once, in order."""
+    """Runs of the same algorithm, population and generator that can be computed at once, in order."""
     alike: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for one in runs:
-        alike[one.population, *group_key(one.optimizer, one.hyperparameters)].append(one)
+        alike[one.generator, one.population, *group_key(one.optimizer, one.hyperparameters)].append(one)
     return [_group(members) for members in alike.values()]
 
 

@@ -33,14 +33,15 @@ class Initial:
 class Run:
     """One evolution of the experiment.
 
-    target: NETWORK:LAYER:UNIT. subject, unit: which subject answers, and which of its units is this run's.
-    score: the objective's formula. population: most images per generation. presentations: the budget.
-    generations: what it buys at that population. noise_spikes, noise_scale, plateau, init, responses: as
-    in a plan.
+    target: NETWORK:LAYER:UNIT. generator: which of the parts' generators draws. subject, unit: which subject
+    answers, and which of its units is this run's. score: the objective's formula. population: most images per
+    generation. presentations: the budget. generations: what it buys at that population. noise_spikes,
+    noise_scale, plateau, init, responses: as in a plan.
     """
 
     id: int
     target: str
+    generator: int
     subject: int
     unit: int
     seed: int
@@ -70,19 +71,27 @@ class Run:
 class Parts:
     """Everything that a plan names, made and checked. plan: with every default filled in.
 
-    identities: SHA-256 of the weights of the generator and of each network, and of each image to match: what
-    must be the same when the experiment is resumed. Code of the user's own is not looked into.
-    initial: what runs start from, by their `init`. notes: what the user should know before the start.
+    declared, generators: as the plan has them, and made; each once, in the order of the variants that draw
+    with them. identities: SHA-256 of the weights of each generator and of each network, and of each image to
+    match: what must be the same when the experiment is resumed. Code of the user's own is not looked into.
+    initial: what runs start from, by their `init` and their generator. notes: what the user should know
+    before the start.
     """
 
     plan: Plan
-    generator: Generator
+    declared: tuple[Part, ...]
+    generators: tuple[Generator, ...]
     forward: Forward
     references: References | None
     runs: tuple[Run, ...]
     identities: dict[str, str]
-    initial: Mapping[str, Initial]
+    initial: Mapping[tuple[str, int], Initial]
     notes: tuple[str, ...]
+
+    @property
+    def generator(self) -> Generator:
+        """The first, where there is one for all runs."""
+        return self.generators[0]
 
     @property
     def image_size_px(self) -> int:

@@ -40,7 +40,7 @@ def resume_states(
     states = []
     for g in groups:
         [since] = {latest[r.id][0] for r in g.runs}
-        state = loaded_state(g.optimizer, [latest[r.id][1] for r in g.runs], parts.generator.centre.device)
+        state = loaded_state(g.optimizer, [latest[r.id][1] for r in g.runs], parts.forward.device)
         for generation in range(since, told):
             state = g.optimizer.tell(state, told_scores(store, g, generation).to(state.seeds.device))
         states.append(state)

@@ -122,7 +122,7 @@ def _images(images: list[ShownImage]) -> dict[str, Any]:
     codes = np.full((len(images), dims), np.nan, dtype=np.float32)
     for row, one in enumerate(images):
         if one.code is not None:
-            codes[row] = one.code
+            codes[row, : len(one.code)] = one.code
     return {
         "id": _cell([one.id for one in images]),
         "name": _cell([one.name or "" for one in images]),

@@ -283,8 +283,8 @@ class _Writer:
         module.add(tables.table("record", text, record, tables.RECORD))
 
     def _dims(self) -> int:
-        rows = self._record.query("SELECT length(code) / 4 FROM image WHERE code IS NOT NULL LIMIT 1")
-        return int(rows[0][0]) if rows else 0
+        [(dims,)] = self._record.query("SELECT coalesce(max(length(code)) / 4, 0) FROM image")
+        return int(dims)
 
 
 def _later(batches: Iterable[Sequence[PresentationRecord]]) -> Iterator[list[PresentationRecord]]:

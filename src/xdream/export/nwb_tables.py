@@ -152,7 +152,7 @@ def image_columns(batch: Sequence[ShownImage], dims: int) -> Columns:
     codes = np.full((len(batch), max(dims, 1)), np.nan, dtype=np.float32)
     for row, one in enumerate(batch):
         if one.code is not None:
-            codes[row] = one.code
+            codes[row, : len(one.code)] = one.code
     return {
         "image_id": [one.id for one in batch],
         "run": _whole([one.run for one in batch]),

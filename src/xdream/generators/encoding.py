@@ -32,6 +32,7 @@ def encode(
     steps: int = 100,
     method: Method | None = None,
     features: Features | None = None,
+    restarts: int = 1,
 ) -> tuple[Codes, torch.Tensor]:
     """Codes whose images are near the given ones, and how near they are.
 
@@ -39,32 +40,56 @@ def encode(
     gradient descent, 100 in the paper's analyses and 200 for its prepared initial codes. method: `ivt`, the
     code that an `Invertible` generator says itself (the default where there is one; no steps), or `opt`,
     gradient descent from the zero code. features: in which images are to be near, instead of pixels, by `opt`
-    only. Returns (n, d) float32 codes and (n,) losses, each the mean squared difference (of pixels, or of
-    features) between the resized image and the clipped image of its code, on the generator's device. Raises
-    BadInput.
+    only. restarts: descents for each image, of which the best is kept: the first from the zero code, as
+    published, others from initial codes. Returns (n, d) float32 codes, within the region where the
+    generator's codes live, and (n,) losses, each the mean squared difference (of pixels, or of features)
+    between the resized image and the clipped image of its code, on the generator's device. Raises BadInput.
     """
     if method is None:
         method = "ivt" if isinstance(generator, Invertible) and features is None else "opt"
     if features is not None:
         _check_gradient(generator, method)
-    _check(generator, images, steps, method)
-    size_px = (generator.image_size_px, generator.image_size_px)
+    _check(generator, steps, method, restarts)
+    check_images(images)
     codes, losses = [], []
     for start in range(0, len(images), BATCH):
-        some = images[start : start + BATCH].to(generator.centre.device, torch.float32)
-        wanted = resize(some, size_px)
-        with torch.no_grad():
-            goal = wanted if features is None else _checked(features(wanted), len(wanted))
+        some = images[start : start + BATCH]
+        goal = goal_of(generator, some, features)
         if method == "ivt":
             assert isinstance(generator, Invertible)
-            found = generator.invert(wanted)
+            found = generator.invert(goal)
+            loss = differences(generator, found, goal)
         else:
-            found = _descend(generator, goal, steps, features)
-        with torch.no_grad():
-            shown = generator(found).clamp(0.0, 1.0)
-            losses.append(_difference(shown if features is None else features(shown), goal))
+            found, loss = _best_descent(generator, goal, steps, features, restarts)
         codes.append(found)
-    return torch.cat(codes), torch.cat(losses)
+        losses.append(loss)
+    return brought(generator, torch.cat(codes)), torch.cat(losses)
+
+
+def goal_of(generator: Generator, images: Images, features: Features | None = None) -> torch.Tensor:
+    """What images of codes are compared with: the images at the generator's size, or their features.
+
+    Raises BadInput for features that are none.
+    """
+    size_px = (generator.image_size_px, generator.image_size_px)
+    wanted = resize(images.to(generator.centre.device, torch.float32), size_px)
+    with torch.no_grad():
+        return wanted if features is None else _checked(features(wanted), len(wanted))
+
+
+def differences(
+    generator: Generator, codes: Codes, goal: torch.Tensor, features: Features | None = None
+) -> torch.Tensor:
+    """(n,): the mean squared difference between the clipped image of each code and its goal."""
+    with torch.no_grad():
+        shown = generator(codes).clamp(0.0, 1.0)
+        return _difference(shown if features is None else features(shown), goal)
+
+
+def brought(generator: Generator, codes: Codes) -> Codes:
+    """(n, d) inside the region where a generator's codes live when they are drawn."""
+    into: Callable[[Codes], Codes] | None = getattr(generator, "brought", None)
+    return codes if into is None else into(codes)
 
 
 def layer_features(
@@ -89,18 +114,38 @@ def layer_features(
     return features
 
 
-def _descend(generator: Generator, goal: torch.Tensor, steps: int, features: Features | None) -> Codes:
-    """From the zero code, against the gradient of the squared difference.
+def _best_descent(
+    generator: Generator, goal: torch.Tensor, steps: int, features: Features | None, restarts: int
+) -> tuple[Codes, torch.Tensor]:
+    """(n, d) codes and (n,) losses: of several descents for each image the best."""
+    n, device = len(goal), generator.centre.device
+    first = torch.zeros(n, len(generator.centre), device=device)
+    found = _descend(generator, goal, steps, features, first)
+    loss = differences(generator, found, goal, features)
+    seeds = torch.zeros(1, dtype=torch.int64, device=device)
+    drawn = generator.initial.draw(seeds, restarts)[0]
+    for again in range(1, restarts):
+        other = _descend(generator, goal, steps, features, drawn[again].expand(n, -1))
+        at = differences(generator, other, goal, features)
+        found = torch.where((at < loss)[:, None], other, found)
+        loss = torch.minimum(at, loss)
+    return found, loss
+
+
+def _descend(
+    generator: Generator, goal: torch.Tensor, steps: int, features: Features | None, first: Codes
+) -> Codes:
+    """From the first codes, against the gradient of the squared difference.
 
     The gradient of each image is divided by its own L2 norm, so only the step lengths say how far a
     code goes. The difference of pixels is that of unclipped images: a clipped value would have no gradient
     back. A network is given clipped ones, for beyond their range it says nothing of what will be shown, and
     the gradient passes by the clipping, to bring back what is too bright or too dark.
     """
-    codes = torch.zeros(len(goal), len(generator.centre), device=generator.centre.device)
+    codes = first
     for step in range(steps):
         with torch.enable_grad():
-            codes.requires_grad_(True)
+            codes = codes.detach().requires_grad_(True)
             made = generator(codes)
             if features is not None:
                 made = features(made.detach().clamp(0.0, 1.0) + (made - made.detach()))
@@ -143,7 +188,7 @@ def _check_gradient(generator: Generator, method: Method) -> None:
         )
 
 
-def _check(generator: Generator, images: Images, steps: int, method: Method) -> None:
+def _check(generator: Generator, steps: int, method: Method, restarts: int) -> None:
     if method not in get_args(Method):
         raise BadInput(f"unknown method of encoding '{method}'; known: {', '.join(get_args(Method))}")
     if method == "ivt" and not isinstance(generator, Invertible):
@@ -159,6 +204,12 @@ def _check(generator: Generator, images: Images, steps: int, method: Method) -> 
         )
     if steps < 1:
         raise BadInput(f"encoding with {steps} steps is not possible; give at least 1")
+    if restarts < 1:
+        raise BadInput(f"encoding with {restarts} restarts is not possible; give at least 1")
+
+
+def check_images(images: Images) -> None:
+    """Raise BadInput for what cannot be encoded."""
     if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
         raise BadInput(f"images of shape {tuple(images.shape)}; give at least one, as (n, 3, h, w)")
     if not images.is_floating_point():

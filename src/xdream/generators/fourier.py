@@ -21,7 +21,7 @@ from torch import nn
 
 from xdream.errors import BadInput
 from xdream.generators.base import GaussianCodes, Tuned
-from xdream.generators.pixels import SizePx, check_size
+from xdream.generators.pixels import NO_LIMIT, SizePx, check_size
 from xdream.generators.statistics import read_statistics
 from xdream.registry import declares
 from xdream.types import Codes, Images
@@ -135,6 +135,7 @@ class Fourier:
 #: The better ones of a coarse look without noise (benches/defaults.py); where settings did as well as each
 #: other, the one that lets codes drift less.
 TUNED = {
+    "rank-nes": Tuned({"mean_limit": NO_LIMIT}),
     "genetic": Tuned({"population": 20, "mutation_rate": 0.25, "mutation_size": 0.5, "selectivity": 2.0}),
     "fdgd": Tuned({"population": 20, "search_radius": 0.5, "learning_rate": 1.5}),
     "nes": Tuned({"population": 20, "search_radius": 0.5, "learning_rate": 0.5}),

@@ -40,7 +40,9 @@ REGION = ("ball", 1.3)
 #: From `xdream tune` with natural-v1 (benches/tuning.py); they serve for every learned generator, whose codes
 #: are all whitened.
 TUNED = {
-    "rank-nes": Tuned({"population": 10}, with_noise={"population": 20}),
+    "rank-nes": Tuned(
+        {"population": 10, "mean_limit": REGION[1]}, with_noise={"population": 20, "mean_limit": REGION[1]}
+    ),
     "genetic": Tuned(
         {
             "population": 10,

@@ -55,15 +55,23 @@ def values_of(parameters: Sequence[Parameter], code: npt.NDArray[np.float32]) ->
     return found
 
 
-def written(parameters: Sequence[Parameter]) -> str:
-    """As a fact of a record."""
-    return json.dumps([asdict(one) for one in parameters])
-
-
-def read(facts: Mapping[str, str]) -> tuple[Parameter, ...]:
-    """Of a record's facts; none where its generator has none."""
-    return tuple(Parameter(**one) for one in json.loads(facts.get(FACT) or "[]"))
-
-
 #: The fact of a record that holds them.
 FACT = "parameters"
+
+
+def written(of_generators: Sequence[Sequence[Parameter]], of_runs: Sequence[int]) -> dict[str, str]:
+    """The fact of a record: the parameters of each generator, and which of them is each run's; none where no
+    generator has any."""
+    if not any(of_generators):
+        return {}
+    found = {"of_generators": [[asdict(p) for p in one] for one in of_generators], "of_runs": list(of_runs)}
+    return {FACT: json.dumps(found)}
+
+
+def read(facts: Mapping[str, str]) -> dict[int, tuple[Parameter, ...]]:
+    """Of a record's facts, by run; nothing where no generator has any."""
+    if FACT not in facts:
+        return {}
+    found = json.loads(facts[FACT])
+    named = [tuple(Parameter(**p) for p in one) for one in found["of_generators"]]
+    return {run: named[number] for run, number in enumerate(found["of_runs"]) if named[number]}

@@ -22,6 +22,8 @@ CodeRegion: TypeAlias = Literal["free", "ball", "sphere", "box"]
 Radius: TypeAlias = Annotated[float, Field(gt=0, le=1e6)]
 #: The radius of a ball or sphere where none is given, in units of the spread of the initial codes.
 DEFAULT_RADIUS = 1.3
+#: Codes nearer to the centre have no direction.
+NEARLY_CENTRE = 1e-12
 
 
 @dataclass(eq=False)
@@ -51,11 +53,13 @@ class Bounded:
         centre = self.generator.centre
         z = (codes - centre) / self.spread
         # A root of a sum of squares that does not overflow for codes far outside.
-        largest = z.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny)
-        rms = largest * (z / largest).square().mean(-1, keepdim=True).sqrt()
-        length = self.radius if self.region == "sphere" else rms.clamp_max(self.radius)
-        direction = torch.where(rms > 0.0, z / largest / (rms / largest), 0.0)
-        found: Codes = centre + self.spread * (direction * length)
+        # Never divided by 0, so that a gradient passes at the centre, too.
+        largest = z.abs().amax(-1, keepdim=True).clamp_min(NEARLY_CENTRE)
+        relative = (z / largest).square().mean(-1, keepdim=True).clamp_min(NEARLY_CENTRE).sqrt()
+        onto = z / largest * (self.radius / relative)
+        if self.region == "ball":
+            onto = torch.where(largest * relative > self.radius, onto, z)
+        found: Codes = centre + self.spread * onto
         return found
 
     def to(self, device: torch.device) -> Self:

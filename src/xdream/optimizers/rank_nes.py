@@ -65,7 +65,7 @@ class RankNES:
 
     population: Annotated[int, Field(ge=2)] = 20
     search_radius: Annotated[float, Field(ge=LEAST_RADIUS, le=MOST_RADIUS)] | torch.Tensor = 0.5
-    mean_limit: Annotated[float, Field(gt=0, le=1e6)] | torch.Tensor = 1.3
+    mean_limit: Annotated[float, Field(gt=0, le=1e6)] | torch.Tensor = 1.0
     mean_every: Annotated[int, Field(ge=0)] = 0
 
     state_type: ClassVar[type[RankNESState]] = RankNESState

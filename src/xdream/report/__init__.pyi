@@ -6,3 +6,8 @@ from .summary import plan_of as plan_of
 from .summary import reference_scores as reference_scores
 from .summary import summarise as summarise
 from .text_table import table as table
+from .threads import Thread as Thread
+from .threads import ThreadPair as ThreadPair
+from .threads import thread_lines as thread_lines
+from .threads import thread_pairs as thread_pairs
+from .threads import threads_of as threads_of

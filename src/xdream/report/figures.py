@@ -6,6 +6,7 @@ Equal records give equal bytes (see figure_style).
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ from xdream.report.redraw import NOT_IDENTICAL, Panel, Redrawn, best_reference, 
 from xdream.report.spreads import electrodes
 from xdream.report.summary import RunSummary, notes_of, plan_of, recommended_of, summarise
 from xdream.report.text_table import number
+from xdream.report.threads import Thread, threads_of
 from xdream.store import ImageRecord, Record
 from xdream.text import counted
 
@@ -114,7 +116,8 @@ def show(
     A single run gives figure.png, response.png, montage.png, best.png, best_last_generation.png and, where
     its optimizer recommends a code, recommended.png; several give these with run000- before the name for the
     first `most_runs` of them (or for `runs`, by number), and runs.png. Beside them references.png (the
-    references with the best and the worst responses) and, of a session, electrodes.png. file_format: of the
+    references with the best and the worst responses), threads.png where runs of several generators drive one
+    target, and, of a session, electrodes.png. file_format: of the
     figures, png, pdf or svg; images stay PNG. Whatever the
     images need and is gone (weights, references) is left out with a warning. An image that does not come out
     bit for bit as it was shown is written as best_not_identical.png. Raises BadInput when no generation is
@@ -144,6 +147,9 @@ def show(
             written.append(_run_figures(one, reference, drawn, last, frame, folder, before))
         overview = _overview(every, plan, frame, folder / frame.name("runs")) if len(every) > 1 else None
     beside, said = natural.figures(record, plan, single, levels, folder, frame.name, frame.notes)
+    if together := threads_of(record, [one.summary for one in every]):
+        with style():
+            beside.append(_threads(together, every, frame, folder / frame.name("threads")))
     alarms += [] if any("best reference is left out" in text for text in alarms) else said
     if runs is None and len(every) > most_runs:
         alarms.append(f"figures of single runs are drawn for the first {most_runs} of {len(every)}")
@@ -269,10 +275,12 @@ def _overview(runs: Sequence[Curves], plan: Plan, frame: _Frame, path: Path) -> 
     """The best of each generation of every run, thin; medians bold, by target where these are few."""
     targets: dict[str, list[Curves]] = defaultdict(list)
     optimizers = sorted({curves.summary.optimizer for curves in runs})
+    generators = sorted({curves.summary.generator for curves in runs})
     objectives = sorted({curves.summary.objective for curves in runs})
     for curves in runs:
         s = curves.summary
-        unlike = [s.optimizer] * (len(optimizers) > 1) + [s.objective] * (len(objectives) > 1)
+        unlike = [s.generator] * (len(generators) > 1) + [s.optimizer] * (len(optimizers) > 1)
+        unlike += [s.objective] * (len(objectives) > 1)
         target = f"{s.target} ({s.name[:30]})" if s.name else s.target
         targets[", ".join([target, *unlike])].append(curves)
     relative = len(targets) > 1 and all((s.summary.best_reference or 0.0) > 0.0 for s in runs)
@@ -284,9 +292,8 @@ def _overview(runs: Sequence[Curves], plan: Plan, frame: _Frame, path: Path) -> 
     title = f"{len(runs)} runs of {counted(len({s.summary.target for s in runs}), 'target')}"
     if len(targets) == 1:
         title = f"{len(runs)} runs of {next(iter(targets))}"
-    figure = new_figure(
-        CURVE_IN + 0.5, f"{title}  ·  {plan.generator.name}, {', '.join(optimizers)}", frame.notes
-    )
+    parts = ", ".join([*generators, *optimizers])
+    figure = new_figure(CURVE_IN + 0.5, f"{title}  ·  {parts}", frame.notes)
     axes = figure.add_subplot()
     labels: list[Text | None] = []
     for (target, members), colour in zip(together.items(), COLOURS, strict=False):
@@ -329,6 +336,26 @@ def _overview(runs: Sequence[Curves], plan: Plan, frame: _Frame, path: Path) -> 
     axes.set(ylabel=what)
     label_x(axes, even, max(float(count if even else c.presentations[-1]) for c in runs))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    spread_labels(figure, [label for label in labels if label is not None])
+    return figure_style.write_figure(figure, path)
+
+
+def _threads(threads: Sequence[Thread], every: Sequence[Curves], frame: _Frame, path: Path) -> Path:
+    """The mean of each generation of the threads of each target, on the same axes, with 95 % over images."""
+    targets = list(dict.fromkeys(one.target for one in threads))
+    title = f"threads of {counted(len(targets), 'target')}: mean of each generation (95 % over images)"
+    figure = new_figure(CURVE_IN * len(targets), title, frame.notes)
+    ylabel = f"mean {score_label(frame.plan, every[0].summary.objective)}"
+    labels: list[Text | None] = []
+    for axes, target in zip(figure.subplots(len(targets), 1, squeeze=False).flat, targets, strict=True):
+        together = [one for one in threads if one.target == target]
+        for one, colour in zip(together, itertools.cycle(COLOURS), strict=False):
+            axes.fill_between(one.presentations, one.low, one.high, color=colour, alpha=0.2, lw=0)
+            axes.plot(one.presentations, one.mean, color=colour, lw=1.4)
+            count = f"\n({len(one.runs)} runs)" if len(one.runs) > 1 else ""
+            labels.append(label_beside(axes, last_seen(one.mean), f"{one.name}{count}", colour))
+        axes.set_title(target, loc="left", fontsize=8)
+        axes.set(ylabel=ylabel, xlabel="presentations of each thread")
     spread_labels(figure, [label for label in labels if label is not None])
     return figure_style.write_figure(figure, path)
 

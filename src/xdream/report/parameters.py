@@ -22,20 +22,21 @@ FILE_NAME = "parameters.csv"
 
 @dataclass(frozen=True)
 class BestParameters:
-    """Of a run's best image. values: by name, in their units. pressed: the names of those at a bound."""
+    """Of a run's best image. named: the parameters of its generator. values: by name, in their units.
+    pressed: the names of those at a bound."""
 
     run: int
     target: str
+    named: tuple[Parameter, ...]
     values: dict[str, float]
     pressed: frozenset[str]
 
 
-def best_parameters(record: Record) -> tuple[tuple[Parameter, ...], list[BestParameters]]:
-    """The parameters of the generator, and the values of each run's best image; nothing where it has none."""
-    parameters = read(record.facts)
-    found = []
-    for run in record.runs() if parameters else ():
-        image = record.best_image(run.id)
+def best_parameters(record: Record) -> list[BestParameters]:
+    """The values of each run's best image; of runs whose generator names its numbers."""
+    named, found = read(record.facts), []
+    for run in record.runs():
+        image = record.best_image(run.id) if run.id in named else None
         if image is None:
             continue
         codes = record.codes(run.id, image.generation)
@@ -45,18 +46,23 @@ def best_parameters(record: Record) -> tuple[tuple[Parameter, ...], list[BestPar
             from xdream.experiment.replay import codes_of
 
             code = codes_of(record, run.id, [image.generation])[image.generation][image.slot]
-        pressed = frozenset(
-            one.name for one, c in zip(parameters, code, strict=True) if one.at_bound(float(c))
-        )
-        found.append(BestParameters(run.id, run.target, values_of(parameters, code), pressed))
-    return parameters, found
+        own = named[run.id]
+        pressed = frozenset(one.name for one, c in zip(own, code, strict=True) if one.at_bound(float(c)))
+        found.append(BestParameters(run.id, run.target, own, values_of(own, code), pressed))
+    return found
 
 
-def table(parameters: Sequence[Parameter], found: Sequence[BestParameters]) -> str:
-    """Aligned, a row for each parameter and a column for each run; "" without any."""
-    if not found or len(found) > MOST_RUNS:
+def table(found: Sequence[BestParameters]) -> str:
+    """Aligned, a row for each parameter and a column for each run, one table after the other where generators
+    differ; "" without any."""
+    if len(found) > MOST_RUNS:
         return ""
-    heads = ["best image" if len(found) == 1 else f"run {one.run}" for one in found]
+    alike = dict.fromkeys(one.named for one in found)
+    return "\n".join(_table(named, [one for one in found if one.named == named]) for named in alike)
+
+
+def _table(parameters: Sequence[Parameter], found: Sequence[BestParameters]) -> str:
+    heads = [f"best of run {one.run}" for one in found]
     rows = [["parameter", *heads, "bounds", "unit"]]
     for one in parameters[:MOST_ROWS]:
         cells = [number(each.values[one.name]) + "!" * (one.name in each.pressed) for each in found]
@@ -74,10 +80,10 @@ def table(parameters: Sequence[Parameter], found: Sequence[BestParameters]) -> s
         lines.append(f"… and {len(parameters) - MOST_ROWS} more, in {FILE_NAME}")
     if any(one.pressed for one in found):
         lines.append("!: at a bound; the best value may lie beyond it")
-    return printable("\n".join(lines))
+    return "\n".join(printable(line) for line in lines)
 
 
-def write(parameters: Sequence[Parameter], found: Sequence[BestParameters], folder: Path) -> Path | None:
+def write(found: Sequence[BestParameters], folder: Path) -> Path | None:
     """`parameters.csv` in a folder; None without any. Raises BadInput when it cannot be written."""
     if not found:
         return None
@@ -85,7 +91,7 @@ def write(parameters: Sequence[Parameter], found: Sequence[BestParameters], fold
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("run", "target", "parameter", "value", "unit", "low", "high", "circular", "at_bound"))
     for each in found:
-        for one in parameters:
+        for one in each.named:
             flags = int(one.circular), int(one.name in each.pressed)
             value = f"{each.values[one.name]:.7g}"
             writer.writerow((each.run, each.target, one.name, value, one.unit, one.low, one.high, *flags))
@@ -94,9 +100,9 @@ def write(parameters: Sequence[Parameter], found: Sequence[BestParameters], fold
     return path
 
 
-def as_json(parameters: Sequence[Parameter], one: BestParameters) -> list[dict[str, Any]]:
+def as_json(one: BestParameters) -> list[dict[str, Any]]:
     """Of one run."""
     return [
         {"name": p.name, "value": one.values[p.name], "unit": p.unit, "at_bound": p.name in one.pressed}
-        for p in parameters
+        for p in one.named
     ]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from xdream.description import Part
 from xdream.errors import BadInput, XDreamError
-from xdream.experiment.plan import Plan
+from xdream.experiment.plan import Plan, generators_of
 from xdream.images import references
 from xdream.images.files import chw, pixels_of, png
 from xdream.images.references import References
@@ -65,14 +66,20 @@ def redraw(record: Record, plan: Plan, images: Sequence[ImageRecord]) -> tuple[d
     chunk, pixels = None, torch.empty(0)
     try:
         with _threads(plan.threads):
-            parts, said = _drawing_parts(record, plan)
+            declared, said = generators_of(record), list[str]()
+            parts: dict[int, Parts] = {}
             derived = _derived(record, images)
-            device = parts.generator.centre.device
             for image in sorted(images, key=lambda i: (i.generation, i.chunk or 0)):
                 codes, row = (derived[image.id], 0) if image.id in derived else record.chunk_codes(image)
                 if image.chunk is None or chunk != (image.generation, image.chunk):
                     chunk = (image.generation, image.chunk)
-                    pixels = parts.forward.draw(torch.from_numpy(codes).to(device)).cpu()
+                    which = declared[image.run]
+                    number = declared.index(which)
+                    if number not in parts:
+                        parts[number], told = _drawing_parts(record, plan, which)
+                        said += told
+                    forward = parts[number].forward
+                    pixels = forward.draw(torch.from_numpy(codes).to(forward.device)).cpu()
                 exact = image.pixels in (identity(pixels[row]), None)  # in a record of scores: not known
                 drawn[image.id] = Redrawn(pixels[row].permute(1, 2, 0).numpy().copy(), exact)
     except XDreamError as error:
@@ -114,8 +121,9 @@ def _derived(record: Record, images: Sequence[ImageRecord]) -> dict[int, CodeArr
     return codes
 
 
-def _drawing_parts(record: Record, plan: Plan) -> tuple[Parts, list[str]]:
-    """The parts without what images do not depend on, which may be gone: targets, references, first codes.
+def _drawing_parts(record: Record, plan: Plan, generator: Part) -> tuple[Parts, list[str]]:
+    """The parts of one generator without what images do not depend on, which may be gone: targets,
+    references, first codes.
 
     And what to say of an engine that is gone, too.
     """
@@ -125,6 +133,7 @@ def _drawing_parts(record: Record, plan: Plan) -> tuple[Parts, list[str]]:
     batch = int(record.facts["batch"])
     lean = {
         "batch": batch,
+        "generator": generator,
         "targets": (),
         "variants": (),
         "references": None,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xdream.experiment.plan import Plan
+from xdream.experiment.plan import Plan, generators_of
 from xdream.experiment.plan import plan_of as plan_of
 from xdream.images.comparison import expected_best, relative_activation
 from xdream.report.unit_names import unit_name
@@ -20,6 +20,8 @@ from xdream.text import counted
 
 Array = npt.NDArray[np.float64]
 
+#: So much beyond the region where a generator draws natural images is not worth a note.
+LITTLE = 1.05
 _DEFAULT_OBJECTIVE = Plan.model_fields["objective"].default.model_dump()
 
 
@@ -32,11 +34,11 @@ class RunSummary:
     of as many natural images as were presented (at most all), drawn without replacement.
     relative_activation: last_generation_best over best_reference (Xiao & Kreiman 2020). recommended: of the
     code that the optimizer recommends, noise-free, in float32; None where it recommends none, of sessions and
-    until all runs have ended. precision: of the
-    search; where it is not float32, noise-free numbers are computed again in float32 when all runs have
-    ended, and searched_last_generation_best and searched_best_ever are as the search had them. seconds,
-    presentations_per_second: of the whole experiment, all its runs together. ending: budget, plateau, user;
-    None: it goes on. notes: what every output says.
+    until all runs have ended. code_rms: of the last generation's codes as they are drawn, in units of the
+    spread, likewise, but of sessions, too. precision: of the search; where it is not float32, noise-free
+    numbers are computed again in float32 when all runs have ended, and searched_last_generation_best and
+    searched_best_ever are as the search had them. seconds, presentations_per_second: of the whole experiment,
+    all its runs together. ending: budget, plateau, user; None: it goes on. notes: what every output says.
     """
 
     run: int
@@ -63,6 +65,7 @@ class RunSummary:
     relative_activation: float | None
     relative_activation_of_best_ever: float | None
     recommended: float | None
+    code_rms: float | None
     precision: str
     searched_last_generation_best: float | None
     searched_best_ever: float | None
@@ -90,6 +93,13 @@ def notes_of(record: Record) -> tuple[str, ...]:
     if void:
         which = ", ".join(str(number + 1) for number in void[:20]) + (" …" if len(void) > 20 else "")
         notes.append(f"a block was rejected: the scores of generations {which} do not count and are left out")
+    far = [(rms, limit) for rms, limit in code_rms_of(record).values() if limit and rms > LITTLE * limit]
+    if far:
+        notes.append(
+            f"codes of {counted(len(far), 'run')} left the region where the generator draws natural images: "
+            f"root mean square up to {max(rms for rms, _ in far):.2f} of the spread, "
+            f"{min(limit for _, limit in far):g} is its limit; generator.codes = 'ball' keeps them there"
+        )
     again = record.facts.get("float32")
     if again is not None:
         precision = plan_of(record).precision
@@ -117,8 +127,21 @@ def summarise(record: Record) -> list[RunSummary]:
     rate = sum(counts.values()) / record.seconds if record.seconds > 0 else None
     again = in_float32(record)
     recommended = {run: one["score"] for run, one in recommended_of(record).items()}
+    far = code_rms_of(record)
+    generators = [one.name for one in generators_of(record)]
     return [
-        _summary(record, plan, run, counts[run.id], rate, notes, again.get(run.id), recommended.get(run.id))
+        _summary(
+            record,
+            plan,
+            run,
+            generators[run.id],
+            counts[run.id],
+            rate,
+            notes,
+            again.get(run.id),
+            recommended.get(run.id),
+            far.get(run.id, (None, None))[0],
+        )
         for run in runs
     ]
 
@@ -140,6 +163,12 @@ def recommended_of(record: Record) -> dict[int, Mapping[str, Any]]:
     return {int(run): one for run, one in found.items()}
 
 
+def code_rms_of(record: Record) -> dict[int, tuple[float, float | None]]:
+    """What `xdream.experiment.code_reach` computed, by run: how far codes went, and what is natural."""
+    found: dict[str, tuple[float, float | None]] = json.loads(record.facts.get("code_rms") or "{}")
+    return {int(run): (rms, limit) for run, (rms, limit) in found.items()}
+
+
 def reference_scores(record: Record, run: RunRecord) -> Array:
     """(N,) noise-free scores of the references for one run; NaN where there was no answer."""
     responses = record.reference_responses(run.id)
@@ -159,11 +188,13 @@ def _summary(
     record: Record,
     plan: Plan,
     run: RunRecord,
+    generator: str,
     presentations: int,
     rate: float | None,
     notes: tuple[str, ...],
     again: Mapping[str, Any] | None,
     recommended: float | None,
+    code_rms: float | None,
 ) -> RunSummary:
     """again: noise-free scores in float32, where the search had another precision."""
     clean, observed = (record.scores(run.id, noise_free=flag) for flag in (True, False))
@@ -182,7 +213,7 @@ def _summary(
         run=run.id,
         target=run.target,
         name=unit_name(plan, run.target),
-        generator=plan.generator.name,
+        generator=generator,
         optimizer=run.optimizer["name"],
         objective=run.objective["name"],
         seed=run.seed,
@@ -205,6 +236,7 @@ def _summary(
         relative_activation=None if last is None else relative_activation(last, best_reference),
         relative_activation_of_best_ever=None if ever is None else relative_activation(ever, best_reference),
         recommended=recommended,
+        code_rms=code_rms,
         precision=precision_of(record, plan),
         searched_last_generation_best=searched,
         searched_best_ever=searched_ever,

@@ -30,6 +30,7 @@ class _Column:
 
 _NAME = (_Column(("", "name"), lambda s: printable((s.name or MISSING)[:MOST_LETTERS])),)
 _NUMBER = (_Column(("", "run"), lambda s: str(s.run)),)
+_GENERATOR = (_Column(("", "generator"), lambda s: s.generator),)
 _OPTIMIZER = (_Column(("", "optimizer"), lambda s: s.optimizer),)
 _OBJECTIVE = (_Column(("", "objective"), lambda s: s.objective),)
 _ENDING = (_Column(("ended", "by"), lambda s: s.ending or MISSING),)
@@ -70,6 +71,7 @@ def table(summaries: Sequence[RunSummary]) -> str:
         _Column(("", "target"), lambda s: s.target),
         *(_NAME if any(s.name for s in summaries) else ()),
         *(_NUMBER if len(summaries) > 1 else ()),
+        *(_GENERATOR if len({s.generator for s in summaries}) > 1 else ()),
         *(_OPTIMIZER if len({s.optimizer for s in summaries}) > 1 else ()),
         *(_OBJECTIVE if any(s.objective != DEFAULT_OBJECTIVE for s in summaries) else ()),
         *_RUN,

@@ -84,6 +84,7 @@ PLANS = st.fixed_dictionaries(
                 {"name": "fdgd", "population": 4},
             ]
         ),
+        "variants": st.just([{}, {"generator": {"name": "fourier", "size_px": 16}}]),
         "repeats": st.integers(1, 2),
         "references_per_generation": st.integers(0, 3),
         "seed": st.integers(0, 2**40),

@@ -16,8 +16,10 @@ from xdream.experiment import loop
 from xdream.experiment.assemble import assemble
 from xdream.experiment.forward import Forward
 from xdream.experiment.plan import Plan
+from xdream.images.files import pixels_of
 from xdream.laboratory.rigs import Answer, AnswerRow, Block, NoBlock, Receipt
 from xdream.laboratory.session.session import Session
+from xdream.report import summarise
 from xdream.scoring.recordings import Values
 from xdream.store import Record, Store
 
@@ -552,10 +554,10 @@ def test_images_that_do_not_fit_are_drawn_in_smaller_batches(
     one = lab()
     draw = Forward.draw
 
-    def small(self: Forward, codes: torch.Tensor) -> torch.Tensor:
+    def small(self: Forward, codes: torch.Tensor, generator: int = 0) -> torch.Tensor:
         if len(codes) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return draw(self, codes)
+        return draw(self, codes, generator)
 
     monkeypatch.setattr(Forward, "draw", small)
     first = one.block()
@@ -716,3 +718,23 @@ def test_closing_a_block_that_is_closed_closes_no_other(lab: Callable[..., Lab])
     one.session.close(1, "silent", "no answer")
     one.session.close(1, "silent", "no answer")
     assert one.block().number == 2
+
+
+def test_threads_of_two_generators_are_shuffled_into_the_same_blocks(tmp_path: Path) -> None:
+    """Two threads on each of two channels: every block shows images of both, and each thread is scored."""
+    threads = [{}, {"generator": {"name": "fourier", "size_px": 16}}]
+    plan = session_plan(variants=threads, session={"block_size": 8}, references_per_generation=0)
+    rig = Rig(dropped=0.2, nan=0.1)
+    with contextlib.closing(served(plan, tmp_path / "x", rig)) as record:
+        assert [run.generations for run in record.runs()] == [3] * 4
+        rows = record.query(
+            "SELECT block, count(DISTINCT image.run / 2), count(*) FROM planned"
+            " JOIN image ON image.id = planned.image GROUP BY block"
+        )
+        assert {threads for _, threads, shown in rows if shown == 8} == {2}
+        sizes = {pixels_of(png).shape for (png,) in record.query("SELECT png FROM kept_image")}
+        assert sizes == {(16, 16, 3)}
+        lengths = record.query("SELECT DISTINCT run, length(code) / 4 FROM image ORDER BY run")
+        assert len({length for _, length in lengths}) == 2
+        assert all(np.isfinite(one).any() for run in range(4) for one in record.scores(run))
+        assert [one.generator for one in summarise(record)] == ["pixels", "pixels", "fourier", "fourier"]

@@ -38,13 +38,24 @@ class DcGan(nn.Module):
         return images
 
 
+def _randomise(module: DcGan) -> None:
+    """Weights whose images have contrast (He et al. 2015), the same each time."""
+    generator = torch.Generator().manual_seed(0)
+    for layer in module.main:
+        if isinstance(layer, nn.ConvTranspose2d):
+            terms = layer.in_channels * (4 if layer.stride[0] == 2 else 1)
+            nn.init.normal_(layer.weight, std=(2.0 / terms) ** 0.5, generator=generator)
+
+
 def dcgan_faces(random_weights: bool = False) -> Generator:
     """A DCGAN of rendered faces at 64 px, from 100 numbers; `xdream weights get dcgan-faces` fetches it.
 
     random_weights: for tests and timing only. Raises WeightsMissing, WeightsInvalid.
     """
     module = DcGan().eval()
-    if not random_weights:
+    if random_weights:
+        _randomise(module)
+    else:
         path = weights.find(NAME)
         try:
             module.load_state_dict(weights.load_tensors(path))

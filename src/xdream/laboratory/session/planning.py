@@ -14,7 +14,7 @@ from xdream.experiment.kept_images import of_session
 from xdream.experiment.presentation_rows import image_id, reference_id
 from xdream.experiment.record_policy import identity
 from xdream.experiment.run_groups import RunGroup
-from xdream.experiment.runs import Parts
+from xdream.experiment.runs import Parts, Run
 from xdream.laboratory.session.composition import compose, showings
 from xdream.laboratory.session.generation import Generation
 from xdream.optimizers import State
@@ -36,17 +36,21 @@ class Planner:
 
     def generation(self, number: int, states: Mapping[RunGroup, State]) -> Generation:
         """One generation, planned and written; the same again when it is there already."""
-        codes = torch.cat([g.optimizer.ask(state).flatten(0, 1) for g, state in states.items()])
-        streams = batch_layout(list(states), {}, populations_of(states)).streams
-        places = sorted((place, int(i)) for s in streams for place, i in zip(s.places, s.at, strict=True))
+        layout = batch_layout(list(states), {}, populations_of(states))
+        codes = layout.codes_by_run(layout.codes([g.optimizer.ask(state) for g, state in states.items()]))
+        runs = {r.id: r for r in layout.runs}
+        places = sorted(
+            (place for stream in layout.streams for place in stream.places),
+            key=lambda place: (runs[place[0]].generator, place),
+        )
         store = self._ledger.store
         rows = queries.shown_images(store, number)
         if not rows:
-            values = codes.cpu().numpy()
-            store.write_asked(number, (AskedRow(*place, values[i]) for place, i in places))
+            values = {run: of_run.cpu().numpy() for run, of_run in codes.items()}
+            store.write_asked(number, (AskedRow(run, slot, values[run][slot]) for run, slot in places))
         known = {(run, slot): (chunk, sha) for run, slot, chunk, sha in rows if chunk is not None}
-        shown, images = self._draw(codes, places, known)
-        names = {place: image_id(self._session, number, *place) for place, _ in places}
+        shown, images = self._draw(runs, codes, places, known)
+        names = {place: image_id(self._session, number, *place) for place in places}
         references = self._references(number)
         planned = self._ledger.planned(number)
         if not planned:
@@ -75,24 +79,33 @@ class Planner:
         )
 
     def _draw(
-        self, codes: Codes, places: Sequence[tuple[ImageKey, int]], known: Mapping[ImageKey, tuple[int, str]]
+        self,
+        runs: Mapping[int, Run],
+        codes: Mapping[int, Codes],
+        places: Sequence[ImageKey],
+        known: Mapping[ImageKey, tuple[int, str]],
     ) -> tuple[list[ShownRow], dict[ImageKey, ShownImages]]:
-        """Every image, in chunks; as they were composed before, where they were drawn already."""
+        """Every image, in chunks, each of one generator; as they were composed before, where they were drawn
+        already."""
         forward = self._parts.forward
         shown: list[ShownRow] = []
         images: dict[ImageKey, ShownImages] = {}
         chunk = 0
         while len(images) < len(places):
             rest = places[len(images) :]
+            generator = runs[rest[0][0]].generator
             if known:  # in the company in which they were drawn before, whatever the memory
-                together = [one for one in rest if known[one[0]][0] == chunk]
-                drawn: ShownImages | None = forward.draw(codes[[i for _, i in together]])
+                together = [place for place in rest if known[place][0] == chunk]
             else:
-                together = list(rest[: self._batch.size])
-                drawn = self._batch.attempt(functools.partial(forward.draw, codes[[i for _, i in together]]))
+                together = [
+                    place for place in rest[: self._batch.size] if runs[place[0]].generator == generator
+                ]
+            of_chunk = torch.stack([codes[run][slot] for run, slot in together])
+            work = functools.partial(forward.draw, of_chunk, generator)
+            drawn = work() if known else self._batch.attempt(work)
             if drawn is None:
                 continue
-            for (place, _), image in zip(together, drawn.cpu(), strict=True):
+            for place, image in zip(together, drawn.cpu(), strict=True):
                 images[place] = image
                 shown.append(ShownRow(*place, chunk, identity(image)))
             chunk += 1

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from xdream.description import Part
 from xdream.errors import BadInput, RigError, StoreBusy, StoreError, StoreFull, SubjectSilent
-from xdream.experiment import opening
+from xdream.experiment import code_reach, opening
 from xdream.experiment.assemble import assemble
 from xdream.experiment.callbacks import Callback, NoCallback
 from xdream.experiment.plan import Plan
@@ -171,6 +171,8 @@ def _serve(
     try:
         begun(store.folder)
         Server(session, bridge, callback, stop).go()
+        if code_reach.is_due(store):
+            code_reach.compute(parts, store)
     finally:
         bridge.close()
 

@@ -44,8 +44,10 @@ def rehearse(
     channels = len(plan.session.channels)
     if target.endswith(LAST):
         target = f"{target.removesuffix(LAST)}{channels - 1}"
-    generator = GENERATORS.make(plan.generator.name, **plan.generator.options)
-    size_px = plan.image_size_px or generator.image_size_px
+    drawing = [one.generator for one in plan.each()]
+    size_px = plan.image_size_px or max(
+        GENERATORS.make(one.name, **one.options).image_size_px for one in drawing
+    )
     subject = subject_of(target, size_px, plan)
     population = SimulatedNeurons(subject, how, channels, size_px)
     with driver_of(plan, answer_format) as driver:
