@@ -141,6 +141,8 @@ def _said(annotation: Any) -> str:
         return " or ".join(
             dict.fromkeys(_said(one) for one in inner if getattr(one, "__name__", "") != "Tensor")
         )
+    if origin is dict:
+        return "a table"
     if origin is not None:
         return f"a list of {_plural(_said(inner[0]))}" if inner else str(annotation)
     return _WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
@@ -157,7 +159,7 @@ _WORDS: dict[Any, str] = {
 
 
 def _plural(said: str) -> str:
-    return re.sub(r"^an? (whole number|number|text|path|list|non-empty list)", r"\1s", said)
+    return re.sub(r"^an? (whole number|number|text|path|list|non-empty list|table)", r"\1s", said)
 
 
 def _element(annotation: Any) -> Any:
