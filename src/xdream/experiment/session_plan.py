@@ -77,8 +77,9 @@ class SessionPlan(Frozen):
     presentation without a response is shown again within its generation, before it counts as missing.
     silence_s: after so long without an answer the session says so and, as `on_silence` has it, waits on,
     closes the block (what was not answered is missing) or stops. lease_s: a rig that took a block and is
-    silent for so long may lose it to another one. empty_rows: an answer of so many rows or more whose numbers
-    are all zero is taken for an empty file and put aside; 0: never. undo_s: for so long the rejection of a
+    silent for so long may lose it to another one. empty_rows: an answer of so many rows or more whose values
+    are all zero is taken for an empty file and put aside, where no block before has a response or a channel
+    answered in more than half of the presentations; 0: never. undo_s: for so long the rejection of a
     block is held, in which nothing is shown and it can be taken back. first_channel: the number of the first
     channel where channels is a number (units of targets are counted from 0 always). animal, nwb, electrodes:
     for tables, figures and exports.
