@@ -250,6 +250,69 @@ def test_answers_of_closed_blocks_are_reported_under_their_number(
     assert [answer.block for answer in original.answers[4:]] == [3]
 
 
+@pytest.mark.parametrize("name", ["block001.CSV", "Block001.csv", "block1.csv", "BLOCK0001.Csv"])
+def test_a_name_that_can_mean_only_one_block_is_taken(
+    original: SteppedSession, tmp_path: Path, name: str
+) -> None:
+    original.offer(a_block())
+    (tmp_path / name).write_bytes(answer_of(a_block()))
+    original.take(2.0)
+    assert [(answer.block, answer.source, len(answer.rows)) for answer in original.answers] == [(1, name, 8)]
+    assert original.bridge.notices() == {}  # type: ignore[attr-defined]
+
+
+def test_such_a_name_from_before_the_images_is_stale(original: SteppedSession, tmp_path: Path) -> None:
+    (tmp_path / "Block1.csv").write_bytes(answer_of(a_block()))
+    original.offer(a_block())
+    original.take(2.0)
+    assert [one.source for one in original.faults] == ["Block1.csv"]
+    assert (tmp_path / "stale" / "Block1.csv").exists()
+
+
+def test_of_two_names_the_documented_one_is_taken_and_without_it_none(
+    original: SteppedSession, tmp_path: Path
+) -> None:
+    original.offer(a_block())
+    for name in ("block1.csv", "block01.mat"):
+        (tmp_path / name).write_bytes(answer_of(a_block(), add=5.0))
+    original.take(2.0)
+    assert original.answers == []
+    said = original.bridge.notices()  # type: ignore[attr-defined]
+    assert said["block1.csv"] == (
+        "waiting for block001.mat (or .npz, .csv, .h5); found block1.csv, and it is not clear which of "
+        "block01.mat, block1.csv is the answer: leave one"
+    )
+    assert said.keys() == {"block1.csv", "block01.mat"}
+    (tmp_path / "block001.csv").write_bytes(answer_of(a_block()))
+    original.take(2.0)
+    assert [answer.source for answer in original.answers] == ["block001.csv"]
+    said = original.bridge.notices()  # type: ignore[attr-defined]
+    assert said["block1.csv"].endswith("found block1.csv, beside block001.csv, which is read")
+
+
+def test_everything_that_a_rig_puts_down_is_mentioned(original: SteppedSession, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    original.offer(a_block())
+    (tmp_path / "day3").mkdir()
+    for i in range(6):
+        (tmp_path / f"notes{i}.txt").write_text("x")
+    original.take(0.0)
+    said = original.bridge.notices()  # type: ignore[attr-defined]
+    assert said["day3"].endswith("found day3, which is a folder")
+    assert len(said) == 6
+    assert said["and more"] == "there are 2 more files that are no answers"
+
+
+@pytest.mark.parametrize("name", ["block001.answer.JSON", "Block1.Answer.json", "block1.answer-2.json"])
+def test_names_of_the_manifest_protocol_are_read_alike(
+    safe: SteppedSession, tmp_path: Path, name: str
+) -> None:
+    safe.offer(a_block())
+    (tmp_path / name).write_bytes(json.dumps({"session": SESSION, "block": 1, "responses": []}).encode())
+    safe.take(2.0)
+    assert [answer.source for answer in safe.answers] == [name]
+
+
 def test_names_are_joined_by_their_last_part_and_others_are_told_as_they_are(
     original: SteppedSession, tmp_path: Path
 ) -> None:

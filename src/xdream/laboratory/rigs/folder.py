@@ -21,22 +21,19 @@ from filelock import FileLock, Timeout
 from pydantic import BeforeValidator, Field
 
 from xdream.errors import BadInput, InUse, RigError
-from xdream.files import left_by_system, mistaken, replace
+from xdream.files import mistaken, replace
 from xdream.images.files import encoded
 from xdream.laboratory.rigs import forms
 from xdream.laboratory.rigs.base import Answer, Arrival, Block
+from xdream.laboratory.rigs.folder_answers import answers_among, notices
 from xdream.laboratory.rigs.folder_files import Unreadable, read
 from xdream.laboratory.rigs.folder_manifest import manifest, read_answer
 from xdream.laboratory.rigs.folder_names import (
     IMAGE,
     MANIFEST,
-    MANIFEST_ANSWER,
-    ORIGINAL_ANSWER,
     Sent,
     block_of,
     file_name,
-    is_ours,
-    numbers_in,
     rows_of,
     sent_by,
 )
@@ -48,8 +45,6 @@ WATCHED = 20
 RAW_BYTES = 1 << 20
 #: For so long a file may be somebody else's alone (being written) before that is said.
 UNOPENED_S = 5.0
-#: So many files that are no answers are said at a time.
-MOST_NOTICES = 5
 #: What XDream is still writing begins so, and no rig looks for that.
 PARTIAL = ".partial-"
 STALE, SENT, STATUS, LOCK = "stale", "sent", "status.json", "xdream.lock"
@@ -163,7 +158,6 @@ class Folder:
                 names = os.listdir(self.folder)
                 self._mend()
                 self._look(names)
-                self._notice(names)
             if self._waiting:
                 found, self._waiting = self._waiting, []
                 return found
@@ -306,8 +300,10 @@ class Folder:
                 self._put_aside(name)
 
     def _put_stale_aside(self, number: int) -> None:
-        for name in os.listdir(self.folder):
-            if block_of(ORIGINAL_ANSWER, name) == number:
+        names = os.listdir(self.folder)
+        found = answers_among(names, original=True)
+        for name in names:
+            if found.block(name) == number:
                 with (self.folder / name).open("rb") as file:
                     raw = file.read(RAW_BYTES)
                 to = self._put_aside(name)
@@ -319,38 +315,20 @@ class Folder:
     # ------------------------------------------------------------------ in
 
     def _look(self, names: Sequence[str]) -> None:
-        """Keep the answers that are new and complete, in the order of their names."""
-        pattern = ORIGINAL_ANSWER if self._original else MANIFEST_ANSWER
-        for name in sorted(names):
-            number = block_of(pattern, name)
+        """Keep the answers that are new and complete, in the order of their names; say what is none."""
+        found = answers_among(names, original=self._original)
+        for name, number in sorted(found.taken.items()):
             if number in self._watched:
                 answer = self._look_at(name, self._watched[number])
                 if answer is not None:
                     self._waiting.append(answer)
-
-    def _notice(self, names: Sequence[str]) -> None:
-        """Files that look like an answer to the block, or came since it was offered, and are not one."""
         self._notices = {}
-        if self._block is None:
-            return
-        number = self._block.number
-        pattern, wanted = (
-            (ORIGINAL_ANSWER, f"block{number:03d}.mat (or .npz, .csv, .h5)")
-            if self._original
-            else (MANIFEST_ANSWER, f"block{number:03d}.answer.json")
-        )
-        for name in sorted(names):
-            about = block_of(pattern, name)
-            if (about is not None and about <= number) or is_ours(name) or left_by_system(name):
-                continue
-            if name in self._others and numbers_in(name) != [number]:
-                continue
-            if (self.folder / name).is_dir():
-                continue
-            what = "is not it" if about is None else f"is of block {about}, which is not shown"
-            self._notices[name] = f"waiting for {wanted}; found {name}, which {what}"
-            if len(self._notices) == MOST_NOTICES:
-                return
+        if self._block is not None:
+            self._notices = notices(
+                *(names, found, self._block.number, self._watched, self._others),
+                lambda name: (self.folder / name).is_dir(),
+                original=self._original,
+            )
 
     def _look_at(self, name: str, sent: Sent) -> Answer | None:
         path, now = self.folder / name, self.clock()
