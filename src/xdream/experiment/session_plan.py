@@ -81,8 +81,9 @@ class SessionPlan(Frozen):
     are all zero is taken for an empty file and put aside, where no block before has a response or a channel
     answered in more than half of the presentations; 0: never. undo_s: for so long the rejection of a
     block is held, in which nothing is shown and it can be taken back. first_channel: the number of the first
-    channel where channels is a number (units of targets are counted from 0 always). animal, nwb, electrodes:
-    for tables, figures and exports.
+    channel where channels is a number (units of targets are counted from 0 always). first_block: the number
+    of the first block; None: the bridge's own, 0 in the original's folder protocol, else 1. animal, nwb,
+    electrodes: for tables, figures and exports.
     """
 
     channels: tuple[str, ...]
@@ -100,6 +101,7 @@ class SessionPlan(Frozen):
     empty_rows: int = Field(default=8, ge=0)
     undo_s: float = Field(default=10.0, ge=0, le=600)
     first_channel: Literal[0, 1] = 0
+    first_block: Literal[0, 1] | None = None
     animal: AnimalPlan | None = None
     nwb: NwbPlan | None = None
     electrodes: ElectrodesPlan | None = None
@@ -123,6 +125,11 @@ class SessionPlan(Frozen):
         if self.electrodes is not None:
             self.electrodes.check(len(self.channels))
         return self
+
+    @property
+    def blocks_from(self) -> int:
+        """The number of the first block."""
+        return 1 if self.first_block is None else self.first_block
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -104,9 +104,9 @@ class Ledger:
 
     # ------------------------------------------------------------------ what is planned
 
-    def next_ids(self) -> tuple[int, int]:
-        """The number of the next block and the id of the next presentation."""
-        [(block,)] = self._read.query("SELECT coalesce(max(id), 0) + 1 FROM block")
+    def next_ids(self, blocks_from: int = 1) -> tuple[int, int]:
+        """The number of the next block and the id of the next presentation. blocks_from: of the first."""
+        [(block,)] = self._read.query("SELECT coalesce(max(id) + 1, ?) FROM block", blocks_from)
         [(planned,)] = self._read.query("SELECT coalesce(max(id), 0) + 1 FROM planned")
         return block, planned
 

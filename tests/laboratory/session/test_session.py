@@ -466,6 +466,23 @@ def test_what_was_not_taken_is_late_and_written_once(lab: Callable[..., Lab]) ->
     assert one.statuses() == {"taken": 7, "unknown": 1, "late": 2}
 
 
+def test_blocks_may_be_counted_from_0(lab: Callable[..., Lab]) -> None:
+    one = lab(session={"first_block": 0, "reshow": 1})
+    row, *rest = one.rows(one.block())
+    assert one.take(*rest, block=0, last=True).counts == {"taken": 7}
+    one.restart()
+    assert [(p.image, one.block().number) for p in one.block().presentations] == [(row.image, 1)]
+    assert one.take(row, block=-1).counts == {"stale": 1}
+    assert one.take(*rest, block=0).counts == {"repeated": 7}
+    assert one.session.reject(0) is None
+    assert one.session.advance() is not None
+    record = Record(one.folder)
+    with pytest.raises(BadInput, match="has no block 9; it has 0 to 2"):
+        record.check_block(9)
+    record.check_block(0)
+    record.close()
+
+
 @pytest.mark.parametrize("number", [0, -3, 99])
 def test_an_answer_to_a_block_that_was_never_planned_is_stale(lab: Callable[..., Lab], number: int) -> None:
     one = lab()

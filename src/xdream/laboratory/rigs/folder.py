@@ -112,6 +112,11 @@ class Folder:
         self._others: frozenset[str] = frozenset()  # what was there before the block
         self._notices: dict[str, str] = {}
 
+    @staticmethod
+    def first_block(options: Mapping[str, Any]) -> int:
+        """The number of a new session's first block: the original began with block000."""
+        return 0 if options.get("protocol") == "original" else 1
+
     # ------------------------------------------------------------------ the bridge
 
     def open(self, session: str, channels: Sequence[str]) -> None:

@@ -36,12 +36,13 @@ class OpenBlock:
 @dataclass(frozen=True)
 class Rules:
     """What a recording must be. channels: how many. empty_rows: see `SessionPlan`. settings: how responses
-    are read, all that are in use."""
+    are read, all that are in use. blocks_from: the number of the first block."""
 
     session: str
     channels: int
     empty_rows: int
     settings: tuple[ResponsesPlan, ...]
+    blocks_from: int = 1
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def judge(
     number = answer.block if answer.block is not None else (block.number if block else None)
     if number is None:
         return _none_taken(answer, "late", "no block is open", None, None)
-    if not 1 <= number <= last_block:
+    if not rules.blocks_from <= number <= last_block:
         return _none_taken(answer, "stale", f"block {number} was never planned", None, None)
     if block is None or number != block.number:
         return _after_the_end(answer, number, planned_as, became)

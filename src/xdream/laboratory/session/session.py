@@ -68,13 +68,15 @@ class Session:
         self._stopping = StoppingCriteria.of(parts.runs, store, parts.plan.repeats)
         self._scorer = self._scorer_before(self.generation)
         settings = tuple(dict.fromkeys(r.responses for r in parts.runs))
-        self._rules = Rules(identity, len(self.plan.channels), self.plan.empty_rows, settings)
+        self._rules = Rules(
+            identity, len(self.plan.channels), self.plan.empty_rows, settings, self.plan.blocks_from
+        )
         self._activity = Activity(self.ledger, len(self.plan.channels))
         self.paused = self.ledger.pause()
         self._voids = self.ledger.voids()
         self._lease: tuple[int, float] | None = None  # block, when its holder was heard last
         self._now: Generation | None = None
-        self._clock_said = 0  # the block in which the rig's clock was set back last
+        self._clock_said = -1  # the block in which the rig's clock was set back last
 
     # ------------------------------------------------------------------ which block
 
@@ -160,7 +162,7 @@ class Session:
             block,
             self.ledger.planned_as,
             self.ledger.became,
-            self.ledger.next_ids()[0] - 1,
+            self.ledger.next_ids(self.plan.blocks_from)[0] - 1,
             self._activity.zeros_are_empty,
         )
         events = [] if judged.alarm is None else [self._event("alarm", judged.alarm)]
