@@ -117,7 +117,7 @@ VALUES_BEFORE: dict[int, dict[str, Any]] = {
 }
 
 #: Keys that every stored plan has since they came: a stored plan without one has this value.
-WITHOUT_KEY: dict[str, Any] = {"session.first_block": 1}
+WITHOUT_KEY: dict[str, Any] = {"session.first_block": 1, "session.even_blocks": False}
 
 
 class Plan(Description):

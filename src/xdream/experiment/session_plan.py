@@ -73,6 +73,8 @@ class SessionPlan(Frozen):
 
     channels: their names, in the order in which a rig sends them, or how many there are (then their names
     are their numbers from first_channel on). block_size: most presentations in a block; None: one block.
+    even_blocks: the blocks of a generation are as alike in size as can be (22 + 22), not full ones and a rest
+    (40 + 4), as sessions of earlier releases have them.
     show_ms, gap_ms: for how long an image and the background after it are to be shown. reshow: how often a
     presentation without a response is shown again within its generation, before it counts as missing.
     silence_s: after so long without an answer the session says so and, as `on_silence` has it, waits on,
@@ -88,6 +90,7 @@ class SessionPlan(Frozen):
 
     channels: tuple[str, ...]
     block_size: int | None = Field(default=None, ge=1)
+    even_blocks: bool = True
     image_format: Literal["png", "bmp"] = "png"
     background: tuple[Annotated[int, Field(ge=0, le=255)], ...] = Field(
         default=(128, 128, 128), min_length=3, max_length=3

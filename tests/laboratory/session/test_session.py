@@ -19,6 +19,7 @@ from xdream.experiment.forward import Forward
 from xdream.experiment.plan import Plan
 from xdream.images.files import pixels_of
 from xdream.laboratory.rigs import Answer, AnswerRow, Block, NoBlock, Receipt
+from xdream.laboratory.session.composition import block_sizes
 from xdream.laboratory.session.session import Session
 from xdream.report import summarise
 from xdream.scoring.recordings import Spikes, Traces, Values
@@ -117,6 +118,37 @@ def test_repeats_come_in_different_blocks_when_blocks_are_that_small(lab: Callab
     assert {p.repeat for p in first.presentations} == {0}
     one.take(*one.rows(first))
     assert {p.repeat for p in one.block().presentations} == {1}
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "even", "sizes"),
+    [
+        (44, 40, True, [22, 22]),
+        (44, 40, False, [40, 4]),
+        (44, None, True, [44]),
+        (11, 4, True, [4, 4, 3]),
+        (8, 4, True, [4, 4]),
+        (3, 40, True, [3]),
+        (0, 4, True, []),
+        (0, None, False, []),
+    ],
+)
+def test_blocks_have_even_sizes(count: int, most: int | None, even: bool, sizes: list[int]) -> None:
+    assert block_sizes(count, most, even=even) == sizes
+
+
+def test_a_session_has_even_blocks_and_one_of_before_keeps_full_ones(lab: Callable[..., Lab]) -> None:
+    found = {}
+    for even in (True, False):
+        one = lab(session={"block_size": 5, "even_blocks": even})
+        one.block()
+        found[even] = [n for (n,) in one.store.query("SELECT count(*) FROM planned GROUP BY block")]
+    assert found == {True: [4, 4], False: [5, 3]}
+    old = session_plan(session={"block_size": 5}).to_toml().replace("even_blocks = true\n", "")
+    assert "even_blocks" not in old
+    stored = Plan.stored(old, 5)
+    assert stored.session is not None
+    assert not stored.session.even_blocks
 
 
 def test_in_one_block_repeats_are_shuffled_too(lab: Callable[..., Lab]) -> None:

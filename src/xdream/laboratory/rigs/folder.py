@@ -414,7 +414,8 @@ class Folder:
         if table.orientation is not None:
             if self._orientation not in (None, table.orientation):
                 raise Unreadable(
-                    f"tEvokedResp is {table.orientation}, and the plan says orientation = '{self._orientation}'"
+                    f"tEvokedResp is {table.orientation}, and the plan says "
+                    f"orientation = '{self._orientation}'"
                 )
             self._learn(table.orientation)
         return Answer(rows_of(table, sent, loose=self._loose), block=sent.number, source=name)

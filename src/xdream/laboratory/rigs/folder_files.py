@@ -398,8 +398,8 @@ def _from_v5(data: bytes, orientation: str | None) -> FileTable:
     if len(images) == 2 and len(names) > 1:
         if orientation is None:
             raise Unreadable(
-                f"tEvokedResp is {len(names)} x {len(names)}: images or channels first? save it as v7.3, or say "
-                f"it in the plan: [rig] orientation = {' or '.join(map(repr, ORIENTATIONS))}"
+                f"tEvokedResp is {len(names)} x {len(names)}: images or channels first? save it as v7.3, or "
+                f"say it in the plan: [rig] orientation = {' or '.join(map(repr, ORIENTATIONS))}"
             )
         return table(responses if orientation == ORIENTATIONS[0] else responses.T, names)
     found = table(responses if 0 in images else responses.T, names)

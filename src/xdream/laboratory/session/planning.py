@@ -67,6 +67,7 @@ class Planner:
                 plan.seed,
                 number,
                 self._ledger.next_ids(plan.session.blocks_from),
+                even=plan.session.even_blocks,
             )
             pixels = {s.pixels: images[s.run, s.slot] for s in shown}
             pixels |= {identity(image): image for _, image in references}
