@@ -1,5 +1,7 @@
 """What many tests need: a few photographs, processes to kill, and the number of threads as it was."""
 
+import contextlib
+import importlib
 import multiprocessing
 import signal
 from collections.abc import Iterator
@@ -84,3 +86,14 @@ def child() -> Iterator[Child]:
     made = Child()
     yield made
     made.end()
+
+
+@pytest.fixture(scope="module")
+def torchvision() -> object:
+    """A torch without a GPU lacks two operators that torchvision refers to when it is imported."""
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        with contextlib.suppress(RuntimeError):  # they are there
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    importlib.import_module("torchvision")
+    return library

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
@@ -110,8 +111,14 @@ def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
     )
     try:
         return typing.get_type_hints(target, include_extras=True)
-    except (NameError, TypeError):
-        return {}
+    except NameError:  # of a module that imports PyTorch only where it computes, mostly
+        import torch
+
+        with contextlib.suppress(NameError, TypeError):
+            return typing.get_type_hints(target, localns={"torch": torch}, include_extras=True)
+    except TypeError:
+        pass
+    return {}
 
 
 def _names_path(annotation: Any) -> bool:
@@ -134,6 +141,8 @@ def _said(annotation: Any) -> str:
         return " or ".join(
             dict.fromkeys(_said(one) for one in inner if getattr(one, "__name__", "") != "Tensor")
         )
+    if origin is dict:
+        return "a table"
     if origin is not None:
         return f"a list of {_plural(_said(inner[0]))}" if inner else str(annotation)
     return _WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
@@ -150,7 +159,7 @@ _WORDS: dict[Any, str] = {
 
 
 def _plural(said: str) -> str:
-    return re.sub(r"^an? (whole number|number|text|path|list|non-empty list)", r"\1s", said)
+    return re.sub(r"^an? (whole number|number|text|path|list|non-empty list|table)", r"\1s", said)
 
 
 def _element(annotation: Any) -> Any:

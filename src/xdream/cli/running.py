@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from xdream import report
 from xdream.errors import INTERRUPTED, Interrupted, XDreamError
+from xdream.report import parameters
 from xdream.text import counted
 
 if TYPE_CHECKING:
@@ -106,6 +107,10 @@ def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int
     )
     out = sys.stderr if options.json else sys.stdout
     print(report.table(summaries), file=out)
+    best = parameters.best_parameters(record)
+    lines = parameters.table(best)
+    if lines:
+        print(lines, file=out)
     if len({summary.generator for summary in summaries}) > 1:
         for line in report.thread_lines(report.threads_of(record, summaries)):
             print(line, file=out)
@@ -127,10 +132,16 @@ def print_run(record: Record, options: argparse.Namespace, *, runs: Sequence[int
             print(f"note: {warning}", file=sys.stderr)
         for figure in [one.figure for one in drawn.runs] if runs else [drawn.main]:
             print(f"figure: {figure}", file=out)
+        written = parameters.write(best, drawn.main.parent)
+        if written is not None:
+            print(f"parameters of the best images: {written}", file=out)
         if drawn.overview and not drawn.runs:
             print(f"figures of one run: xdream show {shlex.quote(str(record.folder))} RUN", file=out)
     if options.json:
         objects = [summary.as_json() for summary in summaries]
+        for one in best:
+            [of_run] = [found for found in objects if found["run"] == one.run]
+            of_run["parameters"] = parameters.as_json(one)
         whole = objects[0] if len(objects) == 1 else {"runs": objects, "seconds": record.seconds}
         print(json.dumps({"folder": str(record.folder)} | whole, allow_nan=False))
     return 0

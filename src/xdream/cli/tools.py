@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from xdream import networks
+from xdream.cli import flags
 from xdream.cli.command import Subcommand
 from xdream.errors import BadInput
 from xdream.registry import Registry
@@ -148,6 +149,8 @@ def _layers(options: argparse.Namespace) -> int:
 
 def _doctor_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", nargs="?", help="a plan file with a rig: check what its session needs")
+    parser.add_argument("--generator", metavar="NAME", help="check a generator, of your own for example")
+    flags.add_settings(parser, text="an option of the generator, e.g. generator.code_size=512")
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -155,7 +158,16 @@ def _doctor(options: argparse.Namespace) -> int:
     from xdream.cli import doctor
     from xdream.experiment.plan import Plan
 
-    findings = doctor.examine() if options.plan is None else doctor.preflight(Plan.read(options.plan))
+    if options.generator is not None:
+        if options.plan is not None:
+            raise BadInput("a plan and --generator are both given; give one")
+        settings: dict[str, Any] = {"generator": {}}
+        flags.lay_over(settings, options.set, form="generator.KEY=VALUE", parts=("generator",), depth=(1, 1))
+        findings = doctor.generator(options.generator, settings["generator"])
+    elif options.set:
+        raise BadInput("--set goes with --generator")
+    else:
+        findings = doctor.examine() if options.plan is None else doctor.preflight(Plan.read(options.plan))
     for finding in findings:
         print(f"{finding.state:7} {finding.subject}: {finding.text}")
     if options.json:

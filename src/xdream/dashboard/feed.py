@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xdream.dashboard.channels import reference_responses
-from xdream.experiment.plan import Plan, plan_of
+from xdream.experiment.plan import Plan, generators_of, plan_of
 from xdream.store import queries, since
 from xdream.store.ledger import Ledger
 from xdream.store.lock_file import is_running
@@ -104,11 +104,12 @@ class Feed:
                 {
                     "id": run.id,
                     "target": run.target,
+                    "generator": generator.name,
                     "optimizer": run.optimizer["name"],
                     "objective": run.objective["name"],
                     "seed": run.seed,
                 }
-                for run in self._runs
+                for run, generator in zip(self._runs, generators_of(record), strict=True)
             ],
             "repeats": plan.repeats,
             "presentations": max(one.presentations for one in plan.each()),

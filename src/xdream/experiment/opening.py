@@ -19,6 +19,7 @@ from xdream.experiment.callbacks import Callback
 from xdream.experiment.plan import Plan, plan_of, written_generators
 from xdream.experiment.runs import Parts
 from xdream.experiment.stopping import FILE_NAME as END_NAME
+from xdream.generators import parameters
 from xdream.store import Record, RunRow, Store, notes_on, queries
 from xdream.store.migrations import SCHEMA_VERSION
 
@@ -55,6 +56,7 @@ def new_store(parts: Parts, folder: Path, notes: Sequence[str] = (), **facts: st
             "record": parts.plan.record,
             "repeats": str(parts.plan.repeats),
             "batch": str(parts.plan.batch),
+            **_parameters(parts),
             code_reach.FACT: "",
             **written_generators(parts.declared, [r.generator for r in parts.runs]),
             **facts,
@@ -65,6 +67,14 @@ def new_store(parts: Parts, folder: Path, notes: Sequence[str] = (), **facts: st
     )
     (folder / END_NAME).unlink(missing_ok=True)
     return store
+
+
+def _parameters(parts: Parts) -> dict[str, str]:
+    """What the numbers of a code are, where a generator says so."""
+    named = [getattr(one, "parameters", ()) for one in parts.generators]
+    # A module of PyTorch has an attribute of this name, too.
+    named = [one if isinstance(one, tuple) else () for one in named]
+    return parameters.written(named, [r.generator for r in parts.runs])
 
 
 def begin_engine(parts: Parts, store: Store, callback: Callback) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from xdream.errors import BadInput
 from xdream.experiment import presentation_rows
-from xdream.experiment.plan import Plan
+from xdream.experiment.plan import Plan, generators_of
 from xdream.experiment.presentation_rows import PresentationRecord, ShownImage
 from xdream.experiment.rig_clock import Restart
 from xdream.store import Record
@@ -61,7 +61,8 @@ def about(record: Record) -> dict[str, Any]:
         "runs": [
             {"run": r.id, "target": r.target, "seed": r.seed, "optimizer": r.optimizer, "ending": r.ending}
             | {"objective": r.objective, "spikes_per_activation": r.spikes_per_activation}
-            for r in record.runs()
+            | {"generator": {"name": generator.name} | generator.options}
+            for r, generator in zip(record.runs(), generators_of(record), strict=True)
         ],
         "versions": record.versions(),
         "void_generations": [number + 1 for number in record.void_generations()],

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from xdream.errors import BadInput
 from xdream.experiment import presentation_rows
+from xdream.experiment.plan import generators_of
 from xdream.experiment.presentation_rows import PresentationRecord, ShownImage, spike_times
 from xdream.experiment.record import as_array
 from xdream.export.base import Request, about, images_with_progress, new_place, presentations_with_progress
@@ -162,6 +163,7 @@ def _runs(request: Request) -> dict[str, Any]:
         "run": _whole([run.id for run in runs]),
         "target": _cell([run.target for run in runs]),
         "seed": _cell([str(run.seed) for run in runs]),  # beyond 2^53 no double has it
+        "generator": _cell([one.name for one in generators_of(request.record)]),
         "optimizer": _cell([run.optimizer["name"] for run in runs]),
     }
 

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from xdream.experiment.plan import generators_of
 from xdream.experiment.presentation_rows import PresentationRecord, ShownImage
 from xdream.export.nwb_recordings import Survey
 from xdream.store import Record
@@ -216,8 +217,9 @@ def record_columns(record: Record) -> Columns:
     facts: dict[str, Any] = {key: _read(value) for key, value in record.facts.items()}
     facts |= {"versions": record.versions(), "plan": tomllib.loads(record.facts["plan"])}
     facts["runs"] = [
-        {"target": run.target, "seed": run.seed, "optimizer": run.optimizer, "objective": run.objective}
-        for run in record.runs()
+        {"target": run.target, "seed": run.seed, "generator": {"name": generator.name} | generator.options}
+        | {"optimizer": run.optimizer, "objective": run.objective}
+        for run, generator in zip(record.runs(), generators_of(record), strict=True)
     ]
     rows = [row for key, value in facts.items() for row in _flat(key, value)]
     return {"key": [key for key, _ in rows], "value": [value for _, value in rows]}

@@ -31,23 +31,24 @@ class GaussianCodes:
     """N(mean, std²) per dimension, cut at `floor`.
 
     mean, std: (d,) float32. floor: least value of a component (None: no limit); the DeePSiM generators
-    were trained on features after a ReLU, so their codes are cut at zero.
+    were trained on features after a ReLU, so their codes are cut at zero. purpose: of the draws.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
     floor: float | None = None
+    purpose: str = "initial codes"
 
     def draw(self, seeds: Seeds, n: int) -> Codes:
         """(runs, n, d) float32; the same for equal seeds, whatever else is drawn."""
         start = torch.zeros_like(seeds)
-        z = random.normal(seeds, start, "initial codes", (n, len(self.mean)))
+        z = random.normal(seeds, start, self.purpose, (n, len(self.mean)))
         codes = self.mean.to(z.device) + self.std.to(z.device) * z
         return codes if self.floor is None else codes.clamp_min(self.floor)
 
     def to(self, device: torch.device) -> GaussianCodes:
         """The same distribution on a device."""
-        return GaussianCodes(self.mean.to(device), self.std.to(device), self.floor)
+        return GaussianCodes(self.mean.to(device), self.std.to(device), self.floor, self.purpose)
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,17 @@ class Generator(Protocol):
         tuned: optimizer's name -> `Tuned`, the default hyperparameters with this generator.
         region: (codes, radius), where a search keeps its codes when they are drawn: ("ball", 1.3), say;
             but for optimizers that declare `free`.
+        parametric: true for one whose codes are named numbers (`xdream.generators.parametric`).
         absolute: a function from the generator's name to the same name with absolute paths, for names that
-            hold some.
+            hold some. absolute_options: the same of its options, for paths inside tables.
 
     name: as the user wrote it. code_shape: the shape of one code before it was flattened to d numbers.
     image_size_px: height and width of an image. differentiable: whether gradients flow from the images
     to the codes. initial: the distribution of initial codes. centre: (d,) float32, where optimizers that
     move a centre start. warnings: sentences that every output made with it must carry. fingerprint: SHA-256
     of the weights that its images depend on (`xdream.networks.fingerprint`), so that an experiment does not
-    go on with others; "" for one without weights.
+    go on with others; "" for one without weights. A generator may have `bounds`, (low, high) of (d,) each,
+    for `codes = "box"`, and `parameters`, what each number of a code is (`xdream.generators.parametric`).
     """
 
     name: str
@@ -158,18 +161,29 @@ class GeneratorRegistry(Registry[Generator]):
     def described(self, name: str) -> str:
         """A part in a few lines, with the region in which searches keep its codes."""
         region = self.declared(name, "region")
+        named = self.declared(name, "parametric")
+        numbers = [f"\n  code: {one}" for one in self.make(name).parameters] if named else []  # type: ignore[attr-defined]
+        if len(numbers) > MOST_NAMED:
+            numbers = [*numbers[:MOST_NAMED], f"\n  code: … {len(numbers) - MOST_NAMED} more"]
         said = (
             f"\n  in a search: codes {region[0]!r}, radius {region[1]} (free with genetic, fdgd, nes)"
             if region
             else ""
         )
-        return super().described(name) + said
+        return super().described(name) + said + "".join(numbers)
+
+    def absolute(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options with absolute paths, also inside tables, where the factory says how."""
+        inside: Callable[[Mapping[str, Any]], dict[str, Any]] = self.declared(name, "absolute_options", dict)
+        return inside(super().absolute(name, options))
 
     def filled(self, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Options with the defaults of those that are left out; a free generator has no radius."""
         found = super().filled(name, options)
         if found["codes"] == "free":
             return found if "radius" in options else {k: v for k, v in found.items() if k != "radius"}
+        if found["codes"] == "box":  # a box has the bounds of the generator, or a radius that is given
+            return {k: v for k, v in found.items() if v is not None}
         return {"radius": DEFAULT_RADIUS, **found}
 
     def make(self, name: str, **options: Any) -> Generator:
@@ -184,13 +198,15 @@ class GeneratorRegistry(Registry[Generator]):
         if region["codes"] == "free":
             if region["radius"] is not None:
                 raise BadInput(
-                    f"generator '{name}': radius is for codes in a ball or on a sphere; give codes"
+                    f"generator '{name}': radius is for codes in a ball, on a sphere or in a box; give codes"
                 )
             return super().make(name, **options)
-        made = bounded(super().make(name, **options), region["codes"], region["radius"] or DEFAULT_RADIUS)
+        made = bounded(super().make(name, **options), region["codes"], region["radius"])
         return cast(Generator, made)
 
 
+#: Parameters of a generator that its description lists.
+MOST_NAMED = 40
 #: Every generator by name.
 GENERATORS = GeneratorRegistry("generator", others=lambda name: _installed(name))
 

@@ -1,9 +1,10 @@
-"""Where the codes of a generator live when they are drawn: free, in a ball, or on a sphere.
+"""Where the codes of a generator live when they are drawn: free, in a ball, on a sphere, or in a box.
 
 A generator draws well what it was trained on; a search leaves that region. In z = (code − centre) / spread
 of the initial codes, with the root mean square r of z, a code is brought to z · min(1, radius / r) ("ball")
-or to z · radius / r ("sphere") before it is drawn; the centre stays. Optimizer and store keep the code that
-was asked.
+or to z · radius / r ("sphere") before it is drawn; the centre stays. In a "box" each component is brought
+within its bounds by itself: those that the generator declares (`bounds`), else ±radius of z. Optimizer and
+store keep the code that was asked.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pydantic import Field
 from xdream.errors import BadInput
 from xdream.types import Codes, Images
 
-CodeRegion: TypeAlias = Literal["free", "ball", "sphere"]
+CodeRegion: TypeAlias = Literal["free", "ball", "sphere", "box"]
 Radius: TypeAlias = Annotated[float, Field(gt=0, le=1e6)]
 #: The radius of a ball or sphere where none is given, in units of the spread of the initial codes.
 DEFAULT_RADIUS = 1.3
@@ -33,6 +34,7 @@ class Bounded:
     region: CodeRegion
     radius: float
     spread: torch.Tensor
+    box: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name == "generator":  # while a copy is made
@@ -46,6 +48,8 @@ class Bounded:
 
     def brought(self, codes: Codes) -> Codes:
         """(n, d) -> (n, d) inside the region."""
+        if self.box is not None:
+            return codes.maximum(self.box[0]).minimum(self.box[1])
         centre = self.generator.centre
         z = (codes - centre) / self.spread
         # A root of a sum of squares that does not overflow for codes far outside.
@@ -60,15 +64,34 @@ class Bounded:
 
     def to(self, device: torch.device) -> Self:
         """The same on a device."""
-        return type(self)(self.generator.to(device), self.region, self.radius, self.spread.to(device))
+        box = None if self.box is None else (self.box[0].to(device), self.box[1].to(device))
+        return type(self)(self.generator.to(device), self.region, self.radius, self.spread.to(device), box)
 
 
-def bounded(generator: Any, region: CodeRegion, radius: float) -> Bounded:
-    """A generator in a region. Raises BadInput where its initial codes declare no spread."""
+def bounded(generator: Any, region: CodeRegion, radius: float | None) -> Bounded:
+    """A generator in a region. Raises BadInput where its initial codes declare no spread, or where a box has
+    neither a radius nor bounds of the generator."""
+    bounds = getattr(generator, "bounds", None)
+    if region == "box" and bounds is not None:
+        if radius is not None:
+            raise BadInput(
+                f"generator '{generator.name}' has bounds of its own, in which codes 'box' keeps its codes; "
+                "leave out radius"
+            )
+        return Bounded(generator, region, DEFAULT_RADIUS, (bounds[1] - bounds[0]) / 2.0, bounds)
+    if region == "box" and radius is None:
+        raise BadInput(
+            f"generator '{generator.name}' declares no bounds of its codes; give the box a radius, in units "
+            "of the spread of its initial codes (of a generator of your own: low and high)"
+        )
     spread = getattr(generator.initial, "std", None)
     if spread is None:
         raise BadInput(
             f"generator '{generator.name}' declares no spread of its initial codes (`initial.std`), so there "
             f"is no {region} to keep them in; leave out generator.codes, or give free"
         )
-    return Bounded(generator, region, radius, spread)
+    radius = DEFAULT_RADIUS if radius is None else radius
+    if region != "box":
+        return Bounded(generator, region, radius, spread)
+    centre = generator.centre
+    return Bounded(generator, region, radius, spread, (centre - radius * spread, centre + radius * spread))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
-from xdream.errors import BadInput
+from xdream.errors import BadInput, WeightsMissing
 from xdream.images.resizing import resize
 from xdream.text import shortened
 from xdream.types import ShownImages
@@ -109,6 +110,16 @@ def as_table(path: str) -> str:
         return ""
     table = '{network = "…", layer = "…", units = "…"}'
     return f"; where names have colons or plus signs, a plan file takes a target as {table}"
+
+
+def existing(name: str, kind: str) -> Path:
+    """The path of `SCHEME:PATH`, of a part of this kind. Raises WeightsMissing where no file is there."""
+    path = Path(name.partition(":")[2]).expanduser()
+    if not path.is_file():
+        raise WeightsMissing(
+            f"no {kind} file {path}; check the path{as_table(path.name) if kind == 'network' else ''}"
+        )
+    return path
 
 
 def refuse_random(name: str, random_weights: int | None) -> None:

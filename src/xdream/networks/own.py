@@ -18,7 +18,7 @@ from torch import nn
 
 from xdream.errors import BadInput, UnknownName, WeightsInvalid, WeightsMissing
 from xdream.files import mistaken
-from xdream.networks.base import Network, Preprocessing, as_table, declared, refuse_random
+from xdream.networks.base import Network, Preprocessing, declared, existing, refuse_random
 from xdream.networks.weights import RANDOM, check_shapes, load_tensors, one_line
 
 _FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
@@ -89,13 +89,13 @@ def from_python(
     Raises BadInput.
     """
     refuse_random(name, random_weights)
-    found = _import(name)
+    found = imported(name, "network", "as a target python:MODULE:FUNCTION::UNITS")
     made: object = found
-    if not isinstance(found, nn.Module) and _parameters_to_fill(found, name) == 0:
-        try:
-            made = found()
-        except Exception as error:  # the user's own code
-            raise BadInput(f"'{name}' failed when it was called: {one_line(error)}") from error
+    if not isinstance(found, nn.Module):
+        count = len(to_fill(found, name))
+        if count > 1:
+            raise BadInput(f"'{name}' takes {count} parameters; it must take none, or images alone")
+        made = found if count else called(found, name)
     if isinstance(made, Network):
         return replace(made, name=name)
     layers = isinstance(made, nn.Module)
@@ -118,19 +118,21 @@ def from_file(
     preprocessing, WeightsMissing, WeightsInvalid.
     """
     refuse_random(name, random_weights)
-    path = Path(name.partition(":")[2]).expanduser()
-    if not path.is_file():
-        raise WeightsMissing(f"no network file {path}; check the path{as_table(path.name)}")
+    path = existing(name, "network")
     preprocessing = declared(name, preprocessing)
+    return Network(name, module_in(path, "network"), preprocessing, layers=False)
+
+
+def module_in(path: Path, kind: str) -> nn.Module:
+    """The program in a file, TorchScript or an exported one, in evaluation mode. Raises WeightsInvalid."""
     try:
-        module = _exported(path) if path.suffix.lower() == ".pt2" else _torchscript(path)
+        return _exported(path) if path.suffix.lower() == ".pt2" else _torchscript(path)
     except Exception as error:  # the readers raise whatever a damaged file makes them stumble over
         what = mistaken(path) or one_line(error)
         raise WeightsInvalid(
-            f"cannot read network file {path}: {what}; give TorchScript, or a .pt2 written by "
+            f"cannot read {kind} file {path}: {what}; give TorchScript, or a .pt2 written by "
             "torch.export.save"
         ) from error
-    return Network(name, module, preprocessing, layers=False)
 
 
 class Function(nn.Module):
@@ -145,37 +147,45 @@ class Function(nn.Module):
         return self.function(images)
 
 
-def _import(name: str) -> Callable[..., object]:
+def imported(name: str, kind: str, form: str = "") -> Callable[..., object]:
+    """What `python:MODULE:FUNCTION` names, for a part of this kind. The module is imported: its code runs.
+
+    form: how it is written where more follows. Raises BadInput.
+    """
     place, _, attribute = name.removeprefix("python:").rpartition(":")
     if not place or not attribute:
         raise BadInput(
-            f"network '{name}' is incomplete; write python:MODULE:FUNCTION, "
-            "as a target python:MODULE:FUNCTION::UNITS"
+            f"{kind} '{name}' is incomplete; write python:MODULE:FUNCTION{', ' if form else ''}{form}"
         )
     try:
         module = importlib.import_module(place)
     except Exception as error:  # importing runs the user's own code
         raise BadInput(
-            f"network '{name}': cannot import '{place}' ({one_line(error)}); is its folder on PYTHONPATH?"
+            f"{kind} '{name}': cannot import '{place}' ({one_line(error)}); is its folder on PYTHONPATH?"
         ) from error
     found = getattr(module, attribute, None)
     if not callable(found):
         near = ", ".join(n for n in vars(module) if callable(getattr(module, n)) and n[0] != "_")
-        raise BadInput(f"network '{name}': '{place}' has no function '{attribute}'; it has: {near}")
+        raise BadInput(f"{kind} '{name}': '{place}' has no function '{attribute}'; it has: {near}")
     return found  # type: ignore[no-any-return]
 
 
-def _parameters_to_fill(function: Callable[..., object], name: str) -> int:
-    """How many parameters a call must fill: none makes a network, one is a network."""
+def to_fill(function: Callable[..., object], name: str) -> list[str]:
+    """The parameters that a call must fill. Raises BadInput for a function that does not say them."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except ValueError as error:
         raise BadInput(f"'{name}' does not say its parameters; wrap it in a function") from error
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    count = sum(p.default is p.empty for p in named)
-    if count > 1:
-        raise BadInput(f"'{name}' takes {count} parameters; it must take none, or images alone")
-    return count
+    return [p.name for p in named if p.default is p.empty]
+
+
+def called(function: Callable[..., object], name: str, **options: Any) -> object:
+    """What a function of the user's returns. Raises BadInput."""
+    try:
+        return function(**options)
+    except Exception as error:  # the user's own code
+        raise BadInput(f"'{name}' failed when it was called: {one_line(error)}") from error
 
 
 def _torchscript(path: Path) -> nn.Module:

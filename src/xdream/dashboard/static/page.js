@@ -182,7 +182,8 @@ function drawRun(box, run, rows, width, height, large) {
 
 function showTable() {
   const whole = { whole: true }, text = { text: true };
-  const columns = [["id", "run", whole], ["target", "target", text], ["optimizer", "optimizer", text], ["seed", "seed", whole], ["generation", "generation", whole], ["best", "best now"], ["ever", "best ever"], ["mean", "mean now"], ["ref", "best reference"], ["ending", "state", text]];
+  const several = new Set(runs().map((run) => run.generator)).size > 1;
+  const columns = [["id", "run", whole], ["target", "target", text], ...(several ? [["generator", "generator", text]] : []), ["optimizer", "optimizer", text], ["seed", "seed", whole], ["generation", "generation", whole], ["best", "best now"], ["ever", "best ever"], ["mean", "mean now"], ["ref", "best reference"], ["ending", "state", text]];
   drawTable($("runs"), columns, runs().map((run) => {
     const rows = told(run.id), now = last(rows) || {};
     const ever = rows.reduce((most, row) => row.best != null && (most == null || row.best > most) ? row.best : most, null);
