@@ -18,7 +18,7 @@ from xdream.experiment.assemble import assemble
 from xdream.experiment.forward import Forward
 from xdream.experiment.plan import Plan
 from xdream.images.files import pixels_of
-from xdream.laboratory.rigs import Answer, AnswerRow, Block, NoBlock, Receipt
+from xdream.laboratory.rigs import Answer, AnswerRow, Block, NoBlock, Receipt, json_messages
 from xdream.laboratory.session.composition import block_sizes
 from xdream.laboratory.session.session import Session
 from xdream.report import summarise
@@ -474,6 +474,7 @@ def test_a_post_again_after_its_block_closed_is_repeated_and_nothing_is_written(
         receipt = one.take(*again, block=1, fence=1, last=True)
         assert (receipt.counts, receipt.refused, receipt.alarm) == ({"repeated": len(again)}, None, None)
         assert receipt.open, "of block 2"
+        assert json_messages.receipt_json(receipt)[0] == 200
     assert one.take(block=1, last=True).refused is None
     assert [one.store.query(query) for query in everything] == before
 
@@ -488,6 +489,7 @@ def test_what_was_not_taken_is_late_and_written_once(lab: Callable[..., Lab]) ->
     for count in (1, 1):
         receipt = one.take(rows[0], block=1)
         assert (receipt.counts, receipt.refused) == ({"late": 1}, "block 1 is closed")
+        assert json_messages.receipt_json(receipt)[0] == 422
         assert one.statuses()["late"] == count
     mixed = one.take(*rows[1:3], other, AnswerRow("n0-such", 0, values(1, 2, 3)), block=1)
     assert (mixed.counts, mixed.refused, mixed.alarm) == (
