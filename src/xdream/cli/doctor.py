@@ -9,7 +9,7 @@ import json
 import os
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +32,7 @@ from xdream.generators.conformance import check_generator
 from xdream.images.files import png
 from xdream.laboratory.rigs import BRIDGES, check
 from xdream.laboratory.session import bridge_of, check_baseline
+from xdream.laboratory.session.composition import block_sizes
 from xdream.laboratory.simulation import DRIVERS
 from xdream.networks import one_line, weights
 from xdream.optimizers import OPTIMIZERS
@@ -215,16 +216,47 @@ def _block_time(parts: Parts) -> list[Check]:
             parts.forward.draw(codes[start : start + batch], number)
     seconds = time.perf_counter() - began
     showing = shown * (session.show_ms + session.gap_ms) / 1000.0
-    blocks = -(-shown // (session.block_size or shown))
+    sizes = block_sizes(shown, session.block_size, even=session.even_blocks)
+    generations = max(r.generations for r in parts.runs)
     return [
         Check("images", True, f"{images} of a generation drawn in {seconds:.2f} s"),
         Check(
             "time",
             seconds < max(showing, MOST_WAIT_S),
-            f"{shown} presentations a generation, in {blocks} block{'s' * (blocks > 1)}: {showing:.0f} s; "
-            f"{max(r.generations for r in parts.runs)} generations: "
-            f"{max(r.generations for r in parts.runs) * (showing + seconds) / 60.0:.0f} min without pauses",
+            f"{shown} presentations a generation, in {counted(len(sizes), 'block')} ({_said(sizes)}): "
+            f"{showing:.0f} s; {generations} generations, {counted(generations * len(sizes), 'block')}: "
+            f"{generations * (showing + seconds) / 60.0:.0f} min without pauses",
         ),
+        *_square(plan, sizes),
+    ]
+
+
+def _said(sizes: Sequence[int]) -> str:
+    """22 + 22 + 21; of many the different ones."""
+    if len(sizes) <= 4:
+        return " + ".join(map(str, sizes))
+    return " and ".join(f"{sizes.count(size)} of {size}" for size in dict.fromkeys(sizes))
+
+
+def _square(plan: Plan, sizes: Sequence[int]) -> list[Check]:
+    """Whether a MATLAB v5 answer of the original's protocol may have as many images as channels."""
+    carrier = plan.rig
+    assert plan.session is not None
+    assert carrier is not None
+    if carrier.name != "folder" or carrier.options.get("protocol") != "original":
+        return []
+    channels = len(plan.session.channels)
+    if channels == 1 or channels not in sizes or carrier.options.get("orientation"):
+        return []
+    return [
+        Check(
+            "answers",
+            True,
+            f"a block has {channels} presentations (with references) and the session {channels} channels: of "
+            "MATLAB v5 answers it is not clear which is which; save v7.3, give [rig] orientation, or another "
+            "block_size",
+            "missing",
+        )
     ]
 
 

@@ -40,7 +40,8 @@ class Feed:
         [(began,)] = self.record.query("SELECT min(started_utc) FROM process")
         self._began = datetime.fromisoformat(began)
         self._last = {run.id: 0.0 for run in self._runs}  # when a generation was told last
-        self._event = self._recording = self._block = 0
+        self._event = self._recording = 0
+        self._block = -1  # the first may be block 0
         self._drifted = -1
         self._blocks: list[since.BlockTimes] = []
         self._all: dict[str, list[Any]] = {"rows": [], "events": [], "times": [], "drift": []}

@@ -116,6 +116,9 @@ VALUES_BEFORE: dict[int, dict[str, Any]] = {
     5: {"keep_images": "none", "generator.codes": "free", "session.undo_s": 0.0}
 }
 
+#: Keys that every stored plan has since they came: a stored plan without one has this value.
+WITHOUT_KEY: dict[str, Any] = {"session.first_block": 1, "session.even_blocks": False}
+
 
 class Plan(Description):
     """Everything about an experiment.
@@ -261,7 +264,7 @@ class Plan(Description):
         values.setdefault("engine", "torch-compiled" if compiled else "torch")
         if values["engine"] != "torch-compiled":
             values["compiled"] = False
-        for since, keys in VALUES_BEFORE.items():
+        for since, keys in [*VALUES_BEFORE.items(), (schema + 1, WITHOUT_KEY)]:
             for key, value in keys.items() if schema < since else ():
                 *tables, last = key.split(".")
                 for inner in [values, *values.get("variants", [])] if tables else [values]:

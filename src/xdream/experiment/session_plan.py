@@ -73,19 +73,24 @@ class SessionPlan(Frozen):
 
     channels: their names, in the order in which a rig sends them, or how many there are (then their names
     are their numbers from first_channel on). block_size: most presentations in a block; None: one block.
+    even_blocks: the blocks of a generation are as alike in size as can be (22 + 22), not full ones and a rest
+    (40 + 4), as sessions of earlier releases have them.
     show_ms, gap_ms: for how long an image and the background after it are to be shown. reshow: how often a
     presentation without a response is shown again within its generation, before it counts as missing.
     silence_s: after so long without an answer the session says so and, as `on_silence` has it, waits on,
     closes the block (what was not answered is missing) or stops. lease_s: a rig that took a block and is
-    silent for so long may lose it to another one. empty_rows: an answer of so many rows or more whose numbers
-    are all zero is taken for an empty file and put aside; 0: never. undo_s: for so long the rejection of a
+    silent for so long may lose it to another one. empty_rows: an answer of so many rows or more whose values
+    are all zero is taken for an empty file and put aside, where no block before has a response or a channel
+    answered in more than half of the presentations; 0: never. undo_s: for so long the rejection of a
     block is held, in which nothing is shown and it can be taken back. first_channel: the number of the first
-    channel where channels is a number (units of targets are counted from 0 always). animal, nwb, electrodes:
-    for tables, figures and exports.
+    channel where channels is a number (units of targets are counted from 0 always). first_block: the number
+    of the first block; None: the bridge's own, 0 in the original's folder protocol, else 1. animal, nwb,
+    electrodes: for tables, figures and exports.
     """
 
     channels: tuple[str, ...]
     block_size: int | None = Field(default=None, ge=1)
+    even_blocks: bool = True
     image_format: Literal["png", "bmp"] = "png"
     background: tuple[Annotated[int, Field(ge=0, le=255)], ...] = Field(
         default=(128, 128, 128), min_length=3, max_length=3
@@ -99,6 +104,7 @@ class SessionPlan(Frozen):
     empty_rows: int = Field(default=8, ge=0)
     undo_s: float = Field(default=10.0, ge=0, le=600)
     first_channel: Literal[0, 1] = 0
+    first_block: Literal[0, 1] | None = None
     animal: AnimalPlan | None = None
     nwb: NwbPlan | None = None
     electrodes: ElectrodesPlan | None = None
@@ -122,6 +128,11 @@ class SessionPlan(Frozen):
         if self.electrodes is not None:
             self.electrodes.check(len(self.channels))
         return self
+
+    @property
+    def blocks_from(self) -> int:
+        """The number of the first block."""
+        return 1 if self.first_block is None else self.first_block
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ from xdream.store.sqlite import Store, keep_images, utc_now
 VOID_ENDINGS = ("rejected", "abandoned")
 #: Codes of presentations: a digital word of 16 bits, without 0.
 CODES = 65_535
+#: Among so many rows a copy of one that is about no presentation is looked for.
+LATEST = 10_000
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,9 @@ class Ledger:
 
     # ------------------------------------------------------------------ what is planned
 
-    def next_ids(self) -> tuple[int, int]:
-        """The number of the next block and the id of the next presentation."""
-        [(block,)] = self._read.query("SELECT coalesce(max(id), 0) + 1 FROM block")
+    def next_ids(self, blocks_from: int = 1) -> tuple[int, int]:
+        """The number of the next block and the id of the next presentation. blocks_from: of the first."""
+        [(block,)] = self._read.query("SELECT coalesce(max(id) + 1, ?) FROM block", blocks_from)
         [(planned,)] = self._read.query("SELECT coalesce(max(id), 0) + 1 FROM planned")
         return block, planned
 
@@ -236,13 +238,30 @@ class Ledger:
         )
         return float(rows[0][0]) if rows else None
 
-    def has_taken(self, planned: int, raw: bytes) -> bool:
-        """Whether a recording was taken for a planned presentation, to the bit."""
-        return bool(
-            self._read.query(
-                "SELECT 1 FROM recording WHERE planned = ? AND status = 'taken' AND raw = ?", planned, raw
-            )
+    def taken_since(self, recording: int, before_block: int) -> list[tuple[int, bytes]]:
+        """(id, raw) of the recordings after one that were taken in blocks before a block, in order."""
+        return self._read.query(
+            "SELECT id, raw FROM recording WHERE id > ? AND status = 'taken' AND block < ? ORDER BY id",
+            recording,
+            before_block,
         )
+
+    def became(self, block: int, name: str, repeat: int | None, raw: bytes | None) -> str | None:
+        """What became of a row that was written for a block, to the bit; None: none was. raw: None: the rig
+        said that there is no response. repeat: None: any."""
+        said = (block, _clean(name), repeat, raw)
+        rows = self._read.query(
+            "SELECT r.status FROM planned AS p JOIN recording AS r ON r.planned = p.id"
+            " WHERE p.block = ?1 AND p.name = ?2 AND (?3 IS NULL OR p.repeat = ?3) AND r.raw IS ?4"
+            " ORDER BY r.status NOT IN ('taken', 'missing'), r.id LIMIT 1",
+            *said,
+        ) or self._read.query(  # of no presentation: there is no index, and a copy comes soon
+            "SELECT status FROM recording WHERE id > (SELECT max(id) FROM recording) - ?5 AND planned IS NULL"
+            " AND block = ?1 AND name = ?2 AND repeat IS ?3 AND raw IS ?4 LIMIT 1",
+            *said,
+            LATEST,
+        )
+        return str(rows[0][0]) if rows else None
 
     def put_aside(self, block: int) -> list[tuple[int, bytes, float | None]]:
         """(planned, raw, onset_s) of the rows of a block that were quarantined and can be read, the latest

@@ -125,9 +125,9 @@ class Record:
 
     def check_block(self, number: int) -> None:
         """Raise BadInput unless a session has planned a block of this number."""
-        [(last,)] = self._rows("SELECT coalesce(max(id), 0) FROM block")
-        if not 1 <= number <= last:
-            there = f"it has 1 to {last}" if last else "it has none yet"
+        [(first, last)] = self._rows("SELECT min(id), max(id) FROM block")
+        if last is None or not first <= number <= last:
+            there = "it has none yet" if last is None else f"it has {first} to {last}"
             raise BadInput(f"{self.folder} has no block {number}; {there}")
 
     def events(self) -> list[EventRecord]:

@@ -14,6 +14,7 @@ from xdream.errors import BadInput, RigError
 from xdream.images.files import decoded, encoded
 from xdream.laboratory.rigs import BRIDGES, Answer, AnswerRow, Block, Bridge, Folder
 from xdream.laboratory.simulation.folder import as_file
+from xdream.scoring.recordings import Values
 from xdream.testing.sessions import PATIENCE_S, SESSION, a_block, left_of
 
 
@@ -250,6 +251,160 @@ def test_answers_of_closed_blocks_are_reported_under_their_number(
     assert [answer.block for answer in original.answers[4:]] == [3]
 
 
+@pytest.mark.parametrize("name", ["block001.CSV", "Block001.csv", "block1.csv", "BLOCK0001.Csv"])
+def test_a_name_that_can_mean_only_one_block_is_taken(
+    original: SteppedSession, tmp_path: Path, name: str
+) -> None:
+    original.offer(a_block())
+    (tmp_path / name).write_bytes(answer_of(a_block()))
+    original.take(2.0)
+    assert [(answer.block, answer.source, len(answer.rows)) for answer in original.answers] == [(1, name, 8)]
+    assert original.bridge.notices() == {}  # type: ignore[attr-defined]
+
+
+def test_such_a_name_from_before_the_images_is_stale(original: SteppedSession, tmp_path: Path) -> None:
+    (tmp_path / "Block1.csv").write_bytes(answer_of(a_block()))
+    original.offer(a_block())
+    original.take(2.0)
+    assert [one.source for one in original.faults] == ["Block1.csv"]
+    assert (tmp_path / "stale" / "Block1.csv").exists()
+
+
+def test_of_two_names_the_documented_one_is_taken_and_without_it_none(
+    original: SteppedSession, tmp_path: Path
+) -> None:
+    original.offer(a_block())
+    for name in ("block1.csv", "block01.mat"):
+        (tmp_path / name).write_bytes(answer_of(a_block(), add=5.0))
+    original.take(2.0)
+    assert original.answers == []
+    said = original.bridge.notices()  # type: ignore[attr-defined]
+    assert said["block1.csv"] == (
+        "waiting for block001.mat (or .npz, .csv, .h5); found block1.csv, and it is not clear which of "
+        "block01.mat, block1.csv is the answer: leave one"
+    )
+    assert said.keys() == {"block1.csv", "block01.mat"}
+    (tmp_path / "block001.csv").write_bytes(answer_of(a_block()))
+    original.take(2.0)
+    assert [answer.source for answer in original.answers] == ["block001.csv"]
+    said = original.bridge.notices()  # type: ignore[attr-defined]
+    assert said["block1.csv"].endswith("found block1.csv, beside block001.csv, which is read")
+
+
+def test_everything_that_a_rig_puts_down_is_mentioned(original: SteppedSession, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    original.offer(a_block())
+    (tmp_path / "day3").mkdir()
+    for i in range(6):
+        (tmp_path / f"notes{i}.txt").write_text("x")
+    original.take(0.0)
+    said = original.bridge.notices()  # type: ignore[attr-defined]
+    assert said["day3"].endswith("found day3, which is a folder")
+    assert len(said) == 6
+    assert said["and more"] == "there are 2 more files that are no answers"
+
+
+@pytest.mark.parametrize("name", ["block001.answer.JSON", "Block1.Answer.json", "block1.answer-2.json"])
+def test_names_of_the_manifest_protocol_are_read_alike(
+    safe: SteppedSession, tmp_path: Path, name: str
+) -> None:
+    safe.offer(a_block())
+    (tmp_path / name).write_bytes(json.dumps({"session": SESSION, "block": 1, "responses": []}).encode())
+    safe.take(2.0)
+    assert [answer.source for answer in safe.answers] == [name]
+
+
+def v5(block: Block, table: Any, *, images_first: bool) -> bytes:
+    import io
+
+    import scipy.io
+
+    cells, file = np.empty((len(table), 1), dtype=object), io.BytesIO()
+    cells[:, 0] = names_of(block)[: len(table)]
+    scipy.io.savemat(file, {"stimulusID": cells, "tEvokedResp": table if images_first else table.T})
+    return file.getvalue()
+
+
+def spoken(tmp_path: Path, answers: list[bytes], **options: Any) -> list[Answer]:
+    """What is read of v5 answers to blocks 1, 2, …, with a restart before each."""
+    found = []
+    for number, data in enumerate(answers, 1):
+        bridge = Folder(tmp_path, "original", stable_s=0.0, **options)
+        bridge.open(SESSION, ("a", "b", "c"))
+        bridge.offer(a_block(number))
+        (tmp_path / f"block{number:03d}.mat").write_bytes(data)
+        for _ in range(2):
+            found += [one for one in bridge.collect(0.0) if isinstance(one, Answer)]
+        bridge.close()
+    return found
+
+
+@pytest.mark.parametrize("images_first", [True, False])
+def test_a_square_is_read_as_earlier_answers_stood_or_as_the_plan_says(
+    tmp_path: Path, images_first: bool
+) -> None:
+    wide, square = np.arange(24.0).reshape(8, 3), np.arange(9.0).reshape(3, 3)
+    answers = [v5(a_block(i), t, images_first=images_first) for i, t in ((1, square), (2, wide), (3, square))]
+    first, _, last = spoken(tmp_path, answers)
+    assert first.fault is not None
+    assert "3 x 3: images or channels first? save it as v7.3, or say it in the plan" in first.fault
+    assert [row.recorded.values.tolist() for row in last.rows if isinstance(row.recorded, Values)] == (
+        square.tolist()
+    )
+    folder = tmp_path / "said"
+    folder.mkdir()
+    said = "images-channels" if images_first else "channels-images"
+    [one] = spoken(folder, answers[:1], orientation=said)
+    assert [row.recorded.values.tolist() for row in one.rows if isinstance(row.recorded, Values)] == (
+        square.tolist()
+    )
+
+
+def test_answers_that_stand_in_both_ways_teach_nothing(tmp_path: Path) -> None:
+    wide, square = np.arange(24.0).reshape(8, 3), np.arange(9.0).reshape(3, 3)
+    both = [v5(a_block(i + 1), wide, images_first=bool(i)) for i in range(2)]
+    *_, last = spoken(tmp_path, [*both, v5(a_block(3), square, images_first=True)])
+    assert "images or channels first" in str(last.fault)
+
+
+def test_an_answer_that_stands_otherwise_than_the_plan_says_is_refused(tmp_path: Path) -> None:
+    wide = v5(a_block(), np.arange(24.0).reshape(8, 3), images_first=True)
+    [one] = spoken(tmp_path, [wide], orientation="channels-images")
+    assert one.fault == (
+        "block001.mat: tEvokedResp is images-channels, and the plan says orientation = 'channels-images'"
+    )
+
+
+def test_answers_may_have_a_folder_of_their_own(tmp_path: Path, clock: Clock) -> None:
+    for name in ("images", "answers"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "answers" / "block001.csv").write_bytes(b"of yesterday")
+    bridge = Folder(tmp_path / "images", "original", answers=tmp_path / "answers")
+    bridge.clock, bridge.wait = clock, clock.wait
+    one = SteppedSession(bridge)
+    one.offer(a_block())
+    one.take(2.0)
+    assert [answer.raw for answer in one.faults] == [b"of yesterday"]
+    assert (tmp_path / "answers" / "stale" / "block001.csv").exists()
+    assert sorted(p.name for p in (tmp_path / "images").glob("block*")) == names_of(a_block())
+    (tmp_path / "images" / "block001.csv").write_bytes(answer_of(a_block()))
+    one.take(2.0)
+    assert one.rows == []
+    assert list(bridge.notices().values()) == [
+        f"found block001.csv in {tmp_path / 'images'}; answers are awaited in {tmp_path / 'answers'}"
+    ]
+    (tmp_path / "answers" / "block001.csv").write_bytes(answer_of(a_block()))
+    one.take(2.0)
+    assert len(one.rows) == 8
+    for folders in ((tmp_path / "answers", None), (tmp_path, tmp_path / "answers")):
+        with pytest.raises(BadInput, match=r"another session uses .*answers"):
+            Folder(folders[0], answers=folders[1]).open(SESSION, ["a"])
+    Folder(tmp_path).check(["a"])  # what was refused holds no lock
+    bridge.close()
+    with pytest.raises(BadInput, match=r"there is no folder .*no; make it"):
+        Folder(tmp_path, answers=tmp_path / "no").open(SESSION, ["a"])
+
+
 def test_names_are_joined_by_their_last_part_and_others_are_told_as_they_are(
     original: SteppedSession, tmp_path: Path
 ) -> None:
@@ -440,6 +595,10 @@ def test_two_sessions_cannot_have_one_folder(safe: SteppedSession, tmp_path: Pat
         ({"folder": ""}, "folder is ''; it must be a path"),
         ({"folder": 3}, "folder is 3; it must be a path"),
         ({"protocol": "http"}, "protocol is 'http'; it must be 'manifest' or 'original'"),
+        ({"orientation": "images-channels"}, "orientation is for the original protocol"),
+        ({"protocol": "original", "orientation": "x"}, "orientation is 'x'; it must be 'images-channels' or"),
+        ({"answers": ""}, "answers is ''; it must be a path"),
+        ({"answers": 3}, "answers is 3; it must be a path"),
         ({"match": "exact"}, "match is 'exact'; it must be 'strict' or 'loose'"),
         ({"match": "loose"}, "match is for the original protocol"),
         ({"poll_s": 0}, "poll_s is 0; it must be a number from"),

@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 import torch
 
+from xdream.description import Part
 from xdream.experiment.plan import Plan
+from xdream.images.files import decoded
 from xdream.laboratory.rigs import Answer, AnswerRow, Block, Direct
 from xdream.laboratory.session import resume, serve
 from xdream.laboratory.simulation.base import Offered
-from xdream.laboratory.simulation.folder import FolderDriver
+from xdream.laboratory.simulation.folder import FolderDriver, as_file
 from xdream.scoring.recordings import Values
+from xdream.store import Record
 
 #: Only a session that hangs takes so long.
 BOUND_S = 240.0
@@ -167,13 +170,80 @@ def test_a_session_with_faults_and_a_stop_has_the_scores_of_one_without(
     assert not found["stale"]
 
 
+@pytest.mark.parametrize(
+    ("protocol", "said", "first"),
+    [("original", {}, 0), ("original", {"first_block": 1}, 1), ("manifest", {}, 1)],
+)
+def test_the_original_counts_blocks_from_0_and_a_plan_may_say_otherwise(
+    protocol: str, said: dict[str, int], first: int, tmp_path: Path
+) -> None:
+    from xdream.experiment.plan import plan_of
+
+    (tmp_path / "rig").mkdir()
+    shown: list[Any] = []
+
+    def stop() -> bool:
+        shown.extend((tmp_path / "rig").glob(f"block{first:03d}_000_*.png"))
+        return bool(shown)
+
+    with pytest.raises(KeyboardInterrupt):
+        serve(plan_for(tmp_path / "rig", protocol, **said), tmp_path / "out", stop=stop)
+    with Record(tmp_path / "out") as record:
+        plan = plan_of(record)
+        assert plan.session is not None
+        assert plan.session.first_block == first
+        record.check_block(first)
+        # A session of before there was a choice goes on as it was counted.
+        old = record.facts["plan"].replace(f"first_block = {first}\n", "")
+    assert "first_block" not in old
+    stored = Plan.stored(old, record.plan_schema)
+    assert stored.session is not None
+    assert stored.session.first_block == 1
+
+
+def test_a_rig_that_was_written_for_the_original_answers_every_block(
+    expected: list[Any], tmp_path: Path
+) -> None:
+    """It knows two folders and how many images a block has; it counts from 0, and writes one file a block."""
+    images, answers = tmp_path / "images", tmp_path / "answers"
+    images.mkdir()
+    answers.mkdir()
+    plan = plan_for(images, "original", block_size=8)
+    assert plan.rig is not None
+    plan = plan.model_copy(update={"rig": Part(name="folder", **plan.rig.options, answers=str(answers))})
+    done = threading.Event()
+    counted: list[int] = []
+
+    def rig() -> None:
+        while not done.wait(0.01):
+            names = sorted(path.name for path in images.glob(f"block{len(counted):03d}_*.png"))
+            if len(names) == 8:
+                light = [
+                    decoded((images / name).read_bytes()).to(torch.float64).mean((1, 2)) for name in names
+                ]
+                table = np.stack([one.numpy() / 7.0 for one in light])
+                data = as_file("mat", names, table, names)
+                (answers / f"block{len(counted):03d}.mat").write_bytes(data)
+                counted.append(len(names))
+
+    thread = threading.Thread(target=rig, daemon=True)
+    thread.start()
+    record = serve(plan, tmp_path / "out", identity="5e5510", stop=done.is_set)
+    done.set()
+    thread.join(BOUND_S)
+    with contextlib.closing(record):
+        assert [[one.tolist() for one in record.scores(run)] for run in (0, 1)] == expected
+        assert {status for (status,) in record._rows("SELECT DISTINCT status FROM recording")} == {"taken"}
+        assert [number for (number,) in record._rows("SELECT id FROM block")] == list(range(len(counted)))
+
+
 def test_an_old_answer_in_the_folder_is_put_aside_and_the_session_goes_on(
     expected: list[Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "rig"
     folder.mkdir()
-    (folder / "block001.csv").write_bytes(b"stimulusID,a,b,c\nblock001_000_old.png,1,2,3\n")
+    (folder / "block000.csv").write_bytes(b"stimulusID,a,b,c\nblock000_000_old.png,1,2,3\n")
     scores, _, found = session(folder, tmp_path / "out", "original", {}, "csv")
     assert scores == expected
     assert found["quarantined"] == 1
-    assert (folder / "stale" / "block001.csv").exists()
+    assert (folder / "stale" / "block000.csv").exists()

@@ -92,6 +92,46 @@ def test_the_pre_flight_says_that_all_is_ready(tmp_path: Path, photographs: Path
     assert [path.name for path in shared.iterdir() if path.suffix == ".png"] == []
 
 
+def test_the_pre_flight_has_the_timetable(tmp_path: Path) -> None:
+    plan = session_plan(
+        presentations=36, repeats=3, session={"block_size": 5, "show_ms": 1000, "gap_ms": 1500}
+    )
+    said = found(doctor.preflight(plan))["time"].text
+    assert (
+        "24 presentations a generation, in 5 blocks (4 of 5 and 1 of 4): 60 s; 3 generations, 15 blocks: 3"
+        in said
+    )
+    plan = session_plan(session={"block_size": 5})
+    assert "8 presentations a generation, in 2 blocks (4 + 4)" in found(doctor.preflight(plan))["time"].text
+
+
+@pytest.mark.parametrize(
+    ("rig", "block_size", "warned"),
+    [
+        ({"protocol": "original"}, 4, True),
+        ({"protocol": "original"}, 8, False),
+        ({"protocol": "original", "orientation": "channels-images"}, 4, False),
+        ({"protocol": "manifest"}, 4, False),
+    ],
+)
+def test_the_pre_flight_warns_of_blocks_with_as_many_images_as_channels(
+    tmp_path: Path, photographs: Path, rig: dict[str, Any], block_size: int, warned: bool
+) -> None:
+    plan = session_plan(
+        rig={"name": "folder", "folder": str(tmp_path), **rig},
+        references=str(photographs),
+        references_per_generation=4,
+        session={"channels": 4, "block_size": block_size},
+    )
+    findings = found(doctor.preflight(plan))
+    assert ("answers" in findings) == warned
+    if warned:
+        assert "a block has 4 presentations (with references) and the session 4 channels" in (
+            findings["answers"].text
+        )
+        assert findings["answers"].ok, "it is no reason not to begin"
+
+
 @pytest.mark.parametrize(
     ("changes", "subject", "said"),
     [

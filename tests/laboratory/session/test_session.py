@@ -18,10 +18,11 @@ from xdream.experiment.assemble import assemble
 from xdream.experiment.forward import Forward
 from xdream.experiment.plan import Plan
 from xdream.images.files import pixels_of
-from xdream.laboratory.rigs import Answer, AnswerRow, Block, NoBlock, Receipt
+from xdream.laboratory.rigs import Answer, AnswerRow, Block, NoBlock, Receipt, json_messages
+from xdream.laboratory.session.composition import block_sizes
 from xdream.laboratory.session.session import Session
 from xdream.report import summarise
-from xdream.scoring.recordings import Values
+from xdream.scoring.recordings import Spikes, Traces, Values
 from xdream.store import Record, Store
 
 ID = "5e5510"
@@ -117,6 +118,37 @@ def test_repeats_come_in_different_blocks_when_blocks_are_that_small(lab: Callab
     assert {p.repeat for p in first.presentations} == {0}
     one.take(*one.rows(first))
     assert {p.repeat for p in one.block().presentations} == {1}
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "even", "sizes"),
+    [
+        (44, 40, True, [22, 22]),
+        (44, 40, False, [40, 4]),
+        (44, None, True, [44]),
+        (11, 4, True, [4, 4, 3]),
+        (8, 4, True, [4, 4]),
+        (3, 40, True, [3]),
+        (0, 4, True, []),
+        (0, None, False, []),
+    ],
+)
+def test_blocks_have_even_sizes(count: int, most: int | None, even: bool, sizes: list[int]) -> None:
+    assert block_sizes(count, most, even=even) == sizes
+
+
+def test_a_session_has_even_blocks_and_one_of_before_keeps_full_ones(lab: Callable[..., Lab]) -> None:
+    found = {}
+    for even in (True, False):
+        one = lab(session={"block_size": 5, "even_blocks": even})
+        one.block()
+        found[even] = [n for (n,) in one.store.query("SELECT count(*) FROM planned GROUP BY block")]
+    assert found == {True: [4, 4], False: [5, 3]}
+    old = session_plan(session={"block_size": 5}).to_toml().replace("even_blocks = true\n", "")
+    assert "even_blocks" not in old
+    stored = Plan.stored(old, 5)
+    assert stored.session is not None
+    assert not stored.session.even_blocks
 
 
 def test_in_one_block_repeats_are_shuffled_too(lab: Callable[..., Lab]) -> None:
@@ -307,6 +339,59 @@ def test_an_answer_of_zeros_is_put_aside_until_the_experimenter_accepts_it(lab: 
     assert one.store.query("SELECT DISTINCT score FROM image WHERE generation = 0") == [(0.0,)]
 
 
+def zeros(one: Lab) -> list[AnswerRow]:
+    return [AnswerRow(r.image, r.repeat, values(0, 0, 0)) for r in one.rows(one.block())]
+
+
+def sometimes(one: Lab, often: int) -> list[AnswerRow]:
+    """A block in which channel 1 answers so often, and no other."""
+    return [
+        AnswerRow(r.image, r.repeat, values(0, i < often, 0)) for i, r in enumerate(one.rows(one.block()))
+    ]
+
+
+@pytest.mark.parametrize(("often", "status"), [(4, "taken"), (5, "quarantined")])
+def test_zeros_after_the_first_block_are_an_empty_file_if_a_channel_answered_more_often_than_not(
+    lab: Callable[..., Lab], often: int, status: str
+) -> None:
+    one = lab()
+    assert one.take(*sometimes(one, often)).counts == {"taken": 8}
+    one.block()
+    one.restart()  # the counts are the record's
+    assert one.take(*zeros(one)).counts == {status: 8}
+
+
+def test_zeros_are_compared_with_blocks_before_and_not_with_their_own(lab: Callable[..., Lab]) -> None:
+    one = lab(session={"empty_rows": 4})
+    rows = sometimes(one, 1)
+    assert one.take(*rows[:4]).counts == {"taken": 4}
+    assert one.take(*rows[4:]).counts == {"quarantined": 4}
+
+
+def test_a_silent_neuron_is_asked_about_once(lab: Callable[..., Lab]) -> None:
+    one = lab(presentations=24)
+    assert one.take(*zeros(one)).counts == {"quarantined": 8}
+    assert one.session.accept(1) is None
+    assert [one.take(*zeros(one)).counts for _ in range(2)] == [{"taken": 8}] * 2
+
+
+def test_spike_times_with_limits_and_no_spike_are_silence(lab: Callable[..., Lab]) -> None:
+    one = lab(responses={"windows_ms": [[50, 150]]})
+    silence = Spikes(np.empty(0), np.empty(0, dtype=np.int64), 3, -100.0, 400.0)
+    rows = [AnswerRow(r.image, r.repeat, silence) for r in one.rows(one.block())]
+    assert one.take(*rows).counts == {"taken": 8}
+    one.block()
+    assert one.store.query("SELECT DISTINCT score FROM image WHERE generation = 0") == [(0.0,)]
+
+
+def test_traces_of_zeros_are_always_put_aside(lab: Callable[..., Lab]) -> None:
+    one = lab(responses={"windows_ms": [[50, 150]]})
+    assert one.take(*sometimes(one, 1)).counts == {"taken": 8}
+    flat = Traces(np.zeros((3, 40)), 0.0, 10.0)
+    rows = [AnswerRow(r.image, r.repeat, flat) for r in one.rows(one.block())]
+    assert one.take(*rows).counts == {"quarantined": 8}
+
+
 def test_what_is_accepted_keeps_the_onset_that_the_rig_said(lab: Callable[..., Lab]) -> None:
     one = lab()
     found = one.rows(one.block())
@@ -371,6 +456,65 @@ def test_an_answer_to_an_earlier_block_is_late_kept_and_never_told(lab: Callable
     assert one.store.query("SELECT * FROM image ORDER BY id") == before
     [(planned,)] = one.store.query("SELECT planned FROM recording WHERE status = 'late'")
     assert one.store.query("SELECT name FROM planned WHERE id = ?", planned) == [(row.image,)]
+
+
+def test_a_post_again_after_its_block_closed_is_repeated_and_nothing_is_written(
+    lab: Callable[..., Lab],
+) -> None:
+    one = lab(repeats=2, presentations=24)
+    rows = one.rows(one.block())
+    rows[0] = AnswerRow(rows[0].image, rows[0].repeat, None)
+    rows[1] = AnswerRow(rows[1].image, rows[1].repeat, values(math.nan, math.nan, math.nan))
+    assert one.take(*rows, block=1).counts == {"taken": 14, "missing": 2}
+    one.block()
+    everything = "SELECT * FROM recording", "SELECT * FROM event"
+    before = [one.store.query(query) for query in everything]
+    without_repeat = [AnswerRow(r.image, None, r.recorded) for r in rows]
+    for again in (rows, rows[:3], without_repeat):
+        receipt = one.take(*again, block=1, fence=1, last=True)
+        assert (receipt.counts, receipt.refused, receipt.alarm) == ({"repeated": len(again)}, None, None)
+        assert receipt.open, "of block 2"
+        assert json_messages.receipt_json(receipt)[0] == 200
+    assert one.take(block=1, last=True).refused is None
+    assert [one.store.query(query) for query in everything] == before
+
+
+def test_what_was_not_taken_is_late_and_written_once(lab: Callable[..., Lab]) -> None:
+    one = lab()
+    rows = one.rows(one.block())
+    one.take(*rows[1:], AnswerRow("n0-such", 0, values(1, 2, 3)), block=1)
+    one.take(block=1, last=True)
+    one.block()
+    other = AnswerRow(rows[1].image, rows[1].repeat, values(1, 2, 3))
+    for count in (1, 1):
+        receipt = one.take(rows[0], block=1)
+        assert (receipt.counts, receipt.refused) == ({"late": 1}, "block 1 is closed")
+        assert json_messages.receipt_json(receipt)[0] == 422
+        assert one.statuses()["late"] == count
+    mixed = one.take(*rows[1:3], other, AnswerRow("n0-such", 0, values(1, 2, 3)), block=1)
+    assert (mixed.counts, mixed.refused, mixed.alarm) == (
+        {"repeated": 2, "late": 2},
+        None,
+        "block 1 is closed",
+    )
+    assert one.statuses() == {"taken": 7, "unknown": 1, "late": 2}
+
+
+def test_blocks_may_be_counted_from_0(lab: Callable[..., Lab]) -> None:
+    one = lab(session={"first_block": 0, "reshow": 1})
+    row, *rest = one.rows(one.block())
+    assert one.take(*rest, block=0, last=True).counts == {"taken": 7}
+    one.restart()
+    assert [(p.image, one.block().number) for p in one.block().presentations] == [(row.image, 1)]
+    assert one.take(row, block=-1).counts == {"stale": 1}
+    assert one.take(*rest, block=0).counts == {"repeated": 7}
+    assert one.session.reject(0) is None
+    assert one.session.advance() is not None
+    record = Record(one.folder)
+    with pytest.raises(BadInput, match="has no block 9; it has 0 to 2"):
+        record.check_block(9)
+    record.check_block(0)
+    record.close()
 
 
 @pytest.mark.parametrize("number", [0, -3, 99])

@@ -309,9 +309,11 @@ def test_an_alarm_that_is_none_is_refused(tmp_path: Path, value: str) -> None:
         ),
         (
             "original",
-            "block1.mat",
-            "waiting for block001.mat (or .npz, .csv, .h5); found block1.mat, which is not it",
+            "blok001.mat",
+            "waiting for block001.mat (or .npz, .csv, .h5); found blok001.mat, which is not it",
         ),
+        ("original", "block000.mat", "found block000.mat, which is of block 0, which is not shown"),
+        ("original", "Block99.CSV", "found Block99.CSV, which is of block 99, which is not shown"),
         ("original", "block099.csv", "found block099.csv, which is of block 99, which is not shown"),
         (
             "manifest",

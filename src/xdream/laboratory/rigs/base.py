@@ -39,8 +39,9 @@ class Presentation:
 class Block:
     """What is to be shown, in this order.
 
-    session: its id. number: from 1, never used again in a session. fence: who holds the block: an answer
-    with a smaller one comes from a rig that has lost it. presentations: those that have no answer yet.
+    session: its id. number: from 1 (or 0, see `SessionPlan.first_block`), never used again in a session.
+    fence: who holds the block: an answer with a smaller one comes from a rig that has lost it.
+    presentations: those that have no answer yet.
     images: pixels by the image's id, (3, size, size) uint8, RGB. show_ms, gap_ms: for how long an image and
     the background after it. background: RGB, 0 to 255.
     """

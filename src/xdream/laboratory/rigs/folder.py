@@ -21,22 +21,19 @@ from filelock import FileLock, Timeout
 from pydantic import BeforeValidator, Field
 
 from xdream.errors import BadInput, InUse, RigError
-from xdream.files import left_by_system, mistaken, replace
+from xdream.files import mistaken, replace
 from xdream.images.files import encoded
 from xdream.laboratory.rigs import forms
 from xdream.laboratory.rigs.base import Answer, Arrival, Block
-from xdream.laboratory.rigs.folder_files import Unreadable, read
+from xdream.laboratory.rigs.folder_answers import answers_among, notices
+from xdream.laboratory.rigs.folder_files import ORIENTATIONS, Unreadable, read
 from xdream.laboratory.rigs.folder_manifest import manifest, read_answer
 from xdream.laboratory.rigs.folder_names import (
     IMAGE,
     MANIFEST,
-    MANIFEST_ANSWER,
-    ORIGINAL_ANSWER,
     Sent,
     block_of,
     file_name,
-    is_ours,
-    numbers_in,
     rows_of,
     sent_by,
 )
@@ -48,11 +45,11 @@ WATCHED = 20
 RAW_BYTES = 1 << 20
 #: For so long a file may be somebody else's alone (being written) before that is said.
 UNOPENED_S = 5.0
-#: So many files that are no answers are said at a time.
-MOST_NOTICES = 5
 #: What XDream is still writing begins so, and no rig looks for that.
 PARTIAL = ".partial-"
 STALE, SENT, STATUS, LOCK = "stale", "sent", "status.json", "xdream.lock"
+#: In `sent`: how responses stood in the answers so far.
+LEARNED = "orientation.json"
 
 
 def _named(folder: object) -> object:
@@ -80,10 +77,12 @@ class _Seen:
 class Folder:
     """Blocks and answers as files in a shared folder.
 
-    folder: must be there. protocol: "manifest", or "original" for rigs that answered the original software.
-    match: of the original protocol's file names, "strict" (exactly) or "loose" (after the block's number).
-    poll_s: how often the folder is looked at. stable_s: for how long an answer of the original protocol must
-    not have changed. answer_limit_mb: a larger answer is not read.
+    folder: must be there. answers: where the rig puts its answers, if that is another folder. protocol:
+    "manifest", or "original" for rigs that answered the original software. match: of the original protocol's
+    file names, "strict" (exactly) or "loose" (after the block's number). poll_s: how often the folder is
+    looked at. stable_s: for how long an answer of the original protocol must not have changed.
+    answer_limit_mb: a larger answer is not read. orientation: how `tEvokedResp` stands in MATLAB v5 files;
+    None: as their shapes tell, those of earlier blocks where it has as many images as channels.
     """
 
     def __init__(
@@ -94,16 +93,22 @@ class Folder:
         poll_s: Annotated[float, Field(ge=0.001, le=60.0)] = 0.1,
         stable_s: Annotated[float, Field(ge=0.0, le=600.0)] = 0.5,
         answer_limit_mb: Annotated[float, Field(ge=0.001, le=1024.0)] = 32.0,
+        answers: SharedFolder | None = None,
+        orientation: Literal["images-channels", "channels-images"] | None = None,
     ) -> None:
         if protocol == "manifest" and match != "strict":
             raise BadInput("match is for the original protocol; leave it out")
+        if protocol == "manifest" and orientation is not None:
+            raise BadInput("orientation is for the original protocol; leave it out")
         if protocol == "original" and importlib.util.find_spec("scipy") is None:
             raise BadInput("MATLAB v5 files are read with scipy; pip install 'xdream[rig]'")
         self.folder = Path(folder).expanduser()
+        self.answers = self.folder if answers is None else Path(answers).expanduser()
         self.clock, self.wait = time.monotonic, time.sleep
         self._original, self._loose = protocol == "original", match == "loose"
         #: The original's tables have responses and nothing else.
         self.carries_baseline = not self._original
+        self._orientation, self._seen_orientations = orientation, set[str]()
         self._poll_s, self._stable_s = float(poll_s), float(stable_s)
         self._limit = int(answer_limit_mb * (1 << 20))
         self._session, self._channels = "", tuple[str, ...]()
@@ -113,9 +118,14 @@ class Folder:
         self._seen: dict[str, _Seen] = {}
         self._waiting: list[Arrival] = []
         self._owed: bytes | None = None
-        self._lock: FileLock | None = None
+        self._lock: contextlib.ExitStack | None = None
         self._others: frozenset[str] = frozenset()  # what was there before the block
         self._notices: dict[str, str] = {}
+
+    @staticmethod
+    def first_block(options: Mapping[str, Any]) -> int:
+        """The number of a new session's first block: the original began with block000."""
+        return 0 if options.get("protocol") == "original" else 1
 
     # ------------------------------------------------------------------ the bridge
 
@@ -126,24 +136,31 @@ class Folder:
 
     def check(self, channels: Sequence[str]) -> None:
         """Whether it could be opened; nothing in it is changed. Raises BadInput."""
-        self._taken(lambda: None).release()
+        self._taken(lambda: None).close()
 
-    def _taken(self, work: Callable[[], None]) -> FileLock:
-        """The folder's lock, after some work in it; it can be written to."""
-        if not self.folder.is_dir():
-            raise BadInput(f"there is no folder {self.folder}; make it, or mount the share that has it")
-        lock = FileLock(self.folder / LOCK)
-        try:
-            lock.acquire(timeout=0)
-            work()
-            replace(self.folder / f"{PARTIAL}test", b"")
-            (self.folder / f"{PARTIAL}test").unlink()
-        except Timeout:
-            raise InUse(f"another session uses {self.folder}; choose another folder") from None
-        except (OSError, NotImplementedError) as error:
-            lock.release()
-            raise BadInput(f"{self.folder} cannot be written to: {error}; check its permissions") from None
-        return lock
+    @property
+    def _folders(self) -> list[Path]:
+        """Those that are used: one, or that of the answers besides."""
+        one = self.answers.resolve() == self.folder.resolve()
+        return [self.folder] if one else [self.folder, self.answers]
+
+    def _taken(self, work: Callable[[], None]) -> contextlib.ExitStack:
+        """The locks of the folders, after some work in them; they can be written to."""
+        with contextlib.ExitStack() as locks:
+            for folder in self._folders:
+                if not folder.is_dir():
+                    raise BadInput(f"there is no folder {folder}; make it, or mount the share that has it")
+                try:
+                    locks.enter_context(FileLock(folder / LOCK, timeout=0))
+                    replace(folder / f"{PARTIAL}test", b"")
+                    (folder / f"{PARTIAL}test").unlink()
+                    if folder == self.folder:
+                        work()
+                except Timeout:
+                    raise InUse(f"another session uses {folder}; choose another folder") from None
+                except (OSError, NotImplementedError) as error:
+                    raise BadInput(f"{folder} cannot be written to: {error}; check its permissions") from None
+            return locks.pop_all()
 
     def offer(self, block: Block) -> None:
         """Put the block's images, and its manifest, into the folder. Raises RigError."""
@@ -152,7 +169,7 @@ class Folder:
             if before is None or before.number != block.number:
                 self._complete = False
                 self._others = frozenset()
-                self._others = frozenset(os.listdir(self.folder))
+                self._others = frozenset(os.listdir(self.answers))
             self._carry(block)
 
     def collect(self, timeout_s: float) -> Sequence[Arrival]:
@@ -160,10 +177,9 @@ class Folder:
         until = self.clock() + timeout_s
         while True:
             with self._medium():
-                names = os.listdir(self.folder)
+                names = os.listdir(self.answers)
                 self._mend()
                 self._look(names)
-                self._notice(names)
             if self._waiting:
                 found, self._waiting = self._waiting, []
                 return found
@@ -196,7 +212,7 @@ class Folder:
         """Let other sessions have the folder."""
         if self._lock is not None:
             with contextlib.suppress(OSError):  # the share is gone, and the lock with it
-                self._lock.release()
+                self._lock.close()
             self._lock = None
 
     # ------------------------------------------------------------------ the medium
@@ -236,15 +252,16 @@ class Folder:
         except FileNotFoundError:
             return False
 
-    def _put_aside(self, name: str) -> str:
-        """Move a file into `stale`, over none that is there. Returns where it is."""
-        (self.folder / STALE).mkdir(exist_ok=True)
+    def _put_aside(self, name: str, folder: Path | None = None) -> str:
+        """Move a file into `stale` beside it, over none that is there. Returns where it is."""
+        folder = folder or self.folder
+        (folder / STALE).mkdir(exist_ok=True)
         stem, dot, suffix = name.rpartition(".")
         to, n = name, 0
-        while (self.folder / STALE / to).exists():
+        while (folder / STALE / to).exists():
             n += 1
             to = f"{stem}-{n}{dot}{suffix}"
-        (self.folder / name).rename(self.folder / STALE / to)
+        (folder / name).rename(folder / STALE / to)
         return f"{STALE}/{to}"
 
     # ------------------------------------------------------------------ out
@@ -306,11 +323,13 @@ class Folder:
                 self._put_aside(name)
 
     def _put_stale_aside(self, number: int) -> None:
-        for name in os.listdir(self.folder):
-            if block_of(ORIGINAL_ANSWER, name) == number:
-                with (self.folder / name).open("rb") as file:
+        names = os.listdir(self.answers)
+        found = answers_among(names, original=True)
+        for name in names:
+            if found.block(name) == number:
+                with (self.answers / name).open("rb") as file:
                     raw = file.read(RAW_BYTES)
-                to = self._put_aside(name)
+                to = self._put_aside(name, self.answers)
                 self._seen.pop(name, None)
                 where = STALE if to == f"{STALE}/{name}" else to
                 fault = f"{name}: it was there before the block's images, and is put aside in {where}"
@@ -319,41 +338,36 @@ class Folder:
     # ------------------------------------------------------------------ in
 
     def _look(self, names: Sequence[str]) -> None:
-        """Keep the answers that are new and complete, in the order of their names."""
-        pattern = ORIGINAL_ANSWER if self._original else MANIFEST_ANSWER
-        for name in sorted(names):
-            number = block_of(pattern, name)
+        """Keep the answers that are new and complete, in the order of their names; say what is none."""
+        found = answers_among(names, original=self._original)
+        for name, number in sorted(found.taken.items()):
             if number in self._watched:
                 answer = self._look_at(name, self._watched[number])
                 if answer is not None:
                     self._waiting.append(answer)
-
-    def _notice(self, names: Sequence[str]) -> None:
-        """Files that look like an answer to the block, or came since it was offered, and are not one."""
         self._notices = {}
-        if self._block is None:
-            return
-        number = self._block.number
-        pattern, wanted = (
-            (ORIGINAL_ANSWER, f"block{number:03d}.mat (or .npz, .csv, .h5)")
-            if self._original
-            else (MANIFEST_ANSWER, f"block{number:03d}.answer.json")
-        )
-        for name in sorted(names):
-            about = block_of(pattern, name)
-            if (about is not None and about <= number) or is_ours(name) or left_by_system(name):
-                continue
-            if name in self._others and numbers_in(name) != [number]:
-                continue
-            if (self.folder / name).is_dir():
-                continue
-            what = "is not it" if about is None else f"is of block {about}, which is not shown"
-            self._notices[name] = f"waiting for {wanted}; found {name}, which {what}"
-            if len(self._notices) == MOST_NOTICES:
-                return
+        if self._block is not None:
+            self._notices = notices(
+                *(names, found, self._block.number, self._watched, self._others),
+                lambda name: (self.answers / name).is_dir(),
+                original=self._original,
+            )
+            self._notices |= self._misplaced()
+
+    def _misplaced(self) -> dict[str, str]:
+        """Answers to the block among the images, where they are awaited in another folder."""
+        if len(self._folders) == 1 or self._block is None:
+            return {}
+        found = answers_among(os.listdir(self.folder), original=self._original)
+        where = f"answers are awaited in {self.answers}"
+        return {
+            name: f"found {name} in {self.folder}; {where}"
+            for name in (*found.taken, *found.doubtful)
+            if found.block(name) == self._block.number
+        }
 
     def _look_at(self, name: str, sent: Sent) -> Answer | None:
-        path, now = self.folder / name, self.clock()
+        path, now = self.answers / name, self.clock()
         seen = self._seen.setdefault(name, _Seen())
         try:
             signature = _signature(path)
@@ -396,8 +410,33 @@ class Folder:
     def _read(self, data: bytes, name: str, sent: Sent) -> Answer:
         if not self._original:
             return read_answer(data, name, len(self._channels))
-        table = read(name.rpartition(".")[2].lower(), data)
+        table = read(name.rpartition(".")[2].lower(), data, self._orientation or self._learned())
+        if table.orientation is not None:
+            if self._orientation not in (None, table.orientation):
+                raise Unreadable(
+                    f"tEvokedResp is {table.orientation}, and the plan says "
+                    f"orientation = '{self._orientation}'"
+                )
+            self._learn(table.orientation)
         return Answer(rows_of(table, sent, loose=self._loose), block=sent.number, source=name)
+
+    def _learned(self) -> str | None:
+        """How responses stood in all earlier answers whose shape told it."""
+        if not self._seen_orientations:
+            with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+                said = json.loads((self.folder / SENT / LEARNED).read_bytes())
+                known = set(said["orientations"]) & set(ORIENTATIONS)
+                self._seen_orientations = known if said["session"] == self._session else set()
+        return next(iter(self._seen_orientations)) if len(self._seen_orientations) == 1 else None
+
+    def _learn(self, orientation: str) -> None:
+        """Kept beside the notes on blocks, for after a restart."""
+        self._learned()
+        if orientation not in self._seen_orientations:
+            self._seen_orientations.add(orientation)
+            said = {"session": self._session, "orientations": sorted(self._seen_orientations)}
+            (self.folder / SENT).mkdir(exist_ok=True)
+            replace(self.folder / SENT / LEARNED, json.dumps(said).encode())
 
 
 def _signature(path: Path) -> tuple[int, int]:

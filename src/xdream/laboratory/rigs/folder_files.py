@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -45,6 +45,8 @@ NUMERIC = (
 OBJECT_HEADER = 0xDD000000
 
 SUFFIXES = ("mat", "h5", "npz", "csv")
+#: How `tEvokedResp` may stand in a MATLAB v5 file, as MATLAB shows it.
+ORIENTATIONS = ("images-channels", "channels-images")
 
 
 class Unreadable(ValueError):
@@ -65,15 +67,20 @@ class FileTable:
 
     responses: (rows, channels), NaN = missing. names: file names as the rig gave them, or None: then the
     rows are in the order of the block's sorted file names, or `indices` are places in that order.
+    orientation: of a v5 file whose shape tells it (see ORIENTATIONS).
     """
 
     responses: Array
     names: tuple[str, ...] | None = None
     indices: tuple[int, ...] | None = None
+    orientation: str | None = None
 
 
-def read(suffix: str, data: bytes) -> FileTable:
-    """The table in a file with this suffix ("mat", "h5", "npz", "csv"). Raises Unreadable, nothing else."""
+def read(suffix: str, data: bytes, orientation: str | None = None) -> FileTable:
+    """The table in a file with this suffix ("mat", "h5", "npz", "csv"). Raises Unreadable, nothing else.
+
+    orientation: of v5 files with as many images as channels, whose shape does not tell it.
+    """
     if not data.strip(b"\0"):
         raise Unreadable(f"{len(data)} zero bytes" if data else "the file is empty")
     with _as_unreadable():
@@ -82,7 +89,7 @@ def read(suffix: str, data: bytes) -> FileTable:
             from xdream.laboratory.rigs import folder_tables
 
             return folder_tables.from_npz(data) if suffix == "npz" else folder_tables.from_csv(data)
-        return _elsewhere(suffix, data)
+        return _elsewhere(suffix, data, orientation)
 
 
 @contextlib.contextmanager
@@ -165,13 +172,13 @@ def indices_of(found: npt.NDArray[Any]) -> list[int]:
 # ---------------------------------------------------------------------- MATLAB and HDF5, in another process
 
 
-def _elsewhere(suffix: str, data: bytes) -> FileTable:
+def _elsewhere(suffix: str, data: bytes, orientation: str | None) -> FileTable:
     """What `main` finds in a file, in a process of its own."""
     from xdream.laboratory.rigs import matlab_classes  # not in that process
 
     if suffix == "mat" and data[126:128] in (b"IM", b"MI") and not _is_hdf5(data):
         matlab_classes.check_v5(data)
-    command = [sys.executable, "-P", str(Path(__file__).resolve()), suffix]
+    command = [sys.executable, "-P", str(Path(__file__).resolve()), suffix, orientation or ""]
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PATH": "::"}
     try:
         done = subprocess.run(command, input=data, capture_output=True, timeout=TIMEOUT_S, env=quiet)
@@ -185,10 +192,11 @@ def _elsewhere(suffix: str, data: bytes) -> FileTable:
         raise Unreadable(matlab_classes.remedy(*said["class"]))
     if "unreadable" in said:
         raise Unreadable(said["unreadable"])
-    return table(np.frombuffer(body, np.float64).reshape(said["shape"]), said["names"], said["indices"])
+    found = table(np.frombuffer(body, np.float64).reshape(said["shape"]), said["names"], said["indices"])
+    return replace(found, orientation=said["orientation"])
 
 
-def main(suffix: str) -> None:
+def main(suffix: str, orientation: str) -> None:
     """Read a file from standard input; write what is in it, or why it cannot be read, to standard output."""
     data = sys.stdin.buffer.read()
     with contextlib.suppress(ImportError):
@@ -199,11 +207,12 @@ def main(suffix: str) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         with _as_unreadable():
-            found = from_mat(data) if suffix == "mat" else from_h5(data)
+            found = from_mat(data, orientation or None) if suffix == "mat" else from_h5(data)
         said: dict[str, Any] = {
             "shape": found.responses.shape,
             "names": found.names,
             "indices": found.indices,
+            "orientation": found.orientation,
         }
         body = found.responses.tobytes()
     except OfClass as error:
@@ -215,14 +224,14 @@ def main(suffix: str) -> None:
     os._exit(0)  # a damaged file may still crash the library when it is closed
 
 
-def from_mat(data: bytes) -> FileTable:
+def from_mat(data: bytes, orientation: str | None = None) -> FileTable:
     """`stimulusID` and `tEvokedResp`, MATLAB v7.3 (images, channels as HDF5 sees it) or v5 (either way)."""
     if _is_hdf5(data):
         with _hdf5(data) as file:
             responses = _numbers(file, "tEvokedResp", data)
             return table(responses, _names(file, "stimulusID"))
     if data[126:128] in (b"IM", b"MI"):
-        return _from_v5(data)
+        return _from_v5(data, orientation)
     raise Unreadable("it is neither a MATLAB v7.3 nor a v5 file")
 
 
@@ -368,7 +377,7 @@ def _short(text: str) -> str:
     return text
 
 
-def _from_v5(data: bytes) -> FileTable:
+def _from_v5(data: bytes, orientation: str | None) -> FileTable:
     import scipy.io
 
     if len(data) >= ZERO_TAIL and not data[-ZERO_TAIL:].strip(b"\0"):
@@ -387,8 +396,14 @@ def _from_v5(data: bytes) -> FileTable:
     if not images:
         raise Unreadable(f"{len(names)} entries of stimulusID, but tEvokedResp has shape {responses.shape}")
     if len(images) == 2 and len(names) > 1:
-        raise Unreadable(f"tEvokedResp is {len(names)} x {len(names)}: images or channels? save it as v7.3")
-    return table(responses if 0 in images else responses.T, names)
+        if orientation is None:
+            raise Unreadable(
+                f"tEvokedResp is {len(names)} x {len(names)}: images or channels first? save it as v7.3, or "
+                f"say it in the plan: [rig] orientation = {' or '.join(map(repr, ORIENTATIONS))}"
+            )
+        return table(responses if orientation == ORIENTATIONS[0] else responses.T, names)
+    found = table(responses if 0 in images else responses.T, names)
+    return replace(found, orientation=None if len(images) == 2 else ORIENTATIONS[images[0]])
 
 
 def _cell(cell: Any) -> str:
@@ -404,4 +419,4 @@ def _cell(cell: Any) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

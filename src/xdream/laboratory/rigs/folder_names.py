@@ -72,7 +72,11 @@ def rows_of(table: FileTable, sent: Sent, *, loose: bool) -> tuple[AnswerRow, ..
 
 def is_ours(name: str) -> bool:
     """Whether a file is one that XDream puts into the folder, for this session or an earlier one."""
-    known = IMAGE.fullmatch(name) or MANIFEST.fullmatch(name) or name in ("status.json", "xdream.lock")
+    known = (
+        IMAGE.fullmatch(name)
+        or MANIFEST.fullmatch(name)
+        or name in ("status.json", "xdream.lock", "stale", "sent")
+    )
     return bool(known) or name.endswith(".partial")
 
 

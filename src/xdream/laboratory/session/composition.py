@@ -34,29 +34,42 @@ def showings(
     return rounds
 
 
+def block_sizes(count: int, most: int | None, *, even: bool) -> list[int]:
+    """How many presentations each block has. most: in a block; None: all. even: as alike as can be, rather
+    than full ones and a rest."""
+    most = most or max(count, 1)
+    blocks = -(-count // most)
+    if even:
+        return [count // blocks + (k < count % blocks) for k in range(blocks)]
+    return [min(most, count - k * most) for k in range(blocks)]
+
+
 def compose(
     rounds: Sequence[Sequence[Showing]],
     size: int | None,
     seed: int,
     generation: int,
     first: tuple[int, int],
+    *,
+    even: bool = True,
 ) -> list[Planned]:
     """Blocks of at most `size` presentations, each in a random order.
 
     Repeats of an image come in different blocks as far as there are several: each repeat is shuffled, they
     are laid one after the other, and what was cut off is shuffled again. first: the number of the first block
-    and the id of the first presentation.
+    and the id of the first presentation. even: see `block_sizes`.
     """
     whole = [
         of_round[i]
         for k, of_round in enumerate(rounds)
         for i in _order(seed, generation, f"order of repeat {k}", len(of_round))
     ]
-    size = size or max(len(whole), 1)
     number, identity = first
     planned: list[Planned] = []
-    for k, start in enumerate(range(0, len(whole), size)):
-        part = whole[start : start + size]
+    start = 0
+    for k, length in enumerate(block_sizes(len(whole), size, even=even)):
+        part = whole[start : start + length]
+        start += length
         for place, i in enumerate(_order(seed, generation, f"order of block {k}", len(part))):
             planned.append(Planned(identity + len(planned), number + k, place, *part[i]))
     return planned

@@ -36,12 +36,13 @@ class OpenBlock:
 @dataclass(frozen=True)
 class Rules:
     """What a recording must be. channels: how many. empty_rows: see `SessionPlan`. settings: how responses
-    are read, all that are in use."""
+    are read, all that are in use. blocks_from: the number of the first block."""
 
     session: str
     channels: int
     empty_rows: int
     settings: tuple[ResponsesPlan, ...]
+    blocks_from: int = 1
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,13 @@ def judge(
     rules: Rules,
     block: OpenBlock | None,
     planned_as: Callable[[int, str, int | None], int | None],
+    became: Callable[[int, str, int | None, bytes | None], str | None],
     last_block: int,
+    zeros_are_empty: Callable[[int], bool],
 ) -> Judgement:
-    """What becomes of each row. planned_as: what a closed block's row means. last_block: planned so far."""
+    """What becomes of each row. planned_as: what a closed block's row means. became: the
+    status of a row that is written already, to the bit. last_block: planned so far.
+    zeros_are_empty: whether values that are all zero, in a block, are an empty file rather than silence."""
     if answer.fault is not None:
         number = block.number if block is not None else None
         row = RecordingRow(number, None, "quarantined", answer.fault, None, None, answer.raw, answer.source)
@@ -85,17 +90,17 @@ def judge(
     number = answer.block if answer.block is not None else (block.number if block else None)
     if number is None:
         return _none_taken(answer, "late", "no block is open", None, None)
-    if not 1 <= number <= last_block:
+    if not rules.blocks_from <= number <= last_block:
         return _none_taken(answer, "stale", f"block {number} was never planned", None, None)
     if block is None or number != block.number:
-        return _none_taken(answer, "late", f"block {number} is closed", number, planned_as)
+        return _after_the_end(answer, number, planned_as, became)
     if answer.fence is not None and answer.fence != block.fence:
         reason = (
             f"block {number} was given to another rig (fence {block.fence}, the answer has {answer.fence}); "
             "ask for the block again"
         )
         return _none_taken(answer, "superseded", reason, number, planned_as, conflict=True)
-    whole = _implausible(answer.rows, rules)
+    whole = _implausible(answer.rows, rules, lambda: zeros_are_empty(block.number))
     if whole is not None:
         return _none_taken(answer, "quarantined", whole, number, planned_as)
     return _row_by_row(answer, rules, block)
@@ -141,7 +146,32 @@ def _none_taken(
     return Judgement(None, rows, {}, counts, reason, conflict, reason if rows else None)
 
 
-def _implausible(rows: Sequence[AnswerRow], rules: Rules) -> str | None:
+def _after_the_end(
+    answer: Answer,
+    number: int,
+    planned_as: Callable[[int, str, int | None], int | None],
+    became: Callable[[int, str, int | None, bytes | None], str | None],
+) -> Judgement:
+    """Of an answer to a block that is closed: what is written already is not written once more, and a rig
+    that says only what was taken has lost a receipt and is not refused."""
+    counts: Counter[str] = Counter()
+    new: list[AnswerRow] = []
+    for row in answer.rows:
+        missing = row.recorded is None or _is_nan(row.recorded)
+        was = became(
+            number, row.image, row.repeat, None if missing or row.recorded is None else to_bytes(row.recorded)
+        )
+        counts["repeated" if was in ("taken", "missing") else "late"] += 1
+        if was is None:
+            new.append(row)
+    late = _none_taken(
+        replace(answer, rows=tuple(new)), "late", f"block {number} is closed", number, planned_as
+    )
+    refused = late.refused if counts["late"] and not counts["repeated"] else None
+    return replace(late, counts=dict(counts), refused=refused)
+
+
+def _implausible(rows: Sequence[AnswerRow], rules: Rules, zeros_are_empty: Callable[[], bool]) -> str | None:
     """Why no row of an answer can be trusted."""
     recorded = [row.recorded for row in rows if row.recorded is not None]
     for row in rows:
@@ -150,7 +180,9 @@ def _implausible(rows: Sequence[AnswerRow], rules: Rules) -> str | None:
                 f"image {row.image} has {channels_of(row.recorded)} channels; the session has "
                 f"{rules.channels}"
             )
-    if rules.empty_rows and len(recorded) >= rules.empty_rows and all(_is_zero(one) for one in recorded):
+    zeros = rules.empty_rows and len(recorded) >= rules.empty_rows and all(_is_zero(one) for one in recorded)
+    # An amplifier's trace is never exactly zero; a counter's number often is.
+    if zeros and (any(isinstance(one, Traces) for one in recorded) or zeros_are_empty()):
         return (
             f"all {len(recorded)} responses are zero, like an empty file; if it is true, "
             "xdream accept-block takes them"
@@ -259,8 +291,9 @@ def _numbers(recorded: Recorded) -> list[np.ndarray[tuple[int, ...], np.dtype[np
 
 
 def _is_zero(recorded: Recorded) -> bool:
+    """Of what says when it was recorded and has no spike: no, that is silence."""
     if isinstance(recorded, Spikes):
-        return len(recorded.times_ms) == 0
+        return False
     return all(bool((one == 0.0).all()) for one in _numbers(recorded)[:1])
 
 

@@ -61,7 +61,14 @@ class Planner:
                 [(i, reference_id(self._session, i), identity(image)) for i, image in references],
                 plan.repeats,
             )
-            planned = compose(rounds, plan.session.block_size, plan.seed, number, self._ledger.next_ids())
+            planned = compose(
+                rounds,
+                plan.session.block_size,
+                plan.seed,
+                number,
+                self._ledger.next_ids(plan.session.blocks_from),
+                even=plan.session.even_blocks,
+            )
             pixels = {s.pixels: images[s.run, s.slot] for s in shown}
             pixels |= {identity(image): image for _, image in references}
             kept = of_session(plan.images_kept, pixels)

@@ -144,11 +144,17 @@ def bridge_of(plan: Plan) -> Bridge:
 def _resolved(plan: Plan) -> Plan:
     """The plan with the defaults of its bridges, and their paths absolute, to be resumed from anywhere."""
     parts = {"rig": plan.rig, "display": plan.display}
-    whole = {
+    whole: dict[str, Any] = {
         key: Part(name=part.name, **BRIDGES.absolute(part.name, BRIDGES.filled(part.name, part.options)))
         for key, part in parts.items()
         if part is not None and BRIDGES.has(part.name)  # else the bridge is given, already made
     }
+    assert plan.session is not None
+    if plan.session.first_block is None:  # always written, so that a session goes on in its numbering
+        carrier = whole.get("display" if plan.display is not None else "rig")
+        numbered = None if carrier is None else getattr(BRIDGES.factory(carrier.name), "first_block", None)
+        first = 1 if carrier is None or numbered is None else numbered(carrier.options)
+        whole["session"] = plan.session.model_copy(update={"first_block": first})
     return plan.model_copy(update=whole)
 
 

@@ -28,6 +28,7 @@ from xdream.experiment.states import resume_states, start_states, told_scores
 from xdream.experiment.stopping import StoppingCriteria, asked_to_end
 from xdream.images.files import png
 from xdream.laboratory.rigs import Answer, Block, NoBlock, Presentation, Receipt
+from xdream.laboratory.session.activity import Activity
 from xdream.laboratory.session.composition import again
 from xdream.laboratory.session.generation import Generation
 from xdream.laboratory.session.judging import OpenBlock, Rules, judge, unusable
@@ -67,12 +68,15 @@ class Session:
         self._stopping = StoppingCriteria.of(parts.runs, store, parts.plan.repeats)
         self._scorer = self._scorer_before(self.generation)
         settings = tuple(dict.fromkeys(r.responses for r in parts.runs))
-        self._rules = Rules(identity, len(self.plan.channels), self.plan.empty_rows, settings)
+        self._rules = Rules(
+            identity, len(self.plan.channels), self.plan.empty_rows, settings, self.plan.blocks_from
+        )
+        self._activity = Activity(self.ledger, len(self.plan.channels))
         self.paused = self.ledger.pause()
         self._voids = self.ledger.voids()
         self._lease: tuple[int, float] | None = None  # block, when its holder was heard last
         self._now: Generation | None = None
-        self._clock_said = 0  # the block in which the rig's clock was set back last
+        self._clock_said = -1  # the block in which the rig's clock was set back last
 
     # ------------------------------------------------------------------ which block
 
@@ -152,12 +156,19 @@ class Session:
         block = None
         if now is not None and row is not None:
             block = OpenBlock(row.number, row.fence, now.of(row.number), now.answered)
-        judged = judge(answer, self._rules, block, self.ledger.planned_as, self.ledger.next_ids()[0] - 1)
-        if judged.alarm is not None and self._is_copy(judged.rows):
-            judged = replace(judged, alarm=None)
+        judged = judge(
+            answer,
+            self._rules,
+            block,
+            self.ledger.planned_as,
+            self.ledger.became,
+            self.ledger.next_ids(self.plan.blocks_from)[0] - 1,
+            self._activity.zeros_are_empty,
+        )
         events = [] if judged.alarm is None else [self._event("alarm", judged.alarm)]
         if now is None or row is None or judged.block != row.number:
-            self.ledger.record(judged.rows, events=events)
+            if judged.rows:
+                self.ledger.record(judged.rows, events=events)
             return Receipt(judged.counts, judged.refused, row is not None, judged.conflict, judged.alarm)
         after = replace(now, answered={**now.answered, **judged.taken})
         closing = None
@@ -181,16 +192,6 @@ class Session:
             return None
         self._clock_said = number
         return Restart(number, before, min(onsets))
-
-    def _is_copy(self, rows: Sequence[RecordingRow]) -> bool:
-        """Whether a late answer is what was taken before, once more: a rig that got no receipt may do so."""
-        return all(
-            row.status == "late"
-            and row.planned is not None
-            and row.raw is not None
-            and self.ledger.has_taken(row.planned, row.raw)
-            for row in rows
-        )
 
     def close(self, number: int, ending: str, reason: str) -> None:
         """End a block, if it is open, as it is: what was not answered is missing."""

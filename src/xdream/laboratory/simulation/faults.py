@@ -23,7 +23,8 @@ class Faults(Description):
 
     Of a presentation: dropped (no row), duplicated (a second row that differs), nan, inf, unknown_id (a row
     of an image that was never shown, besides), late (its row comes after the block is closed). Of an answer,
-    which is then sent once more as it should be: all_zero, wrong_shape (a channel too many), stale_session,
+    which is then sent once more as it should be: all_zero (not of spikes: none is silence), wrong_shape (a
+    channel too many), stale_session,
     stale_block, truncated, zero_tail (its bytes). Of a block: reordered, partial (in several answers), again
     (the same answer twice), disconnect (away for a while first).
     """
@@ -77,7 +78,8 @@ def spoilt(
     if attempt >= MOST_ATTEMPTS:
         return None
     at = (block, attempt)
-    if faults.happens("all_zero", *at):
+    spikes = any(isinstance(row.recorded, Spikes) for row in rows)
+    if faults.happens("all_zero", *at) and not spikes:
         return Spoilt(tuple(replace(row, recorded=_zero(row.recorded)) for row in rows))
     if faults.happens("wrong_shape", *at):
         return Spoilt(tuple(replace(row, recorded=_wider(row.recorded)) for row in rows))
@@ -127,8 +129,7 @@ def parts(faults: Faults, block: int, rows: Sequence[AnswerRow]) -> list[list[An
 def _zero(recorded: Recorded | None) -> Recorded | None:
     if isinstance(recorded, Values):
         return replace(recorded, values=np.zeros_like(recorded.values))
-    if isinstance(recorded, Spikes):
-        return replace(recorded, times_ms=np.empty(0), channels=np.empty(0, dtype=np.int64))
+    assert not isinstance(recorded, Spikes)
     return recorded if recorded is None else replace(recorded, samples=np.zeros_like(recorded.samples))
 
 

@@ -25,17 +25,19 @@ FORMATS = {"mat": "mat", "mat5": "mat", "h5": "h5", "npz": "npz", "csv": "csv"}
 
 
 class FolderDriver:
-    """folder, protocol: as the bridge has them. answer_format: of the original protocol, "mat" (v7.3),
-    "mat5", "h5", "npz" or "csv". channels: of a row of the original protocol that has no response, when no
-    other row of its answer has one. Raises BadInput."""
+    """folder, protocol, answers: as the bridge has them. answer_format: of the original protocol, "mat"
+    (v7.3), "mat5", "h5", "npz" or "csv". channels: of a row of the original protocol that has no response,
+    when no other row of its answer has one. Raises BadInput."""
 
     is_recorder: ClassVar[bool] = False
     sends_spikes: ClassVar[bool] = False
 
     @classmethod
-    def for_bridge(cls, setup: RigSetup, folder: Path, protocol: str) -> FolderDriver:
+    def for_bridge(
+        cls, setup: RigSetup, folder: Path, protocol: str, answers: Path | None = None
+    ) -> FolderDriver:
         """For the bridge `folder`."""
-        return cls(folder, protocol, setup.answer_format, channels=len(setup.channels))
+        return cls(folder, protocol, setup.answer_format, channels=len(setup.channels), answers=answers)
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class FolderDriver:
         answer_format: str = "mat",
         channels: int = 1,
         poll_s: float = 0.05,
+        answers: str | Path | None = None,
     ) -> None:
         for name, value, known in (
             ("protocol", protocol, ("manifest", "original")),
@@ -52,6 +55,7 @@ class FolderDriver:
             if value not in known:
                 raise BadInput(f"{name} is {value!r}; choose {' or '.join(known)}")
         self.folder = Path(folder).expanduser()
+        self.answers = self.folder if answers is None else Path(answers).expanduser()
         self.clock, self.wait = time.monotonic, time.sleep
         self._original, self._format = protocol == "original", answer_format
         self._channels, self._poll_s = channels, poll_s
@@ -101,7 +105,7 @@ class FolderDriver:
         data = written_answer(offered.session or "", offered.number, offered.fence or 0, responses, last=last)
         stem = f"block{offered.number:03d}.answer"
         name, k = f"{stem}.json", 0
-        while (not last and k == 0) or (self.folder / name).exists():
+        while (not last and k == 0) or (self.answers / name).exists():
             k += 1
             name = f"{stem}-{k}.json"
         self._place(name, data, spoil)
@@ -194,9 +198,9 @@ class FolderDriver:
     # ------------------------------------------------------------------ out
 
     def _place(self, name: str, data: bytes, spoil: Callable[[bytes], bytes] | None) -> None:
-        partial = self.folder / f".partial-{name}"
+        partial = self.answers / f".partial-{name}"
         partial.write_bytes(data if spoil is None else spoil(data))
-        partial.replace(self.folder / name)
+        partial.replace(self.answers / name)
 
     def _write_original(
         self, offered: Offered, rows: Sequence[AnswerRow], spoil: Callable[[bytes], bytes] | None

@@ -93,7 +93,11 @@ def _answer(
     """Send an answer with its faults; the presentations that are in it."""
     attempt = 0
     while (bad := spoilt(faults, offered.session, offered.number, attempt, rows)) is not None:
-        wrong = replace(offered, session=bad.session or offered.session, number=bad.block or offered.number)
+        wrong = replace(
+            offered,
+            session=bad.session or offered.session,
+            number=offered.number if bad.block is None else bad.block,
+        )
         # Spoilt, if only in its rows: nothing of it is said again.
         driver.answer(wrong, bad.rows, spoil=bad.spoil or (lambda data: data))
         attempt += 1
