@@ -1,4 +1,4 @@
-"""How natural are images? The measures of docs/natural-v1.md for folders of images, beside photographs.
+"""How natural are images? Measured beside photographs, for the images that benches/optimizers.py kept.
 
     python benches/naturalness.py --photographs tiny64-val.zip --images FOLDER
 
