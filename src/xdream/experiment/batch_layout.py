@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,9 +19,8 @@ class Stream:
     """The images of one generator for one subject in the order in which they are shown: run by run, slot by
     slot.
 
-    places: (run, slot) of each. at: (n,) int64, where each is among all images of the generation. rows: (n,)
-    int64, where its code is among those of its generator. units: (n,) int64, the unit of the subject that
-    answers for it.
+    places: (run, slot) of each. at: (n,) int64, where each is among all images of the generation. units:
+    (n,) int64, the unit of the subject that answers for it.
     """
 
     subject: int
@@ -30,7 +28,6 @@ class Stream:
     runs: tuple[Run, ...]
     places: tuple[tuple[int, int], ...]
     at: torch.Tensor
-    rows: torch.Tensor
     units: torch.Tensor
 
     @property
@@ -65,22 +62,17 @@ class BatchLayout:
         return any(isinstance(g.optimizer, Varying) for g in self.groups)
 
     def codes(self, asked: Sequence[Codes]) -> dict[int, Codes]:
-        """The codes of a generation by generator, (n, d) of each, from what each group's optimizer asks,
-        (runs, population, d)."""
-        found: dict[int, list[Codes]] = {}
-        for g, codes in zip(self.groups, asked, strict=True):
-            found.setdefault(g.generator, []).append(codes.flatten(0, 1))
-        return {generator: torch.cat(codes) for generator, codes in found.items()}
+        """(population, d) codes of each run, by its id, from what each group's optimizer asks, (runs,
+        population, d)."""
+        return {
+            r.id: own
+            for g, of_group in zip(self.groups, asked, strict=True)
+            for r, own in zip(g.runs, of_group, strict=True)
+        }
 
-    def codes_by_run(self, codes: Mapping[int, Codes]) -> dict[int, Codes]:
-        """(population, d) of each run, by its id, from the codes by generator."""
-        found = {}
-        starts: dict[int, int] = defaultdict(int)
-        for r in self.runs:
-            start = starts[r.generator]
-            found[r.id] = codes[r.generator][start : start + r.population]
-            starts[r.generator] = start + r.population
-        return found
+    def codes_of(self, stream: Stream, codes: Mapping[int, Codes]) -> Codes:
+        """(n, d) of the images of a stream, in its order, from the codes by run."""
+        return torch.cat([codes[r.id][: self.populations[r.id]] for r in stream.runs])
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -106,15 +98,11 @@ def batch_layout(
     """
     slices: list[slice] = []
     first_of: dict[int, int] = {}
-    first_code_of: dict[int, int] = {}
-    codes_of: dict[int, int] = defaultdict(int)  # so many of each generator, so far
     start = 0
     for g in groups:
         for row, r in enumerate(g.runs):
             first_of[r.id] = start + row * r.population
-            first_code_of[r.id] = codes_of[g.generator] + row * r.population
         slices.append(slice(start, start + len(g.runs) * g.optimizer.population))
-        codes_of[g.generator] += slices[-1].stop - start
         start = slices[-1].stop
     together: dict[tuple[int, int], list[Run]] = {}
     for r in sorted((r for g in groups for r in g.runs), key=lambda r: r.id):
@@ -126,7 +114,6 @@ def batch_layout(
             tuple(runs),
             tuple((r.id, slot) for r in runs for slot in range(sizes[r.id])),
             torch.cat([torch.arange(first_of[r.id], first_of[r.id] + sizes[r.id]) for r in runs]),
-            torch.cat([torch.arange(first_code_of[r.id], first_code_of[r.id] + sizes[r.id]) for r in runs]),
             torch.cat([torch.full((sizes[r.id],), r.unit) for r in runs]),
         )
         for (subject, generator), runs in sorted(together.items())

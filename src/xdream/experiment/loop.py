@@ -181,12 +181,13 @@ class _Experiment:
         done, number = self.record.answered_before(self.generation, layout, answers)
         for stream in layout.streams:
             start, total = done[stream.key], len(stream.at) + len(between)
+            of_stream = layout.codes_of(stream, codes)
             while start < total:
                 stop = min(start + self.batch.size, total)
                 at = stream.at[start:stop]
                 first = max(start - len(stream.at), 0)
                 references = between[first : max(stop - len(stream.at), 0)]
-                found = self._respond(stream, codes[stream.generator], stream.rows[start:stop], references)
+                found = self._respond(stream, of_stream[start:stop], references)
                 if found is None:
                     continue  # with a smaller batch
                 images, responses = found
@@ -206,15 +207,15 @@ class _Experiment:
         return answers
 
     def _respond(
-        self, stream: Stream, codes: Codes, rows: torch.Tensor, references: Sequence[int]
+        self, stream: Stream, codes: Codes, references: Sequence[int]
     ) -> tuple[ShownImages, torch.Tensor] | None:
-        """The images of some of the codes, and the noise-free responses to them and to some references.
+        """The images of some codes, and the noise-free responses to them and to some references.
 
         None when the memory did not suffice.
         """
 
         def work() -> tuple[ShownImages, torch.Tensor]:
-            images = self.parts.forward.draw(codes[rows.to(codes.device)], stream.generator)
+            images = self.parts.forward.draw(codes, stream.generator)
             both = images
             if references and self.parts.references is not None:
                 others = self.parts.references.images(references, self.parts.image_size_px)

@@ -72,7 +72,7 @@ class RecordPolicy(Protocol):
         ...
 
     def asked(self, generation: int, layout: BatchLayout, codes: Mapping[int, Codes]) -> None:
-        """The codes of a generation."""
+        """The codes of a generation, by run."""
         ...
 
     def answered(self, generation: int, chunk: Chunk) -> None:
@@ -134,7 +134,7 @@ class Everything:
             )
 
     def _write_asked(self, generation: int, layout: BatchLayout, codes: Mapping[int, Codes]) -> None:
-        own = {run: of_run.numpy() for run, of_run in layout.codes_by_run(codes).items()}
+        own = {run: of_run.numpy() for run, of_run in codes.items()}
         places = (place for stream in layout.streams for place in stream.places)
         self._store.write_asked(generation, (AskedRow(run, slot, own[run][slot]) for run, slot in places))
 
@@ -232,8 +232,7 @@ class ScoresOnly:
         early = tell() if layout.varies else None
         if early is not None:
             rows = [dataclasses.replace(row, ending=early[1].get(row.run)) for row in rows]
-        own = layout.codes_by_run(codes)
-        kept = [self._kept(generation, row, own[row.run][: len(row.scores)]) for row in rows]
+        kept = [self._kept(generation, row, codes[row.run][: len(row.scores)]) for row in rows]
         self._writer.put(self._store.write_told, generation, kept)
         self._writer.wait()
         states, _ = early or tell()

@@ -37,7 +37,7 @@ class Planner:
     def generation(self, number: int, states: Mapping[RunGroup, State]) -> Generation:
         """One generation, planned and written; the same again when it is there already."""
         layout = batch_layout(list(states), {}, populations_of(states))
-        codes = layout.codes_by_run(layout.codes([g.optimizer.ask(state) for g, state in states.items()]))
+        codes = layout.codes([g.optimizer.ask(state) for g, state in states.items()])
         runs = {r.id: r for r in layout.runs}
         places = sorted(
             (place for stream in layout.streams for place in stream.places),
